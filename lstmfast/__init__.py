@@ -1,0 +1,41 @@
+"""lstmfast: fast LSTM layers for Python, Cython and C.
+
+Three ways to use it: arrays (`lstm_forward`, `lstm_backward`, `LSTMStream`), a thin `Model` of
+layers in Keras's words, and a C-level API (`cimport lstmfast.capi`).
+"""
+
+from __future__ import annotations
+
+import os as _os
+
+from . import capi as _capi
+
+if _os.environ.get("LSTMFAST_JIT") == "1" or not _capi._choose_isa():
+    from .kernels import jit as _jit
+
+    _jit.bind()
+
+from . import ops
+from .config import __version__, get_include, show_config
+from .initializers import Initializer
+from .layers import LSTM, Dense, Embedding, Layer
+from .losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
+from .model import Model, load
+from .ops import (
+    LSTMCache,
+    LSTMGradients,
+    LSTMStream,
+    get_num_threads,
+    lstm_backward,
+    lstm_forward,
+    set_num_threads,
+)
+from .optimizers import SGD, Adam
+from .training import History
+
+__all__ = [
+    "LSTM", "SGD", "Adam", "CategoricalCrossentropy", "Dense", "Embedding", "History",
+    "Initializer", "LSTMCache", "LSTMGradients", "LSTMStream", "Layer", "MeanSquaredError", "Model",
+    "SparseCategoricalCrossentropy", "__version__", "get_include", "get_num_threads", "load",
+    "lstm_backward", "lstm_forward", "ops", "set_num_threads", "show_config",
+]  # fmt: skip

@@ -1,0 +1,92 @@
+"""Checks of arguments, shared by the modules above `ops`: errors name argument, expected, found."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Shape = tuple[int | None, ...]
+"""Sizes of the axes; None where any size will do (the batch, and often the time)."""
+
+T = TypeVar("T")
+
+
+def shape_text(shape: Collection[Any]) -> str:
+    """Write a shape as in `x: expected (B, T, 3)`."""
+    comma = "," if len(shape) == 1 else ""
+    return f"({', '.join(str(size) for size in shape)}{comma})"
+
+
+def check_shape(name: str, found: Collection[Any], expected: Collection[int | str]) -> None:
+    """Raise ValueError unless `found` has these sizes; a letter in `expected` stands for any."""
+    fits = len(found) == len(expected) and all(
+        isinstance(want, str) or want == size for want, size in zip(expected, found, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"{name}: expected {shape_text(expected)}, got {shape_text(found)}")
+
+
+def integer(name: str, value: Any, at_least: int) -> int:
+    """Return `value` as an int, or raise ValueError (bool and float are no integers here)."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < at_least:
+        raise ValueError(f"{name}: expected an integer >= {at_least}, got {value!r}")
+    return int(value)
+
+
+def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
+    """Return `value` as a finite float in [low, high], or raise ValueError."""
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not real or not math.isfinite(value) or not low <= value <= high:
+        limits = f">= {low}" if high == math.inf else f"in [{low}, {high}]"
+        raise ValueError(f"{name}: expected a finite number {limits}, got {value!r}")
+    return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return `value`, or raise ValueError when it is not a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
+def choice(name: str, value: Any, allowed: Collection[T]) -> T:
+    """Return `value`, or raise ValueError that lists what is allowed."""
+    for candidate in allowed:
+        if type(candidate) is type(value) and candidate == value:
+            return candidate
+    listed = ", ".join(repr(candidate) for candidate in allowed)
+    raise ValueError(f"{name}: expected one of {listed}, got {value!r}")
+
+
+def keys(name: str, found: Any, expected: Collection[str]) -> Mapping[str, Any]:
+    """Return `found`, or raise ValueError unless it is a mapping with exactly these keys."""
+    if not isinstance(found, Mapping) or set(found) != set(expected):
+        got = sorted(map(str, found)) if isinstance(found, Mapping) else repr(found)
+        raise ValueError(f"{name}: expected a mapping with keys {sorted(expected)}, got {got}")
+    return found
+
+
+def construct(name: str, config: Any, classes: Mapping[str, type[T]]) -> T:
+    """Make the object that `{"class": ..., **arguments}` describes.
+
+    Raises
+    ------
+    ValueError
+        When the class is unknown, when a key is no argument of it, or when a value does not fit.
+    """
+    if not isinstance(config, Mapping) or "class" not in config:
+        raise ValueError(f"{name}: expected a mapping with the key 'class', got {config!r}")
+    made = classes[choice(f"{name}: class", config["class"], classes)]
+    arguments = {key: value for key, value in config.items() if key != "class"}
+    known = inspect.signature(made).parameters
+    missing = {key for key, one in known.items() if one.default is one.empty} - set(arguments)
+    if unknown := set(arguments) - set(known):
+        raise ValueError(f"{name}: {made.__name__} has no argument {sorted(unknown)}")
+    if missing:
+        raise ValueError(f"{name}: {made.__name__} lacks the argument {sorted(missing)}")
+    return made(**arguments)

@@ -1,0 +1,321 @@
+"""The operations around the LSTM, on NumPy arrays: Dense, Embedding, losses, optimizer updates.
+
+Part of `ops`, which is where to import them from; see there for what holds of all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import capi
+from .arguments import Array, check_shape, choice, integer
+from .arrays import dense, float_array, not_empty, rows_in_place, whole_numbers, writable
+
+ACTIVATIONS = {"relu": 0, "sigmoid": 1, "tanh": 2}
+CHUNK = 4096  # of kernels/rows.py
+KERAS_EPSILON = 1e-7
+
+
+def _double(array: Array) -> bool:
+    return array.dtype == np.float64
+
+
+# ---------------------------------------------------------------- Dense
+
+
+def dense_forward(x: Array, W: Array, b: Array | None = None) -> Array:
+    """y (M, N) = x (M, K) W (K, N) + b (N,), a new array; b None: zeros.
+
+    Raises
+    ------
+    ValueError
+        A shape or dtype does not fit.
+    """
+    x, W = _matrix("x", x), _matrix("W", W)
+    M, K, N = *x.shape, W.shape[1]
+    check_shape("W", W.shape, (K, "N"))
+    float_array("W", W, x.dtype)
+    b = None if b is None else dense("b", b, (N,), x.dtype)
+    y = np.empty((M, N), x.dtype)
+    capi.product(_double(x), M, N, K, x, _row(x), W, _row(W), 1, y, b)
+    return y
+
+
+def dense_backward(
+    x: Array, W: Array, dy: Array, *, need_dx: bool = True
+) -> tuple[Array | None, Array, Array]:
+    """(dx (M, K) or None, dW (K, N), db (N,)) for dy (M, N), new arrays.
+
+    Raises
+    ------
+    ValueError
+        A shape or dtype does not fit.
+    """
+    x, W = np.ascontiguousarray(_matrix("x", x)), _matrix("W", W)
+    M, K, N = *x.shape, W.shape[1]
+    check_shape("W", W.shape, (K, "N"))
+    float_array("W", W, x.dtype)
+    dy = dense("dy", dy, (M, N), x.dtype)
+    dx = np.empty((M, K), x.dtype) if need_dx else None
+    if dx is not None:
+        capi.product(_double(x), M, K, N, dy, N, W, 1, _row(W), dx, None)
+    dW, db = np.empty((K, N), x.dtype), np.empty((1, N), x.dtype)
+    capi.outer(_double(x), M, K, N, x, dy, dW, None)
+    capi.outer(_double(x), M, 1, N, np.ones((M, 1), x.dtype), dy, db, None)
+    return dx, dW, db[0]
+
+
+def _matrix(name: str, value: Any) -> Array:
+    """A matrix whose rows are contiguous and do not overlap."""
+    array = float_array(name, value)
+    check_shape(name, array.shape, ("M", "N"))
+    not_empty(name, array)
+    return rows_in_place(name, array)
+
+
+def _row(matrix: Array) -> int:
+    return int(matrix.strides[0] // matrix.itemsize)
+
+
+# ---------------------------------------------------------------- Embedding
+
+
+def embedding_forward(ids: Array, table: Array) -> Array:
+    """table[ids]: (*ids.shape, E) for ids of any integer type and table (V, E).
+
+    Raises
+    ------
+    ValueError
+        An id is not in 0..V-1, or is no integer.
+    """
+    float_array("table", table)
+    check_shape("table", table.shape, ("V", "E"))
+    return np.take(table, whole_numbers("ids", ids, len(table)), axis=0)
+
+
+def embedding_backward(ids: Array, dy: Array, vocabulary: int) -> Array:
+    """The gradient (V, E) to the table: the rows of dy (*ids.shape, E) added up by id.
+
+    Raises
+    ------
+    ValueError
+        An id is not in 0..vocabulary-1, or dy does not fit.
+    """
+    ids = whole_numbers("ids", ids, vocabulary)
+    E = float_array("dy", dy).shape[-1] if getattr(dy, "ndim", 0) else 0
+    dy = dense("dy", dy, (*ids.shape, "E"), dy.dtype)
+    gradient = np.zeros((integer("vocabulary", vocabulary, 1), E), dy.dtype)
+    capi.scatter(_double(dy), ids.size, E, ids, dy, gradient)
+    return gradient
+
+
+# ---------------------------------------------------------------- softmax and cross-entropy
+
+
+def softmax(x: Array, out: Array | None = None) -> Array:
+    """The softmax of each row of x (M, N), in a new array or in `out`, which may be x.
+
+    Raises
+    ------
+    ValueError
+        A shape or dtype does not fit.
+    """
+    x = dense("x", x, ("M", "N"), float_array("x", x).dtype)
+    out = np.empty_like(x) if out is None else writable("out", out, x.shape, x.dtype)
+    if out is not x:
+        out[...] = x
+    capi.softmax(_double(x), *x.shape, out)
+    return out
+
+
+def softmax_crossentropy(
+    logits: Array, targets: Array, *, gradient: bool = True
+) -> tuple[Array, Array]:
+    """Cross-entropy of softmax(logits) against the targets, row by row.
+
+    Parameters
+    ----------
+    logits : (M, N), C-contiguous. With `gradient`, it becomes the gradient of the sum of the losses:
+        softmax - targets. No second array of this size is made.
+    targets : (M,) integers in 0..N-1, or (M, N) weights of the same dtype (usually summing to 1).
+
+    Returns
+    -------
+    losses : (M,) of the logits' dtype.
+    correct : (M,) bool: the largest logit (the first one of equals) is that of the target.
+
+    Raises
+    ------
+    ValueError
+        A shape, a dtype or a label does not fit; the logits are as they were.
+    """
+    dtype = float_array("logits", logits).dtype
+    check = writable if gradient else dense
+    logits = check("logits", logits, ("M", "N"), dtype)
+    M, N = logits.shape
+    labels, weights = _targets(targets, M, N, dtype)
+    totals, shifted, sums = np.empty((3, M), dtype)
+    correct = np.empty(M, np.bool_)
+    capi.crossentropy(_double(logits), M, N, logits, labels, weights, totals, shifted, sums,
+                      correct.view(np.uint8), gradient)  # fmt: skip
+    return sums * np.log(totals) - shifted, correct
+
+
+def crossentropy(
+    probabilities: Array, targets: Array, *, gradient: bool = False
+) -> tuple[Array, Array]:
+    """Cross-entropy of rows of probabilities, which are clipped to [1e-7, 1 - 1e-7] as in Keras.
+
+    Parameters
+    ----------
+    probabilities : (M, N). With `gradient` it becomes the gradient of the sum of the losses, zero
+        where the clipping acts. Rows are taken as they are: they should sum to 1.
+    targets : (M,) integers in 0..N-1, or (M, N) weights of the same dtype.
+
+    Returns
+    -------
+    losses, correct : as `softmax_crossentropy`.
+
+    Raises
+    ------
+    ValueError
+        A shape, a dtype or a label does not fit.
+    """
+    dtype = float_array("probabilities", probabilities).dtype
+    check = writable if gradient else dense
+    p = check("probabilities", probabilities, ("M", "N"), dtype)
+    labels, weights = _targets(targets, *p.shape, dtype)
+    low, high = dtype.type(KERAS_EPSILON), dtype.type(1 - KERAS_EPSILON)
+    best = p.argmax(axis=1)
+    if labels is not None:
+        rows = np.arange(len(p))
+        chosen = p[rows, labels]
+        losses, correct = -np.log(np.clip(chosen, low, high)), best == labels
+        if gradient:
+            p[...] = 0
+            inside = (chosen > low) & (chosen < high)
+            p[rows[inside], labels[inside]] = -1 / chosen[inside]
+        return losses, correct
+    losses = -(weights * np.log(np.clip(p, low, high))).sum(axis=1)
+    if gradient:
+        inside = (p > low) & (p < high)
+        np.divide(-weights, p, out=p, where=inside)
+        p[~inside] = 0
+    return losses, best == weights.argmax(axis=1)
+
+
+def _targets(
+    targets: Any, M: int, N: int, dtype: np.dtype[Any]
+) -> tuple[Array | None, Array | None]:
+    """(labels, None) or (None, weights)."""
+    array = np.asarray(targets)
+    if array.dtype.kind in "iu":
+        check_shape("targets", array.shape, (M,))
+        return whole_numbers("targets", array, N), None
+    return None, dense("targets", targets, (M, N), dtype)
+
+
+# ---------------------------------------------------------------- activations
+
+
+def activation_forward(name: str, x: Array, out: Array | None = None) -> Array:
+    """relu, sigmoid or tanh of x, any shape, in a new array or in `out`, which may be x.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown, or an array does not fit.
+    """
+    kind = ACTIVATIONS[choice("name", name, ACTIVATIONS)]
+    x = dense("x", x, float_array("x", x).shape, x.dtype)
+    out = np.empty_like(x) if out is None else writable("out", out, x.shape, x.dtype)
+    capi.activation(_double(x), x.size, kind, x, out)
+    return out
+
+
+def activation_backward(name: str, y: Array, dy: Array) -> Array:
+    """dy becomes the gradient to the activation's input, told from its output y; returns dy.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown, or an array does not fit.
+    """
+    kind = ACTIVATIONS[choice("name", name, ACTIVATIONS)]
+    y = dense("y", y, float_array("y", y).shape, y.dtype)
+    dy = writable("dy", dy, y.shape, y.dtype)
+    capi.activation_backward(_double(y), y.size, kind, dy, y)
+    return dy
+
+
+# ---------------------------------------------------------------- optimizer updates
+
+
+def adam_update(
+    w: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    *,
+    step_size: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
+    """One step of Adam (Kingma and Ba 2014) in Keras's form, in place on w, m and v.
+
+    m += (1 - beta_1) (g - m), v += (1 - beta_2) (g² - v), w -= step_size m / (√v + epsilon), where
+    step_size = rate √(1 - beta_2^t) / (1 - beta_1^t). All arrays have w's shape and dtype.
+
+    Raises
+    ------
+    ValueError
+        A shape or dtype does not fit; nothing has changed.
+    """
+    w = writable("w", w, float_array("w", w).shape, w.dtype)
+    g = dense("g", g, w.shape, w.dtype)
+    m, v = writable("m", m, w.shape, w.dtype), writable("v", v, w.shape, w.dtype)
+    capi.adam(_double(w), w.size, w, g, m, v, step_size, beta_1, beta_2, epsilon)
+
+
+def sgd_update(
+    w: Array,
+    g: Array,
+    velocity: Array | None,
+    *,
+    learning_rate: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+) -> None:
+    """One step of gradient descent in place: w -= rate g; or with a velocity, as Keras has it:
+
+    velocity = momentum velocity - rate g, then w += velocity (Nesterov: w += momentum velocity -
+    rate g).
+
+    Raises
+    ------
+    ValueError
+        A shape or dtype does not fit, or momentum is given without a velocity.
+    """
+    if velocity is None and (momentum or nesterov):
+        raise ValueError("velocity: expected an array for momentum or nesterov, got None")
+    w = writable("w", w, float_array("w", w).shape, w.dtype)
+    g = dense("g", g, w.shape, w.dtype)
+    velocity = None if velocity is None else writable("velocity", velocity, w.shape, w.dtype)
+    capi.sgd(_double(w), w.size, w, g, velocity, learning_rate, momentum, nesterov)
+
+
+def sum_of_squares(a: Array) -> float:
+    """Σ a², the same bits at any number of threads."""
+    a = dense("a", a, float_array("a", a).shape, a.dtype)
+    sums = np.empty(-(-a.size // CHUNK), a.dtype)
+    capi.squares(_double(a), a.size, a, sums)
+    return float(sums.sum(dtype=np.float64))
+
+
+def scale(a: Array, factor: float) -> None:
+    """a *= factor, in place."""
+    writable("a", a, float_array("a", a).shape, a.dtype)
+    a *= a.dtype.type(factor)

@@ -1,0 +1,127 @@
+# The C-level API of lstmfast, for `from lstmfast.capi cimport ...`. This header is the manual.
+#
+# Every function is `noexcept nogil` and returns a status: LF_OK (0) or what is wrong, which
+# lf_status_text() says in words. A call that fails leaves every output as it was.
+#
+#     cdef lf_config *config = lf_config_create()
+#     lf_config_set(config, "input_size", 128)
+#     lf_config_set(config, "hidden_size", 256)
+#     status = lf_build(config, &lstm)            # then lf_config_free(config)
+#     status = lf_load_weights(lstm, W_ih, W_hh, b)
+#     status = lf_step(lstm, 1, x, h, c)          # h and c move one step on
+#     lf_free(lstm)
+#
+# Dimensions: T steps, B batch rows, I inputs, H hidden units. Gates lie in the order i, f, g, o.
+# Data pointers are float* or double*, as the configuration's "precision" says; strides count
+# elements, not bytes, and the last axis is always contiguous.
+# Distinct handles may be used from distinct threads at once. One handle may be shared by concurrent
+# lf_forward and lf_backward calls (each with its own work space), not by lf_step or
+# lf_load_weights.
+#
+# Options that come later are new keys and new fields at the end of lf_args: code compiled today
+# goes on working.
+
+from libc.stdint cimport int64_t
+
+cdef enum lf_status:
+    LF_OK = 0
+    LF_ENULL = 1        # a pointer that is needed is NULL
+    LF_ESIZE = 2        # a size or stride is not positive, or too large
+    LF_EALIAS = 3       # memory of an output overlaps another argument
+    LF_EKEY = 4         # a key that this version does not know
+    LF_EVALUE = 5       # a value that the key cannot take
+    LF_ESTATE = 6       # weights not loaded, or "training" not set in the configuration
+    LF_EMEMORY = 7      # out of memory
+    LF_EWORK = 8        # work_size is less than lf_forward_work() or lf_backward_work() says
+    LF_EVERSION = 9     # lf_args.size is not that of this version or of an earlier one
+    LF_EKERNELS = 10    # no kernels for this processor (see lstmfast.show_config())
+
+cdef const char *lf_status_text(int status) noexcept nogil
+
+# 1 for this header. It grows when a signature here changes; new keys and fields leave it.
+cdef int lf_abi_version() noexcept nogil
+
+# ---- configuration: opaque, owned by the caller until lf_config_free
+
+cdef struct lf_config
+
+# NULL if out of memory.
+cdef lf_config *lf_config_create() noexcept nogil
+cdef void lf_config_free(lf_config *config) noexcept nogil
+
+# Keys (whole numbers):
+#   input_size    I >= 1, needed
+#   hidden_size   H >= 1, needed
+#   precision     32 (float, the default) or 64 (double)
+#   training      1: lf_backward will be called (weights are packed a second time); default 0
+#   batch_size    the largest B of lf_step; default 1
+# LF_EKEY for another key, LF_EVALUE for a value out of range: the configuration keeps what it had.
+cdef int lf_config_set(lf_config *config, const char *key, double value) noexcept nogil
+
+# ---- handle: opaque, owned by the caller until lf_free
+
+cdef struct lf_lstm
+
+# *lstm becomes a new handle that no longer needs the configuration; unchanged on failure.
+cdef int lf_build(const lf_config *config, lf_lstm **lstm) noexcept nogil
+cdef void lf_free(lf_lstm *lstm) noexcept nogil
+
+# Pack the weights W_ih (4H, I), W_hh (4H, H), b (4H,), all read and contiguous; b may be NULL
+# (zeros). The handle keeps its own copy: the arrays are not needed afterwards.
+cdef int lf_load_weights(lf_lstm *lstm, const void *W_ih, const void *W_hh,
+                         const void *b) noexcept nogil
+
+# ---- one step: streaming, no allocation
+
+# x (B, I) read; h, c (B, H) read and replaced. All contiguous; none may overlap another.
+# B <= "batch_size".
+cdef int lf_step(lf_lstm *lstm, int64_t B, const void *x, void *h, void *c) noexcept nogil
+
+# ---- sequences
+
+# Set size to sizeof(lf_args) and the rest to zero (memset), then fill in what is needed.
+# Every output may be NULL: it is not wanted then. No output may overlap any other argument, with
+# one exception: in inference h_n may be h0 and c_n may be c0. The extent of a strided array is all
+# memory from its first element to its last.
+cdef struct lf_args:
+    size_t size             # sizeof(lf_args)
+    int64_t T
+    int64_t B
+    # ---- forward
+    const void *x           # IN   x[t, b] at t*x_t + b*x_b, (I,): batch-first and time-major alike
+    int64_t x_t
+    int64_t x_b
+    const void *h0          # IN   (B, H); NULL: zeros
+    const void *c0          # IN   (B, H); NULL: zeros
+    void *y                 # OUT  h of every step, y[t, b] at t*y_t + b*y_b, (H,). Needed in training
+    int64_t y_t
+    int64_t y_b
+    void *h_n               # OUT  (B, H): h of the last step
+    void *c_n               # OUT  (B, H)
+    void *reserve           # OUT  lf_reserve_size() bytes: activations, kept for lf_backward.
+                            #      NULL: inference
+    void *work              # WORK lf_forward_work() or lf_backward_work() bytes, contents
+    size_t work_size        #      meaningless before and after
+    # ---- backward: x, h0, c0 and y as they were in forward (read); reserve is used up
+    const void *dy          # IN   gradient to y, dy[t, b] at t*dy_t + b*dy_b, (H,); NULL: zeros
+    int64_t dy_t
+    int64_t dy_b
+    const void *dh_n        # IN   (B, H) gradient to h_n, adds to dy's last step; NULL: zeros
+    const void *dc_n        # IN   (B, H); NULL: zeros
+    void *dx                # OUT  dx[t, b] at t*dx_t + b*dx_b, (I,)
+    int64_t dx_t
+    int64_t dx_b
+    void *dh0               # OUT  (B, H)
+    void *dc0               # OUT  (B, H)
+    void *dW_ih             # OUT  (4H, I)
+    void *dW_hh             # OUT  (4H, H)
+    void *db                # OUT  (4H,); needs dW_ih or dW_hh
+
+# Bytes that lf_args.reserve and lf_args.work must have for these sizes (work: also for the number of
+# threads now set); -1 if a pointer is NULL or a size out of range.
+cdef int64_t lf_reserve_size(const lf_lstm *lstm, int64_t T, int64_t B) noexcept nogil
+cdef int64_t lf_forward_work(const lf_lstm *lstm, int64_t T, int64_t B) noexcept nogil
+cdef int64_t lf_backward_work(const lf_lstm *lstm, int64_t T, int64_t B) noexcept nogil
+
+cdef int lf_forward(const lf_lstm *lstm, const lf_args *args) noexcept nogil
+cdef int lf_backward(const lf_lstm *lstm, const lf_args *args) noexcept nogil

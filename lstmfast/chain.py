@@ -1,0 +1,196 @@
+"""A chain of layers with their weights, and what must hold for layers to stand in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .arguments import Array, Shape, choice, integer, shape_text
+from .layer import DTYPES
+from .layers import LSTM, Dense, Layer
+from .losses import Crossentropy, Loss
+
+__all__ = ["Chain", "check_loss", "metric_names", "shapes_through"]
+
+ACCURACIES = {
+    "accuracy": ("SparseCategoricalCrossentropy", "CategoricalCrossentropy"),
+    "acc": ("SparseCategoricalCrossentropy", "CategoricalCrossentropy"),
+    "sparse_categorical_accuracy": ("SparseCategoricalCrossentropy",),
+    "categorical_accuracy": ("CategoricalCrossentropy",),
+}
+
+
+class Chain:
+    """The half of `Model` that knows layers and weights, but no training."""
+
+    def __init__(self, layers: Sequence[Layer], dtype: str, seed: int | None, name: str | None):
+        self.dtype = choice("dtype", dtype, DTYPES)
+        self.seed = None if seed is None else integer("seed", seed, 0)
+        self.name = "model" if name is None else name
+        if not isinstance(self.name, str):
+            raise ValueError(f"name: expected a str, got {name!r}")
+        self.layers = with_unique_names(layers)
+        self.rng = np.random.default_rng(self.seed)
+        self.input_shape: Shape | None = None
+        if self.layers[0].input_shape is not None:
+            self.build(self.layers[0].input_shape)
+
+    def build(self, input_shape: Shape) -> None:
+        """Draw the weights for inputs of this shape, batch first: (None, None, 8).
+
+        Does nothing to layers that are built; ValueError when one does not fit, and then none
+        is built.
+        """
+        shapes = shapes_through(self.layers, tuple(input_shape))
+        for layer, shape in zip(self.layers, shapes, strict=False):
+            layer.param_shapes(shape)
+            if layer.built and layer.dtype != self.dtype:
+                raise ValueError(f"{layer.name}: expected dtype {self.dtype}, got {layer.dtype}")
+        for layer, shape in zip(self.layers, shapes, strict=False):
+            if not layer.built:
+                layer.build(shape, self.rng, self.dtype)
+        self.input_shape = shapes[0]
+
+    @property
+    def built(self) -> bool:
+        return self.input_shape is not None
+
+    @property
+    def params(self) -> list[Array]:
+        """The weights themselves, in the layers' order and layout, for `optimizer.apply`."""
+        return [param for layer in self._built_layers() for param in layer.params.values()]
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of all weights in Keras's order and layout."""
+        return [weight for layer in self._built_layers() for weight in layer.get_weights()]
+
+    def set_weights(self, weights: Sequence[Array]) -> None:
+        """Copy weights, in Keras's order and layout, into the layers.
+
+        Raises
+        ------
+        ValueError
+            When their number, a shape or a dtype does not fit; then none is set.
+        """
+        params, rest = self.params, list(weights)
+        if len(rest) != len(params):
+            raise ValueError(f"weights: expected {len(params)} arrays, got {len(rest)}")
+        checked = []
+        for layer in self.layers:
+            own, rest = rest[: len(layer.params)], rest[len(layer.params) :]
+            checked += layer.check_weights(own)
+        for param, weight in zip(params, checked, strict=True):
+            param[...] = weight
+
+    def count_params(self) -> int:
+        """Return the number of single weights."""
+        return sum(layer.count_params() for layer in self._built_layers())
+
+    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+        """Print a table of the layers, their output shapes and numbers of weights."""
+        rows = [("Layer (type)", "Output shape", "Parameters")]
+        layers, input_shape = self._built_layers(), self.input_shape or ()
+        _, *shapes = shapes_through(layers, input_shape)
+        for layer, shape in zip(layers, shapes, strict=True):
+            title = f"{layer.name} ({type(layer).__name__})"
+            rows.append((title, shape_text(shape), f"{layer.count_params():,}"))
+        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        print_fn(f"Model: {self.name}")
+        for title, text, count in rows:
+            print_fn(f"{title:<{wide[0]}}  {text:<{wide[1]}}  {count:>{wide[2]}}")
+        print_fn(f"Total parameters: {self.count_params():,}")
+
+    def reset_state(self) -> None:
+        """Let the stateful layers start their next batch from zeros."""
+        for layer in self._lstms():
+            layer.reset_state()
+
+    def _run(self, x: Array, training: bool = False, logits: bool = False) -> Array:
+        """Return the outputs of one batch; with `logits`, those sums, free to be overwritten."""
+        *others, last = self.layers
+        for layer in others:
+            x = layer.forward(x, training)
+        if not logits:
+            return last.forward(x, training)
+        if isinstance(last, Dense) and last.activation in ("linear", "softmax"):
+            return last.forward_linear(x, training)
+        return last.forward(x, training).copy()
+
+    def _build_for(self, x: Array) -> None:
+        if not self.built:
+            self.build((None, *x.shape[1:]))
+
+    def _built_layers(self) -> list[Layer]:
+        if not self.built:
+            raise ValueError(f"{self.name}: is not built; call build(input_shape)")
+        return self.layers
+
+    def _lstms(self) -> Iterator[LSTM]:
+        return (layer for layer in self.layers if isinstance(layer, LSTM))
+
+
+def shapes_through(layers: Sequence[Layer], input_shape: Shape) -> list[Shape]:
+    """Return the shape of the input and of each layer's output; ValueError if one misfits."""
+    shapes = [input_shape]
+    for layer in layers:
+        try:
+            shapes.append(layer.output_shape(shapes[-1]))
+        except ValueError as error:
+            raise ValueError(f"{layer.name}: {error}") from error
+    return shapes
+
+
+def with_unique_names(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the layers, each with a name of its own: lstm, lstm_1, ...
+
+    Raises
+    ------
+    ValueError
+        Without layers, with one twice, with a name twice, or with an Embedding behind others.
+    """
+    found = list(layers) if isinstance(layers, (list, tuple)) else []
+    if not found or not all(isinstance(layer, Layer) for layer in found):
+        raise ValueError(f"layers: expected a list of one layer or more, got {layers!r}")
+    if len({id(layer) for layer in found}) < len(found):
+        raise ValueError("layers: expected each layer once, got one twice")
+    if late := [layer.name for layer in found[1:] if layer.takes_ids]:
+        raise ValueError(f"layers: expected ids at the first layer only, got {late}")
+    own = [layer.name for layer in found if layer.has_own_name]
+    if len(set(own)) < len(own) or "input" in own:
+        raise ValueError(f"layers: expected different names, none of them 'input', got {own}")
+    _name_others(found, set(own))
+    return found
+
+
+def _name_others(layers: list[Layer], taken: set[str]) -> None:
+    for layer in layers:
+        if not layer.has_own_name:
+            kind = type(layer).__name__.lower()
+            candidates = [kind, *(f"{kind}_{number}" for number in range(1, len(layers) + 1))]
+            layer.name = next(name for name in candidates if name not in taken)
+            taken.add(layer.name)
+
+
+def check_loss(loss: Loss | None, last: Layer) -> None:
+    """Raise ValueError for a cross-entropy that would see no softmax, or two of them."""
+    softmax = isinstance(last, Dense) and last.activation == "softmax"
+    if isinstance(loss, Crossentropy) and loss.from_logits is softmax:
+        expected = "from_logits=False" if softmax else "a Dense(activation='softmax') at the end"
+        instead = "" if softmax else ", or from_logits=True"
+        raise ValueError(f"loss: expected {expected}{instead}, got {loss.get_config()}")
+
+
+def metric_names(metrics: Sequence[str] | None, loss: Loss | None) -> list[str]:
+    """Return the names; ValueError for an unknown one and for one that the loss does not fit."""
+    if metrics is not None and not isinstance(metrics, (list, tuple)):
+        raise ValueError(f"metrics: expected a list of names, got {metrics!r}")
+    names = [choice("metrics", name, ACCURACIES) for name in metrics or ()]
+    for name in names:
+        if type(loss).__name__ not in ACCURACIES[name]:
+            fits = " or ".join(ACCURACIES[name])
+            raise ValueError(f"metrics: expected {fits} for {name!r}, got {type(loss).__name__}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"metrics: expected each name once, got {names}")
+    return names

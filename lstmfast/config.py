@@ -1,0 +1,41 @@
+"""What this installation is: version, instruction set, threads, CUDA."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from . import capi
+
+__version__ = "0.1.0"
+
+
+def get_include() -> str:
+    """The folder to hand to Cython (`include_path`) and to the C compiler (`-I`).
+
+    `cimport lstmfast.capi` works without it where lstmfast is installed in the ordinary way; an
+    editable installation needs it.
+    """
+    return str(Path(__file__).resolve().parent.parent)
+
+
+def show_config() -> dict[str, str]:
+    """Tell what runs here.
+
+    Returns
+    -------
+    dict
+        version, isa (v4: AVX-512, v3: AVX2, v2: SSE4, neon; jit: compiled at run time), best_isa of
+        this processor, threads, numpy, python, and cuda: why there is none, so far.
+    """
+    return {
+        "version": __version__,
+        "isa": capi.isa(),
+        "best_isa": capi.best_isa(),
+        "threads": str(capi.get_num_threads()),
+        "cuda": "not available: this version has no CUDA kernels",
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,208 @@
+"""Initial weights, with Keras 3's names, formulas and defaults.
+
+An initializer is called with a shape in Keras's layout (inputs, outputs) and a NumPy generator; it
+answers in float64, so that a float32 layer gets the rounded weights of its float64 twin.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .arguments import Array, choice, construct, number
+
+__all__ = [
+    "Constant",
+    "Initializer",
+    "Orthogonal",
+    "RandomNormal",
+    "RandomUniform",
+    "VarianceScaling",
+    "get",
+    "serialize",
+]
+
+STDDEV_OF_TRUNCATED_NORMAL = 0.87962566103423978  # of a standard normal cut at +-2
+
+
+class Initializer:
+    """Base of the initializers below: frozen values that are compared by their fields."""
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Draw an array.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (fan_in, fan_out) for a matrix, (n,) for a bias.
+        rng : numpy.random.Generator
+            Advanced by as many draws as the initializer needs.
+
+        Returns
+        -------
+        ndarray of `shape`, float64
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Constant(Initializer):
+    """Every weight is `value`."""
+
+    value: float = 0.0
+
+    def __post_init__(self) -> None:
+        number("value", self.value, -math.inf)
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        return np.full(shape, self.value, np.float64)
+
+
+@dataclass(frozen=True)
+class RandomUniform(Initializer):
+    """Uniform in [minval, maxval)."""
+
+    minval: float = -0.05
+    maxval: float = 0.05
+
+    def __post_init__(self) -> None:
+        number("maxval", self.maxval, number("minval", self.minval, -math.inf))
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        return rng.uniform(self.minval, self.maxval, shape)
+
+
+@dataclass(frozen=True)
+class RandomNormal(Initializer):
+    """Normal with this mean and standard deviation."""
+
+    mean: float = 0.0
+    stddev: float = 0.05
+
+    def __post_init__(self) -> None:
+        number("mean", self.mean, -math.inf)
+        number("stddev", self.stddev, 0.0)
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        return rng.normal(self.mean, self.stddev, shape)
+
+
+@dataclass(frozen=True)
+class VarianceScaling(Initializer):
+    """Zero mean, variance `scale / n`, where n counts inputs, outputs or their mean.
+
+    Source: Glorot and Bengio 2010, eq. 16 (fan_avg, uniform); He et al. 2015, eq. 10 (fan_in,
+    scale 2); LeCun et al. 1998 (fan_in).
+    """
+
+    scale: float = 1.0
+    mode: str = "fan_in"
+    distribution: str = "truncated_normal"
+
+    def __post_init__(self) -> None:
+        number("scale", self.scale, 0.0)
+        choice("mode", self.mode, ("fan_in", "fan_out", "fan_avg"))
+        choice("distribution", self.distribution, ("truncated_normal", "uniform"))
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        variance = self.scale / max(1.0, _fan(shape, self.mode))
+        if self.distribution == "uniform":
+            limit = math.sqrt(3.0 * variance)
+            return rng.uniform(-limit, limit, shape)
+        stddev = math.sqrt(variance) / STDDEV_OF_TRUNCATED_NORMAL
+        return stddev * _standard_normal_within_two(shape, rng)
+
+
+@dataclass(frozen=True)
+class Orthogonal(Initializer):
+    """A matrix with orthonormal columns (rows, when it is wider than high), times `gain`.
+
+    Source: Saxe et al. 2014; the signs of R's diagonal make the draw uniform (Mezzadri 2007).
+    """
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        number("gain", self.gain, -math.inf)
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        if len(shape) != 2:
+            raise ValueError(f"shape: expected two axes for Orthogonal, got {shape}")
+        q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
+        q *= np.where(np.diag(r) < 0, -1.0, 1.0)
+        return self.gain * (q if shape[0] >= shape[1] else q.T)
+
+
+def get(
+    identifier: str | dict[str, Any] | Initializer, argument: str = "initializer"
+) -> Initializer:
+    """Return the initializer of this name, of this config, or itself.
+
+    Parameters
+    ----------
+    identifier : str, dict or Initializer
+        A Keras name such as "glorot_uniform", what `serialize` made, or one of the classes below.
+    argument : str
+        What the caller calls it; errors begin with it.
+
+    Raises
+    ------
+    ValueError
+        For anything else; the message lists the names.
+    """
+    if type(identifier) in CLASSES.values():
+        return identifier  # type: ignore[return-value]
+    if isinstance(identifier, dict):
+        return construct(argument, identifier, CLASSES)
+    return NAMED[choice(argument, identifier, NAMED)]
+
+
+def serialize(initializer: Initializer) -> str | dict[str, Any]:
+    """Return the first name of an initializer, or its class and fields: JSON for `get`."""
+    for name, known in NAMED.items():
+        if initializer == known:
+            return name
+    fields = asdict(initializer)  # type: ignore[call-overload]
+    numbers = {key: field if key in WORDS else float(field) for key, field in fields.items()}
+    return {"class": type(initializer).__name__, **numbers}
+
+
+def _fan(shape: tuple[int, ...], mode: str) -> float:
+    if len(shape) not in (1, 2):
+        raise ValueError(f"shape: expected one or two axes for VarianceScaling, got {shape}")
+    fan_in, fan_out = shape[0], shape[-1]
+    return {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
+
+
+def _standard_normal_within_two(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    values = rng.standard_normal(shape)
+    while (outside := np.abs(values) > 2.0).any():
+        values[outside] = rng.standard_normal(np.count_nonzero(outside))
+    return values
+
+
+CLASSES: dict[str, type[Initializer]] = {
+    made.__name__: made
+    for made in (Constant, RandomUniform, RandomNormal, VarianceScaling, Orthogonal)
+}
+
+WORDS = ("mode", "distribution")  # the fields that are no numbers
+
+NAMED: dict[str, Initializer] = {
+    "zeros": Constant(0.0),
+    "ones": Constant(1.0),
+    "uniform": RandomUniform(),
+    "random_uniform": RandomUniform(),
+    "normal": RandomNormal(),
+    "random_normal": RandomNormal(),
+    "glorot_uniform": VarianceScaling(1.0, "fan_avg", "uniform"),
+    "glorot_normal": VarianceScaling(1.0, "fan_avg", "truncated_normal"),
+    "he_uniform": VarianceScaling(2.0, "fan_in", "uniform"),
+    "he_normal": VarianceScaling(2.0, "fan_in", "truncated_normal"),
+    "lecun_uniform": VarianceScaling(1.0, "fan_in", "uniform"),
+    "lecun_normal": VarianceScaling(1.0, "fan_in", "truncated_normal"),
+    "orthogonal": Orthogonal(),
+}

@@ -1,0 +1,43 @@
+"""Run-time binding: compile the table of kernels for this processor and hand over the addresses.
+
+Used with LSTMFAST_JIT=1 (while editing a kernel) and where no objects are linked in. Numba is
+imported here and nowhere else at run time. LSTMFAST_ISA picks the register width and tile as it does
+for the linked kernels; instructions are this processor's own.
+"""
+
+import os
+
+from numba import cfunc
+
+from .. import capi
+from . import isa as isas
+from .table import OPTIONS, REALS, TABLE, kernel
+
+_alive = []  # an address is good for as long as its compiled function lives
+
+
+def bind() -> None:
+    """Compile every kernel and put it into the table of `capi`.
+
+    Raises
+    ------
+    ImportError
+        LSTMFAST_ISA names no instruction set of this processor.
+    """
+    name = os.environ.get("LSTMFAST_ISA") or capi.best_isa()
+    isa = isas.BY_NAME.get(name)
+    if isa is None or name > capi.best_isa():
+        known = ", ".join(isas.BY_NAME)
+        raise ImportError(f"LSTMFAST_ISA: expected one of {known} up to this processor's own "
+                          f"({capi.best_isa()}), found {name!r}")  # fmt: skip
+    for real in REALS:
+        for kernel_name in TABLE:
+            bind_one(kernel_name, real, isa)
+    capi.bind_isa(isa.bytes, isa.rows)
+
+
+def bind_one(name: str, real: str, isa: isas.Isa) -> None:
+    signature = TABLE[name].signature(REALS[real])
+    compiled = cfunc(signature, **OPTIONS)(kernel(name, real, isa))
+    _alive.append(compiled)
+    capi.bind_kernel(real == "f64", name, compiled.address)

@@ -1,0 +1,382 @@
+"""Packing and register-tiled products: C += A·B on raw pointers.
+
+B is packed into panels of four vectors: for each panel and each k, 4·W numbers side by side,
+zeros where the matrix ends. Two maps lead from a panel's column to the matrix's column:
+
+    plain   panel p, vector v, lane w  ->  column p·4W + v·W + w          (any matrix)
+    gates   panel p, vector v, lane w  ->  gate v of unit p·W + w         (columns v·H + p·W + w)
+
+so that in a gates panel one register tile holds all four gates of W units. A map is three strides
+and a limit (`Out`). Sums over k run in blocks of BLOCK: a block starts from zero, in order of k,
+and is added to C. That order is the same for every tile shape, edge and shard, so results do not
+depend on how the work is split; and blocked sums lose less accuracy than one long one.
+"""
+
+from collections import namedtuple
+from functools import lru_cache
+
+from numba import njit
+
+from .simd import at, fma, is_null, null
+from .struct import Struct
+
+BLOCK = 256  # k per block: a panel's block is 64 KB, which stays in L2
+GROUP = 4  # panels that are worked on together: a block of them is 256 KB
+OUTER_PANELS = 8  # panels of the right factor that a sum of outer products packs at once
+
+# What a product reads and writes. Pointers already stand at the first row, panel and column.
+Rows = namedtuple("Rows", "pointer stride")  # A: element (i, k) at i·stride + k
+Panels = namedtuple("Panels", "pointer panel row")  # B: panel p, row k at p·panel + k·row
+Out = namedtuple("Out", "pointer row panel vector limit_vector limit")
+# C: row i, panel p, vector v at i·row + p·panel + v·vector;
+# its first lane is column p·panel + v·limit_vector of `limit` columns.
+
+
+@njit(error_model="numpy")
+def plain_out(pointer, row, columns, width):
+    """C as an ordinary matrix of `columns` columns."""
+    return Out(pointer, row, 4 * width, width, width, columns)
+
+
+@njit(error_model="numpy")
+def gates_out(pointer, row, units, width):
+    """C as rows of four gates of `units` units each."""
+    return Out(pointer, row, width, units, 0, units)
+
+
+@njit(error_model="numpy")
+def panel_count(columns, panel):
+    return (columns + panel - 1) // panel
+
+
+@lru_cache(None)
+def make_tile(simd, rows, panels, packed):
+    """tile(count, A, B, C, p): C += A·B for `rows` rows and `panels` panels from p on.
+
+    The sum runs over `count` values of k. With `packed`, A is packed: for each k the rows of the
+    tile lie side by side, element (i, k) at k·stride + i.
+    """
+    W, load, store, splat = simd.width, simd.load, simd.store, simd.splat
+    load_n, store_n, get, put = simd.load_n, simd.store_n, simd.get, simd.put
+    size, real = rows * panels * 4, simd.real
+    new_tile = simd.new_tile(size)
+
+    @njit(error_model="numpy")
+    def tile(count, A, B, C, p):
+        acc = new_tile()
+        for n in range(size):
+            put(acc, n, splat(real(0)))
+        for k in range(count):
+            for i in range(rows):
+                a = splat(A.pointer[k * A.stride + i] if packed else A.pointer[i * A.stride + k])
+                for q in range(panels):
+                    for v in range(4):
+                        b = load(B.pointer, q * B.panel + k * B.row + v * W)
+                        n = (i * panels + q) * 4 + v
+                        put(acc, n, fma(a, b, get(acc, n)))
+        last = (p + panels - 1) * C.panel + 3 * C.limit_vector
+        if C.limit - last >= W:
+            for i in range(rows):
+                for q in range(panels):
+                    for v in range(4):
+                        o = i * C.row + (p + q) * C.panel + v * C.vector
+                        total = load(C.pointer, o) + get(acc, (i * panels + q) * 4 + v)
+                        store(C.pointer, o, total)
+        else:
+            for i in range(rows):
+                for q in range(panels):
+                    for v in range(4):
+                        o = i * C.row + (p + q) * C.panel + v * C.vector
+                        n = C.limit - (p + q) * C.panel - v * C.limit_vector
+                        total = load_n(C.pointer, o, n) + get(acc, (i * panels + q) * 4 + v)
+                        store_n(C.pointer, o, total, n)
+
+    return tile
+
+
+@lru_cache(None)
+def make_strip(simd, rows, packed):
+    """strip(panels, count, A, B, C, p): `rows` rows of C, several panels at a time if rows are few.
+
+    Only then are enough sums in flight to hide the latency of the fma.
+    """
+    wide = simd.isa.panels_at_once(rows)
+    wide_tile = make_tile(simd, rows, wide, packed)
+    tile = make_tile(simd, rows, 1, packed)
+
+    @njit(error_model="numpy")
+    def strip(panels, count, A, B, C, p):
+        q = 0
+        while q + wide <= panels:
+            wide_tile(count, A, Panels(at(B.pointer, q * B.panel), B.panel, B.row), C, p + q)
+            q += wide
+        while q < panels:
+            tile(count, A, Panels(at(B.pointer, q * B.panel), B.panel, B.row), C, p + q)
+            q += 1
+
+    return strip
+
+
+@lru_cache(None)
+def make_strips(simd, rows, packed):
+    """strips(M, ...): the strip of min(M, rows) rows."""
+    strip = make_strip(simd, rows, packed)
+    if rows == 1:
+        return njit(error_model="numpy")(lambda M, n, k, A, B, C, p: strip(n, k, A, B, C, p))
+    fewer = make_strips(simd, rows - 1, packed)
+
+    @njit(error_model="numpy")
+    def strips(M, panels, count, A, B, C, p):
+        if M >= rows:
+            strip(panels, count, A, B, C, p)
+        else:
+            fewer(M, panels, count, A, B, C, p)
+
+    return strips
+
+
+@lru_cache(None)
+def make_multiply(simd, packed=False):
+    """multiply(M, K, A, B, C, p, panels): C += A·B for M rows and `panels` panels from p on.
+
+    B's pointer stands at panel p. Callers hand over at most GROUP panels, so that their block of B
+    stays in L2 while the rows pass by.
+    """
+    tile_rows = simd.isa.rows
+    strips = make_strips(simd, tile_rows, packed)
+
+    @njit(error_model="numpy")
+    def multiply(M, K, A, B, C, p, panels):
+        row_step = 1 if packed else A.stride
+        k_step = A.stride if packed else 1
+        for k in range(0, K, BLOCK):
+            b = Panels(at(B.pointer, k * B.row), B.panel, B.row)
+            for r in range(0, M, tile_rows):
+                a = Rows(at(A.pointer, r * row_step + k * k_step), A.stride)
+                c = Out(at(C.pointer, r * C.row), C.row, C.panel, C.vector, C.limit_vector, C.limit)
+                strips(M - r, panels, min(BLOCK, K - k), a, b, c, p)
+
+    return multiply
+
+
+@lru_cache(None)
+def make_fill(simd):
+    """fill(M, C, p, panels, source, source_row): C = the rows of `source`, or zero if it is null.
+
+    `source` has C's columns; a source_row of 0 repeats one row (a bias).
+    """
+    W, load_n, store_n, splat, real = simd.width, simd.load_n, simd.store_n, simd.splat, simd.real
+
+    @njit(error_model="numpy")
+    def fill(M, C, p, panels, source, source_row):
+        nothing = is_null(source)
+        for i in range(M):
+            for q in range(p, p + panels):
+                for v in range(4):
+                    n = C.limit - q * C.panel - v * C.limit_vector
+                    o = q * C.panel + v * C.vector
+                    value = splat(real(0)) if nothing else load_n(source, i * source_row + o, n)
+                    store_n(C.pointer, i * C.row + o, value, n)
+
+    return fill
+
+
+PACK = Struct(
+    "lf_pack",
+    data="source target",
+    size="k_stride n_stride K panel vector limit_vector limit panels",
+)
+# source: element (k, n) of B at k·k_stride + n·n_stride; the map as in Out; target: the panels.
+
+
+@lru_cache(None)
+def make_pack_panel(simd):
+    """pack_panel(source, k_stride, n_stride, K, C, p, target): one panel of B, zeros past the end.
+
+    C tells the map (its pointer and row do not matter). One of the strides is usually 1: rows are
+    copied as vectors, columns are turned W × W at a time in registers.
+    """
+    W, load_n, store, splat, real = simd.width, simd.load_n, simd.store, simd.splat, simd.real
+    get, put, transpose, new_tile = simd.get, simd.put, simd.transpose, simd.new_tile(simd.width)
+
+    @njit(error_model="numpy")
+    def copy_rows(source, k_stride, K, n, target):
+        for k in range(K):
+            store(target, k * 4 * W, load_n(source, k * k_stride, n))
+
+    @njit(error_model="numpy")
+    def turn_columns(source, n_stride, K, n, target):
+        block = new_tile()
+        for k in range(0, K, W):
+            for w in range(W):
+                put(block, w, splat(real(0)))
+                if w < n:
+                    put(block, w, load_n(source, w * n_stride + k, K - k))
+            transpose(block)
+            for w in range(W):
+                if k + w < K:
+                    store(target, (k + w) * 4 * W, get(block, w))
+
+    @njit(error_model="numpy")
+    def gather(source, k_stride, n_stride, K, n, target):
+        for k in range(K):
+            for w in range(W):
+                o = k * k_stride + w * n_stride
+                target[k * 4 * W + w] = source[o] if w < n else real(0)
+
+    @njit(error_model="numpy")
+    def pack_panel(source, k_stride, n_stride, K, C, p, target):
+        for v in range(4):
+            n = C.limit - p * C.panel - v * C.limit_vector
+            start = at(source, (p * C.panel + v * C.vector) * n_stride) if n > 0 else source
+            lanes = at(target, v * W)
+            if n_stride == 1 or n <= 0:
+                copy_rows(start, k_stride, K, n, lanes)
+            elif k_stride == 1:
+                turn_columns(start, n_stride, K, n, lanes)
+            else:
+                gather(start, k_stride, n_stride, K, n, lanes)
+
+    return pack_panel
+
+
+def make_pack(simd):
+    """Pack panels begin..end of a matrix (PACK)."""
+    pack_panel = make_pack_panel(simd)
+    W = simd.width
+
+    def pack(a, begin, end, worker):
+        C = Out(a.source, 0, a.panel, a.vector, a.limit_vector, a.limit)
+        for p in range(begin, end):
+            target = at(a.target, p * a.K * 4 * W)
+            pack_panel(a.source, a.k_stride, a.n_stride, a.K, C, p, target)
+        return 0
+
+    return pack
+
+
+PRODUCT = Struct(
+    "lf_product",
+    data="A B C bias scratch",
+    size="M N K a_row b_k b_n c_row add by_rows scratch_stride",
+)
+# C (M, N) = A (M, K) · B (K, N) + bias (N,) or, with `add`, C += A·B. Rows of A and C are contiguous;
+# element (k, n) of B lies at k·b_k + n·b_n. scratch: BLOCK panels of GROUP for each worker.
+
+
+def make_product(simd):
+    """The panels begin..end of a product, or its rows begin..end if `by_rows` (PRODUCT)."""
+    multiply, fill, pack_panel = make_multiply(simd), make_fill(simd), make_pack_panel(simd)
+    W = simd.width
+    panel_size = 4 * W * BLOCK
+
+    @njit(error_model="numpy")
+    def block(a, first, M, C, p, panels, k, scratch):
+        """C += A·B over one block of k, its panels packed just before they are used."""
+        count = min(BLOCK, a.K - k)
+        source = at(a.B, k * a.b_k)
+        for q in range(panels):
+            pack_panel(source, a.b_k, a.b_n, count, C, p + q, at(scratch, q * panel_size))
+        A = Rows(at(a.A, first * a.a_row + k), a.a_row)
+        multiply(M, count, A, Panels(scratch, panel_size, 4 * W), C, p, panels)
+
+    def product(a, begin, end, worker):
+        first, M, p_begin, p_end = 0, a.M, begin, end
+        if a.by_rows:
+            first, M, p_begin, p_end = begin, end - begin, 0, panel_count(a.N, 4 * W)
+        C = plain_out(at(a.C, first * a.c_row), a.c_row, a.N, W)
+        scratch = at(a.scratch, worker * a.scratch_stride)
+        for p in range(p_begin, p_end, GROUP):
+            panels = min(GROUP, p_end - p)
+            if not a.add:
+                fill(M, C, p, panels, a.bias, 0)
+            for k in range(0, a.K, BLOCK):
+                block(a, first, M, C, p, panels, k, scratch)
+        return 0
+
+    return product
+
+
+OUTER = Struct(
+    "lf_outer",
+    data="A first rest C column_sums scratch",
+    size="T B M N a_row first_row rest_t rest_b c_row scratch_stride",
+)
+# C (M, N) = Σ over t, b of A[t, b] ⊗ X[t, b], and column_sums (M,) = Σ A[t, b] unless null.
+# A: row (t, b) at (t·B + b)·a_row. X: row (0, b) at first + b·first_row, row (t, b) with t >= 1 at
+# rest + (t-1)·rest_t + b·rest_b: so h[t-1] stands beside dz[t], with h0 as the first.
+
+
+def make_outer(simd):
+    """The blocks begin..end of 3·W rows of a sum of outer products (OUTER)."""
+    multiply, fill = make_multiply(simd, packed=True), make_fill(simd)
+    W, load_n, store, splat, real = simd.width, simd.load_n, simd.store, simd.splat, simd.real
+    store_n, new_tile, get, put = simd.store_n, simd.new_tile, simd.get, simd.put
+    rows, columns = 3 * W, 4 * W
+    new_sums = new_tile(3)
+
+    @njit(error_model="numpy")
+    def input_row(a, r):
+        t = r // a.B
+        b = r - t * a.B
+        if t == 0:
+            return at(a.first, b * a.first_row)
+        return at(a.rest, (t - 1) * a.rest_t + b * a.rest_b)
+
+    @njit(error_model="numpy")
+    def pack_inputs(a, r, count, p, panels, target):
+        for k in range(count):
+            row = input_row(a, r + k)
+            for q in range(panels):
+                for v in range(4):
+                    n = (p + q) * columns + v * W
+                    value = load_n(row, n, a.N - n) if n < a.N else splat(real(0))
+                    store(target, (q * BLOCK + k) * columns + v * W, value)
+
+    @njit(error_model="numpy")
+    def pack_left(a, r, count, m, target, sums):
+        """Three vectors of A's columns side by side; their sum over these rows is left in `sums`."""
+        for v in range(3):
+            total = splat(real(0))
+            n = a.M - m - v * W
+            for k in range(count):
+                value = splat(real(0))
+                if n > 0:
+                    value = load_n(a.A, (r + k) * a.a_row + m + v * W, n)
+                store(target, k * rows + v * W, value)
+                total = total + value
+            put(sums, v, total)
+
+    @njit(error_model="numpy")
+    def add_column_sums(a, r, m, sums):
+        for v in range(3):
+            n = a.M - m - v * W
+            if n > 0:
+                old = load_n(a.column_sums, m + v * W, n) if r > 0 else splat(real(0))
+                store_n(a.column_sums, m + v * W, old + get(sums, v), n)
+
+    def outer(a, begin, end, worker):
+        left = at(a.scratch, worker * a.scratch_stride)
+        right = at(left, BLOCK * rows)
+        sums = new_sums()
+        wanted = not is_null(a.column_sums)
+        N_panels = panel_count(a.N, columns)
+        for p in range(0, N_panels, OUTER_PANELS):
+            panels = min(OUTER_PANELS, N_panels - p)
+            for r in range(0, a.T * a.B, BLOCK):
+                count = min(BLOCK, a.T * a.B - r)
+                pack_inputs(a, r, count, p, panels, right)
+                for block in range(begin, end):
+                    m = block * rows
+                    M = min(rows, a.M - m)
+                    pack_left(a, r, count, m, left, sums)
+                    if wanted and p == 0:
+                        add_column_sums(a, r, m, sums)
+                    C = plain_out(at(a.C, m * a.c_row), a.c_row, a.N, W)
+                    if r == 0:
+                        fill(M, C, p, panels, null(a.C), 0)
+                    A = Rows(left, rows)
+                    multiply(M, count, A, Panels(right, BLOCK * columns, columns), C, p, panels)
+        return 0
+
+    return outer

@@ -1,0 +1,268 @@
+"""One LSTM layer over time, on one CPU thread's share of the work.
+
+A share is a range of batch rows, or a range of panels (hidden units). Rows never meet, so a share
+of rows may run through all steps at once; shares of panels must wait for each other after every
+step. Whoever calls these kernels (native/layer.c) does the waiting: they know nothing of threads.
+
+Forward:   `project` puts  z = W_ih x + b  for some steps into z;
+           `steps` adds  W_hh h[t-1]  and applies the cell.
+           In training, z then holds the activations i, f, g, o in place of the pre-activations.
+Backward:  `steps_backward` goes from the last step to the first:
+           dh[t] = dy[t] + dz[t+1] W_hh, then the cell backwards: dz[t] takes the activations' place.
+           `input_gradient` is dx = dz W_ih. Weight gradients are sums of outer products (matmul.py).
+
+Pointers and strides are in LAYER. Sizes: T steps, B rows, I inputs, H units.
+"""
+
+from functools import lru_cache
+
+from numba import njit
+
+from .cell import cell_backward, cell_forward
+from .matmul import (
+    GROUP,
+    Panels,
+    Rows,
+    gates_out,
+    make_fill,
+    make_multiply,
+    panel_count,
+    plain_out,
+)
+from .simd import access, at, is_null, null
+from .struct import Struct
+
+LAYER = Struct(
+    "lf_layer",
+    size="T B I H x_t x_b y_t y_b y_slots z_t z_slots c_t c_slots keep dy_t dy_b dx_t dx_b",
+    data="x y h0 c0 z c w_ih w_hh b dy dh_n dc dh dh0 dx w_hh_back w_ih_back",
+)
+# x[t, b]   at x + t·x_t + b·x_b, (I,)        read
+# y[t, b]   at y + (t mod y_slots)·y_t + b·y_b, (H,): h of every step; two slots are a ring
+# z[t, b]   at z + (t mod z_slots)·z_t + b·4H, (4H,): pre-activations, then (if `keep`) i, f, g, o,
+#           then dz
+# c[t, b]   at c + (t mod c_slots)·c_t + b·H, (H,): with one slot the cell is updated in place
+# h0, c0    (B, H); dh_n (B, H) or null; dy[t, b] at dy + t·dy_t + b·dy_b, or dy null
+# dc, dh    (B, H) work: dc holds dc_n before and dc0 after
+# w_ih, w_hh            packed, gates map, K = I and K = H
+# w_hh_back, w_ih_back  packed, plain map, K = 4H, columns H and I
+
+
+@njit(error_model="numpy")
+def x_at(a, t, row):
+    return at(a.x, t * a.x_t + row * a.x_b)
+
+
+@njit(error_model="numpy")
+def z_at(a, t, row):
+    return at(a.z, (t % a.z_slots) * a.z_t + row * 4 * a.H)
+
+
+@njit(error_model="numpy")
+def h_before(a, t, row):
+    """h[t-1] of a row, and the distance to the next row."""
+    if t == 0:
+        return Rows(at(a.h0, row * a.H), a.H)
+    return Rows(at(a.y, ((t - 1) % a.y_slots) * a.y_t + row * a.y_b), a.y_b)
+
+
+@njit(error_model="numpy")
+def c_before(a, t, row):
+    if t == 0:
+        return at(a.c0, row * a.H)
+    return at(a.c, ((t - 1) % a.c_slots) * a.c_t + row * a.H)
+
+
+@njit(error_model="numpy")
+def c_at(a, t, row):
+    return at(a.c, (t % a.c_slots) * a.c_t + row * a.H)
+
+
+def make_project(simd):
+    """z = W_ih x + b for the steps t_begin..t_end of the rows and panels given."""
+    multiply, fill, W = make_multiply(simd), make_fill(simd), simd.width
+
+    def project(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
+        M, steps = row_end - row_begin, t_end - t_begin
+        for p in range(p_begin, p_end, GROUP):
+            panels = min(GROUP, p_end - p)
+            B = Panels(at(a.w_ih, p * a.I * 4 * W), a.I * 4 * W, 4 * W)
+            if M >= steps:
+                for t in range(t_begin, t_end):
+                    C = gates_out(z_at(a, t, row_begin), 4 * a.H, a.H, W)
+                    fill(M, C, p, panels, a.b, 0)
+                    multiply(M, a.I, Rows(x_at(a, t, row_begin), a.x_b), B, C, p, panels)
+            else:  # few rows: the steps of a row are the rows of the product (z does not wrap here)
+                for row in range(row_begin, row_end):
+                    C = gates_out(z_at(a, t_begin, row), a.z_t, a.H, W)
+                    fill(steps, C, p, panels, a.b, 0)
+                    multiply(steps, a.I, Rows(x_at(a, t_begin, row), a.x_t), B, C, p, panels)
+        return 0
+
+    return project
+
+
+@lru_cache(None)
+def make_unit_forward(simd, partial):
+    """unit(a, z, c_prev, c, h, j, n): W units from j on of one row; only n of them if `partial`."""
+    load, store = access(simd, partial)
+
+    @njit(error_model="numpy")
+    def unit(a, z, c_prev, c, h, j, n):
+        H = a.H
+        z_i, z_f = load(z, j, n), load(z, H + j, n)
+        z_g, z_o = load(z, 2 * H + j, n), load(z, 3 * H + j, n)
+        i, f, g, o, c_new, h_new = cell_forward(z_i, z_f, z_g, z_o, load(c_prev, j, n))
+        store(c, j, c_new, n)
+        store(h, j, h_new, n)
+        if a.keep:
+            store(z, j, i, n)
+            store(z, H + j, f, n)
+            store(z, 2 * H + j, g, n)
+            store(z, 3 * H + j, o, n)
+
+    return unit
+
+
+def make_steps(simd):
+    """The steps t_begin..t_end, for the rows and panels given; z holds the projections."""
+    multiply, W = make_multiply(simd), simd.width
+    whole, partial = make_unit_forward(simd, False), make_unit_forward(simd, True)
+
+    @njit(error_model="numpy")
+    def cells(a, t, row_begin, row_end, p_begin, p_end):
+        for row in range(row_begin, row_end):
+            z, c_prev, c = z_at(a, t, row), c_before(a, t, row), c_at(a, t, row)
+            h = at(a.y, (t % a.y_slots) * a.y_t + row * a.y_b)
+            for j in range(p_begin * W, min(p_end * W, a.H), W):
+                if j + W <= a.H:
+                    whole(a, z, c_prev, c, h, j, W)
+                else:
+                    partial(a, z, c_prev, c, h, j, a.H - j)
+
+    def steps(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
+        M, H = row_end - row_begin, a.H
+        for t in range(t_begin, t_end):
+            h_prev = h_before(a, t, row_begin)
+            C = gates_out(z_at(a, t, row_begin), 4 * H, H, W)
+            for p in range(p_begin, p_end, GROUP):
+                panels = min(GROUP, p_end - p)
+                B = Panels(at(a.w_hh, p * H * 4 * W), H * 4 * W, 4 * W)
+                multiply(M, H, h_prev, B, C, p, panels)
+                cells(a, t, row_begin, row_end, p, p + panels)
+        return 0
+
+    return steps
+
+
+@lru_cache(None)
+def make_unit_backward(simd, partial):
+    """unit(H, z, c_prev, c, dh, dc, j, n): dz takes the place of i, f, g, o in z; dc moves to t-1."""
+    load, store = access(simd, partial)
+
+    @njit(error_model="numpy")
+    def unit(H, z, c_prev, c, dh, dc, j, n):
+        i, f = load(z, j, n), load(z, H + j, n)
+        g, o = load(z, 2 * H + j, n), load(z, 3 * H + j, n)
+        dz_i, dz_f, dz_g, dz_o, dc_prev = cell_backward(
+            i, f, g, o, load(c_prev, j, n), load(c, j, n), load(dh, j, n), load(dc, j, n)
+        )
+        store(z, j, dz_i, n)
+        store(z, H + j, dz_f, n)
+        store(z, 2 * H + j, dz_g, n)
+        store(z, 3 * H + j, dz_o, n)
+        store(dc, j, dc_prev, n)
+
+    return unit
+
+
+def make_steps_backward(simd):
+    """The steps t_end-1 down to t_begin, for the rows and panels given (plain panels of units).
+
+    t = -1 is the step before the first: it leaves dh0 and has no cell.
+    """
+    multiply, fill, add, W = make_multiply(simd), make_fill(simd), make_add(simd), simd.width
+    whole, partial = make_unit_backward(simd, False), make_unit_backward(simd, True)
+
+    @njit(error_model="numpy")
+    def cells(a, t, row_begin, row_end, j_begin, j_end):
+        for row in range(row_begin, row_end):
+            z, c_prev, c = z_at(a, t, row), c_before(a, t, row), c_at(a, t, row)
+            dh, dc = at(a.dh, row * a.H), at(a.dc, row * a.H)
+            for j in range(j_begin, min(j_end, a.H), W):
+                if j + W <= a.H:
+                    whole(a.H, z, c_prev, c, dh, dc, j, W)
+                else:
+                    partial(a.H, z, c_prev, c, dh, dc, j, a.H - j)
+
+    @njit(error_model="numpy")
+    def upstream(a, t, M, row, C, p, panels):
+        """dh = what reaches h[t] from outside: dy[t], and dh_n at the last step."""
+        if t < 0 or is_null(a.dy):
+            fill(M, C, p, panels, null(a.dy), 0)
+        else:
+            fill(M, C, p, panels, at(a.dy, t * a.dy_t + row * a.dy_b), a.dy_b)
+        if t == a.T - 1 and not is_null(a.dh_n):
+            add(M, C, p, panels, at(a.dh_n, row * a.H), a.H)
+
+    def steps_backward(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
+        M, H = row_end - row_begin, a.H
+        for t in range(t_end - 1, t_begin - 1, -1):
+            C = plain_out(at(a.dh0 if t < 0 else a.dh, row_begin * H), H, H, W)
+            for p in range(p_begin, p_end, GROUP):
+                panels = min(GROUP, p_end - p)
+                upstream(a, t, M, row_begin, C, p, panels)
+                if t < a.T - 1:
+                    B = Panels(at(a.w_hh_back, p * 16 * H * W), 16 * H * W, 4 * W)
+                    A = Rows(z_at(a, t + 1, row_begin), 4 * H)
+                    multiply(M, 4 * H, A, B, C, p, panels)
+                if t >= 0:
+                    cells(a, t, row_begin, row_end, p * 4 * W, (p + panels) * 4 * W)
+        return 0
+
+    return steps_backward
+
+
+@lru_cache(None)
+def make_add(simd):
+    """add(M, C, p, panels, source, source_row): C += the rows of `source`."""
+    W, load_n, store_n = simd.width, simd.load_n, simd.store_n
+
+    @njit(error_model="numpy")
+    def add(M, C, p, panels, source, source_row):
+        for i in range(M):
+            for j in range(p * 4 * W, min((p + panels) * 4 * W, C.limit), W):
+                total = load_n(C.pointer, i * C.row + j, C.limit - j)
+                total = total + load_n(source, i * source_row + j, C.limit - j)
+                store_n(C.pointer, i * C.row + j, total, C.limit - j)
+
+    return add
+
+
+def make_input_gradient(simd):
+    """dx = dz W_ih for the steps begin..end."""
+    multiply, fill, W = make_multiply(simd), make_fill(simd), simd.width
+
+    @njit(error_model="numpy")
+    def rows(a, M, A, C):
+        count = panel_count(a.I, 4 * W)
+        for p in range(0, count, GROUP):
+            panels = min(GROUP, count - p)
+            fill(M, C, p, panels, null(a.dx), 0)
+            B = Panels(at(a.w_ih_back, p * 16 * a.H * W), 16 * a.H * W, 4 * W)
+            multiply(M, 4 * a.H, A, B, C, p, panels)
+
+    def input_gradient(a, begin, end, worker):
+        if a.B >= end - begin:
+            for t in range(begin, end):
+                C = plain_out(at(a.dx, t * a.dx_t), a.dx_b, a.I, W)
+                rows(a, a.B, Rows(z_at(a, t, 0), 4 * a.H), C)
+            return 0
+        for row in range(a.B):
+            C = plain_out(at(a.dx, begin * a.dx_t + row * a.dx_b), a.dx_t, a.I, W)
+            rows(a, end - begin, Rows(z_at(a, begin, row), a.z_t), C)
+        return 0
+
+    return input_gradient
+
+

@@ -1,0 +1,420 @@
+"""A vector type for Numba: explicit SIMD on raw pointers, built on `numba.extending` alone.
+
+`Vector(real, width)` is `width` floats in one register (or several: LLVM splits what is too
+wide). `lanes(real, isa)` gives the operations whose result type cannot be told from their
+arguments: `load`, `store`, `splat`, register tiles. Everything else (`fma`, `+ - * /`, `clamp`)
+works on any vector. A pointer is a `CPointer`; `at(p, i)` moves it by i elements.
+
+No operation carries a fast-math flag, so sums are evaluated exactly as written. `fma` is
+`llvm.fmuladd`: fused wherever the target has the instruction, a product and a sum where it has
+not (`llvm.fma` would become a call of libm there).
+"""
+
+import operator
+from functools import lru_cache
+from types import SimpleNamespace
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, overload, register_model
+
+I64 = ir.IntType(64)
+BITS = {types.float32: 32, types.float64: 64}
+LLVM_REAL = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+
+
+class Vector(types.Type):
+    """`width` lanes of `real` (float32 or float64)."""
+
+    def __init__(self, real, width):
+        self.real, self.width = real, width
+        super().__init__(name=f"vector({real}, {width})")
+
+    @property
+    def llvm(self):
+        return ir.VectorType(LLVM_REAL[self.real], self.width)
+
+    @property
+    def llvm_int(self):
+        return ir.VectorType(ir.IntType(BITS[self.real]), self.width)
+
+
+class Tile(types.Type):
+    """A fixed number of vectors on the stack, which LLVM keeps in registers."""
+
+    def __init__(self, vector):
+        self.vector = vector
+        super().__init__(name=f"tile({vector})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, vector):
+        super().__init__(manager, vector, vector.llvm)
+
+
+@register_model(Tile)
+class _TileModel(models.PrimitiveModel):
+    def __init__(self, manager, tile):
+        super().__init__(manager, tile, tile.vector.llvm.as_pointer())
+
+
+def constant(vector, value):
+    """The LLVM constant with `value` (float, or int for the integer view) in every lane."""
+    llvm = vector.llvm if isinstance(value, float) else vector.llvm_int
+    return ir.Constant(llvm, [value] * vector.width)
+
+
+def call(builder, name, result, *args):
+    """Call the LLVM intrinsic `name` on `args`."""
+    signature = ir.FunctionType(result, [a.type for a in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), args)
+
+
+def suffix(vector):
+    """How LLVM spells this vector in the name of an intrinsic: v16f32."""
+    return f"v{vector.width}f{BITS[vector.real]}"
+
+
+def emit_fma(builder, vector, a, b, c):
+    return call(builder, f"llvm.fmuladd.{suffix(vector)}", vector.llvm, a, b, c)
+
+
+# ---------------------------------------------------------------- arithmetic on any vector
+
+
+def _binary(emit):
+    @intrinsic
+    def operation(typing, a, b):
+        return a(a, b), lambda ctx, builder, sig, args: emit(builder, *args)
+
+    def typed(a, b):
+        if isinstance(a, Vector) and a == b:
+            return lambda a, b: operation(a, b)
+        return None
+
+    return typed
+
+
+for _operator, _emit in (
+    (operator.add, lambda b, x, y: b.fadd(x, y)),
+    (operator.sub, lambda b, x, y: b.fsub(x, y)),
+    (operator.mul, lambda b, x, y: b.fmul(x, y)),
+    (operator.truediv, lambda b, x, y: b.fdiv(x, y)),
+):
+    overload(_operator)(_binary(_emit))
+
+
+@intrinsic
+def _negate(typing, a):
+    return a(a), lambda ctx, builder, sig, args: builder.fneg(args[0])
+
+
+@overload(operator.neg)
+def _overload_neg(a):
+    if isinstance(a, Vector):
+        return lambda a: _negate(a)
+    return None
+
+
+@intrinsic
+def fma(typing, a, b, c):
+    """a * b + c."""
+
+    def emit(ctx, builder, sig, args):
+        return emit_fma(builder, sig.return_type, *args)
+
+    return a(a, b, c), emit
+
+
+def _select(comparison):
+    @intrinsic
+    def pick(typing, a, b):
+        def emit(ctx, builder, sig, args):
+            x, y = args
+            return builder.select(builder.fcmp_ordered(comparison, y, x), y, x)
+
+        return a(a, b), emit
+
+    return pick
+
+
+at_least = _select(">")  # at_least(x, low): max(x, low), NaN of x kept: one maxps
+at_most = _select("<")  # at_most(x, high): min(x, high), NaN of x kept
+
+
+@intrinsic
+def sqrt(typing, a):
+    def emit(ctx, builder, sig, args):
+        v = sig.return_type
+        return call(builder, f"llvm.sqrt.{suffix(v)}", v.llvm, args[0])
+
+    return a(a), emit
+
+
+@intrinsic
+def where_positive(typing, condition, a, b):
+    """condition > 0 ? a : b, lane by lane."""
+
+    def emit(ctx, builder, sig, args):
+        zero = constant(sig.return_type, 0.0)
+        return builder.select(builder.fcmp_ordered(">", args[0], zero), args[1], args[2])
+
+    return a(condition, a, b), emit
+
+
+@lru_cache(None)
+def polynomial(coefficients):
+    """An intrinsic p(x) = c0 + c1 x + c2 x² + ..., by Horner's rule in fused steps."""
+
+    @intrinsic
+    def evaluate(typing, x):
+        def emit(ctx, builder, sig, args):
+            v = sig.return_type
+            value = constant(v, float(coefficients[-1]))
+            for c in reversed(coefficients[:-1]):
+                value = emit_fma(builder, v, value, args[0], constant(v, float(c)))
+            return value
+
+        return x(x), emit
+
+    return evaluate
+
+
+@intrinsic
+def pow2_of_shifted(typing, shifted):
+    """2ⁿ for `shifted` = n + 1.5 · 2^(mantissa bits), the sum that rounds n to an integer.
+
+    The low bits of such a number are n itself, so no conversion is needed (a conversion of NaN
+    would be poison). n must lie in [-127, 128] (float32) or [-1023, 1024]: the ends give 0, inf.
+    """
+
+    def emit(ctx, builder, sig, args):
+        v = sig.return_type
+        mantissa, bias = (23, 127) if v.real == types.float32 else (52, 1023)
+        bits = builder.bitcast(args[0], v.llvm_int)
+        exponent = builder.add(bits, constant(v, bias))
+        return builder.bitcast(builder.shl(exponent, constant(v, mantissa)), v.llvm)
+
+    return shifted(shifted), emit
+
+
+# ---------------------------------------------------------------- pointers
+
+
+@intrinsic
+def at(typing, pointer, offset):
+    """The pointer `offset` elements further on."""
+
+    def emit(ctx, builder, sig, args):
+        return builder.gep(args[0], [args[1]], inbounds=True)
+
+    return pointer(pointer, types.intp), emit
+
+
+@intrinsic
+def is_null(typing, pointer):
+    def emit(ctx, builder, sig, args):
+        return builder.icmp_unsigned("==", builder.ptrtoint(args[0], I64), I64(0))
+
+    return types.boolean(pointer), emit
+
+
+@intrinsic
+def null(typing, pointer):
+    """The null pointer of this pointer's type."""
+
+    def emit(ctx, builder, sig, args):
+        return ir.Constant(args[0].type, None)
+
+    return pointer(pointer), emit
+
+
+# ---------------------------------------------------------------- one register width
+
+
+def _tail_mask(builder, vector, count):
+    """The first `count` lanes (count may be <= 0 or beyond the width)."""
+    width = vector.width
+    counts = _splat_int(builder, count, width)
+    lane = ir.Constant(ir.VectorType(I64, width), list(range(width)))
+    return builder.icmp_signed("<", lane, counts)
+
+
+def _splat_int(builder, value, width):
+    llvm = ir.VectorType(I64, width)
+    one = builder.insert_element(ir.Constant(llvm, ir.Undefined), value, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+    return builder.shuffle_vector(one, ir.Constant(llvm, ir.Undefined), zeros)
+
+
+class Lanes(SimpleNamespace):
+    """What `lanes` returns: one object for each kind of float and Isa, so a key of caches."""
+
+    __hash__ = object.__hash__
+
+
+@lru_cache(None)
+def lanes(real, isa):
+    """The operations of one register width.
+
+    `load(p, i)`, `store(p, i, v)` touch `width` elements from p[i] on, at any alignment;
+    `load_n(p, i, n)`, `store_n(p, i, v, n)` only the first n of them (the other lanes read as 0;
+    n <= 0 touches nothing), `load_or` fills them from a vector. `splat(x)` fills a vector. `new_tile(n)` makes an intrinsic without
+    arguments that reserves n vectors, read and written by `get(tile, i)` and `put(tile, i, v)`.
+    `total(v)` adds the lanes in a fixed order. `largest(v)` is their maximum.
+    """
+    width = isa.bytes * 8 // BITS[real]
+    vector, pointer = Vector(real, width), types.CPointer(real)
+    tile_type, align = Tile(vector), BITS[real] // 8
+
+    def address(builder, args):
+        element = builder.gep(args[0], [args[1]], inbounds=True)
+        return builder.bitcast(element, vector.llvm.as_pointer())
+
+    @intrinsic
+    def load(typing, p, i):
+        def emit(ctx, builder, sig, args):
+            return builder.load(address(builder, args), align=align)
+
+        return vector(pointer, types.intp), emit
+
+    @intrinsic
+    def store(typing, p, i, v):
+        def emit(ctx, builder, sig, args):
+            builder.store(args[2], address(builder, args), align=align)
+            return ctx.get_dummy_value()
+
+        return types.void(pointer, types.intp, vector), emit
+
+    @intrinsic
+    def splat(typing, x):
+        def emit(ctx, builder, sig, args):
+            undefined = ir.Constant(vector.llvm, ir.Undefined)
+            one = builder.insert_element(undefined, args[0], ir.IntType(32)(0))
+            zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+            return builder.shuffle_vector(one, undefined, zeros)
+
+        return vector(real), emit
+
+    @intrinsic
+    def load_or(typing, p, i, n, other):
+        def emit(ctx, builder, sig, args):
+            name = f"llvm.masked.load.{suffix(vector)}.p0"
+            mask = _tail_mask(builder, vector, args[2])
+            return call(
+                builder, name, vector.llvm, address(builder, args), ir.IntType(32)(align), mask,
+                args[3],
+            )  # fmt: skip
+
+        return vector(pointer, types.intp, types.intp, vector), emit
+
+    load_n = njit(lambda p, i, n: load_or(p, i, n, splat(real(0))))
+
+    @intrinsic
+    def store_n(typing, p, i, v, n):
+        def emit(ctx, builder, sig, args):
+            name = f"llvm.masked.store.{suffix(vector)}.p0"
+            mask = _tail_mask(builder, vector, args[3])
+            call(
+                builder, name, ir.VoidType(), args[2], address(builder, args),
+                ir.IntType(32)(align), mask,
+            )  # fmt: skip
+            return ctx.get_dummy_value()
+
+        return types.void(pointer, types.intp, vector, types.intp), emit
+
+    def new_tile(count):
+        @intrinsic
+        def tile(typing):
+            def emit(ctx, builder, sig, args):
+                return cgutils.alloca_once(builder, vector.llvm, size=I64(count))
+
+            return tile_type(), emit
+
+        return tile
+
+    @intrinsic
+    def get(typing, tile, i):
+        def emit(ctx, builder, sig, args):
+            return builder.load(builder.gep(args[0], [args[1]], inbounds=True))
+
+        return vector(tile_type, types.intp), emit
+
+    @intrinsic
+    def put(typing, tile, i, v):
+        def emit(ctx, builder, sig, args):
+            builder.store(args[2], builder.gep(args[0], [args[1]], inbounds=True))
+            return ctx.get_dummy_value()
+
+        return types.void(tile_type, types.intp, vector), emit
+
+    @intrinsic
+    def total(typing, v):
+        def emit(ctx, builder, sig, args):
+            value = args[0]
+            half = width // 2
+            while half:  # add the upper half to the lower one
+                order = list(range(half, 2 * half)) + list(range(half, width))
+                upper = builder.shuffle_vector(
+                    value, ir.Constant(vector.llvm, ir.Undefined),
+                    ir.Constant(ir.VectorType(ir.IntType(32), width), order[:width]),
+                )  # fmt: skip
+                value = builder.fadd(value, upper)
+                half //= 2
+            return builder.extract_element(value, ir.IntType(32)(0))
+
+        return real(vector), emit
+
+    @intrinsic
+    def largest(typing, v):
+        def emit(ctx, builder, sig, args):
+            name = f"llvm.vector.reduce.fmaximum.{suffix(vector)}"
+            return call(builder, name, LLVM_REAL[real], args[0])
+
+        return real(vector), emit
+
+    @intrinsic
+    def transpose(typing, tile):
+        """The width × width block held by the first `width` vectors of `tile`, in place."""
+
+        def emit(ctx, builder, sig, args):
+            rows = [builder.load(builder.gep(args[0], [I64(i)])) for i in range(width)]
+            for i, column in enumerate(_transposed(builder, rows, width)):
+                builder.store(column, builder.gep(args[0], [I64(i)]))
+            return ctx.get_dummy_value()
+
+        return types.void(tile_type), emit
+
+    return Lanes(
+        isa=isa, real=real, width=width, vector=vector, pointer=pointer, load=load, store=store,
+        load_n=load_n, load_or=load_or, store_n=store_n, splat=splat, new_tile=new_tile, get=get, put=put,
+        total=total, largest=largest, transpose=transpose,
+    )  # fmt: skip
+
+
+def _transposed(builder, rows, width):
+    """log2(width) rounds of interleaving row i with row i + width/2."""
+    low = [lane for i in range(width // 2) for lane in (i, width + i)]
+    high = [lane + width // 2 for lane in low]
+    index = ir.VectorType(ir.IntType(32), width)
+    for _ in range(width.bit_length() - 1):
+        pairs = [(rows[i], rows[i + width // 2]) for i in range(width // 2)]
+        rows = [
+            builder.shuffle_vector(a, b, ir.Constant(index, order))
+            for a, b in pairs
+            for order in (low, high)
+        ]
+    return rows
+
+
+@lru_cache(None)
+def access(simd, partial):
+    """load(p, i, n) and store(p, i, v, n): n lanes if `partial`, else a whole vector."""
+    if partial:
+        return simd.load_n, simd.store_n
+    load_all, store_all = simd.load, simd.store
+    load = njit(error_model="numpy")(lambda p, i, n: load_all(p, i))
+    store = njit(error_model="numpy")(lambda p, i, v, n: store_all(p, i, v))
+    return load, store

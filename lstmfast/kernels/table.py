@@ -1,0 +1,62 @@
+"""The table of kernels: every one that C code may call, with its arguments.
+
+aot.py compiles the rows of this table into objects and writes the C header of it; jit.py compiles
+the same rows at run time. Both kinds of float, every instruction set.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from numba import types
+
+from . import (
+    matmul,
+    pointwise,
+    rows,
+    sequence,
+    vecmath,  # noqa: F401  (registers exp and tanh of vectors)
+)
+from .isa import Isa
+from .simd import lanes
+from .struct import Struct
+
+REALS = {"f32": types.float32, "f64": types.float64}
+SHARE = ("t_begin", "t_end", "row_begin", "row_end", "p_begin", "p_end")
+RANGE = ("begin", "end", "worker")
+OPTIONS = {"error_model": "numpy", "boundscheck": False}
+
+
+class Row(NamedTuple):
+    """A kernel: its struct, its int64 arguments after that, and what makes it for one Isa."""
+
+    struct: Struct
+    arguments: tuple[str, ...]
+    make: Any
+
+    def signature(self, real):
+        return types.int32(self.struct.pointer(real), *[types.int64] * len(self.arguments))
+
+
+TABLE = {
+    "project": Row(sequence.LAYER, SHARE, sequence.make_project),
+    "steps": Row(sequence.LAYER, SHARE, sequence.make_steps),
+    "steps_backward": Row(sequence.LAYER, SHARE, sequence.make_steps_backward),
+    "input_gradient": Row(sequence.LAYER, RANGE, sequence.make_input_gradient),
+    "pack": Row(matmul.PACK, RANGE, matmul.make_pack),
+    "product": Row(matmul.PRODUCT, RANGE, matmul.make_product),
+    "outer": Row(matmul.OUTER, RANGE, matmul.make_outer),
+    "softmax": Row(rows.SOFTMAX, RANGE, rows.make_softmax),
+    "crossentropy": Row(rows.SOFTMAX, RANGE, rows.make_crossentropy),
+    "scatter": Row(rows.SCATTER, RANGE, rows.make_scatter),
+    "squares": Row(rows.SQUARES, RANGE, rows.make_squares),
+    "adam": Row(pointwise.UPDATE, RANGE, pointwise.make_adam),
+    "sgd": Row(pointwise.UPDATE, RANGE, pointwise.make_sgd),
+    "activation": Row(pointwise.ACTIVATION, RANGE, pointwise.make_activation),
+    "activation_backward": Row(pointwise.ACTIVATION, RANGE, pointwise.make_activation_backward),
+}
+
+
+@lru_cache(None)
+def kernel(name: str, real: str, isa: Isa):
+    """The Python function of one kernel, ready to be compiled with `signature`."""
+    return TABLE[name].make(lanes(REALS[real], isa))

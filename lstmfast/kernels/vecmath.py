@@ -1,0 +1,116 @@
+"""exp and tanh for SIMD vectors: what `cell.py` calls when its numbers are vectors.
+
+Both write x = n ln 2 + r with an integer n and |r| <= ln(2)/2, and e^r = 1 + r + r² q(r), where q
+is the minimax polynomial (Remez, found with 50 digits; the relative error of e^r is 3.1e-9 for
+float32 and 3.6e-18 for float64, far below half an ulp). Then e^x = 2ⁿ e^r, and
+e^x - 1 = 2ⁿ (e^r - 1) + (2ⁿ - 1) loses nothing to cancellation near 0.
+Measured over all floats: tests/test_vecmath.py.
+"""
+
+import math
+from functools import lru_cache
+from types import SimpleNamespace
+
+from numba import njit, types
+from numba.extending import intrinsic, overload
+
+from . import cell
+from .simd import Vector, at_least, at_most, constant, fma, polynomial, pow2_of_shifted
+
+# Per kind of float: the q above; ln 2 as a short head and its tail (n·head is exact); the shift
+# that rounds; the ends of exp's range, where 2ⁿ becomes 0 and inf; where tanh reaches ±1.
+FLOAT32 = SimpleNamespace(
+    q=(0.4999999343181169496, 0.1666652039873147088, 0.04166839086511186317,
+       0.008368745149348863572, 0.001381453572975989689),
+    ln2_head=0.693359375, ln2_tail=-2.12194440054690583e-4, shift=1.5 * 2.0**23,
+    lowest=-88.0, highest=88.5, saturated=10.0,
+)  # fmt: skip
+FLOAT64 = SimpleNamespace(
+    q=(0.5000000000000010669, 0.1666666666666641154, 0.04166666666652972899, 0.00833333333349496133,
+       0.001388888894375978015, 0.0001984126950580247806, 2.480149294975068622e-5,
+       2.755758678327844202e-6, 2.76303062403568507e-7, 2.500002394031581327e-8),
+    ln2_head=0.69314718036912381649, ln2_tail=1.90821492927058770002e-10, shift=1.5 * 2.0**52,
+    lowest=-709.0, highest=709.9, saturated=20.0,
+)  # fmt: skip
+FIGURES = {types.float32: FLOAT32, types.float64: FLOAT64}
+
+
+@lru_cache(None)
+def filled(value):
+    """An intrinsic: `value` in every lane of a vector like its argument."""
+
+    @intrinsic
+    def fill(typing, like):
+        return like(like), lambda ctx, builder, sig, args: constant(sig.return_type, float(value))
+
+    return fill
+
+
+@lru_cache(None)
+def _exp_and_tanh(real):
+    """(exp, tanh) for vectors of this kind of float."""
+    figures = FIGURES[real]
+    q, shift = polynomial(figures.q), filled(figures.shift)
+    log2_e, one, two = filled(1 / math.log(2)), filled(1.0), filled(2.0)
+    head, tail = filled(-figures.ln2_head), filled(-figures.ln2_tail)
+    lowest, highest = filled(figures.lowest), filled(figures.highest)
+    saturated = filled(figures.saturated)
+
+    @njit(error_model="numpy")
+    def reduced(x):
+        """2ⁿ and e^r - 1."""
+        shifted = fma(x, log2_e(x), shift(x))
+        n = shifted - shift(x)
+        r = fma(n, tail(x), fma(n, head(x), x))
+        return pow2_of_shifted(shifted), fma(r * r, q(r), r)
+
+    @njit(error_model="numpy")
+    def exp(x):
+        scale, rest = reduced(at_least(at_most(x, highest(x)), lowest(x)))
+        return scale * (one(x) + rest)  # (not scale + scale·rest: inf - inf at the upper end)
+
+    @njit(error_model="numpy")
+    def tanh(x):
+        x = at_least(at_most(x, saturated(x)), -saturated(x))
+        scale, rest = reduced(two(x) * x)
+        e = fma(scale, rest, scale - one(x))  # exp(2x) - 1
+        return e / (e + two(x))
+
+    return exp, tanh
+
+
+@overload(math.exp)
+def _overload_exp(x):
+    if isinstance(x, Vector):
+        exp, _ = _exp_and_tanh(x.real)
+        return lambda x: exp(x)
+    return None
+
+
+@overload(math.tanh)
+def _overload_tanh(x):
+    if isinstance(x, Vector):
+        _, tanh = _exp_and_tanh(x.real)
+        return lambda x: tanh(x)
+    return None
+
+
+@overload(cell.like)
+def _overload_like(x, value):
+    if isinstance(x, Vector):
+        return lambda x, value: _like_vector(x, value)
+    if isinstance(x, types.Float):
+        return lambda x, value: type(x)(value)
+    return None
+
+
+@intrinsic(prefer_literal=True)
+def _like_vector(typing, x, value):
+    def emit(ctx, builder, sig, args):
+        return constant(sig.args[0], float(value.literal_value))
+
+    if not isinstance(value, types.IntegerLiteral):
+        return None
+    return x(x, value), emit
+
+

@@ -1,0 +1,262 @@
+"""The base of all layers: names, building, weights in and out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .arguments import Array, Shape, check_shape, choice, construct, integer
+from .initializers import Initializer, serialize
+
+__all__ = ["Layer"]
+
+DTYPES = ("float32", "float64")
+
+
+class Layer:
+    """What the three layers share: names, building, weights in and out.
+
+    Attributes
+    ----------
+    params : dict of str to ndarray
+        The weights as the kernels read them, in a fixed order; empty until built. They are changed
+        in place and never replaced, so that optimizers may hold on to them.
+    grads : dict of str to ndarray
+        After `backward`: the gradient of each of `params`, with the same keys, order and shapes.
+    input_shape : tuple or None
+        The shape that the layer was told or built with; the first axis is the batch.
+    """
+
+    takes_ids = False
+    transposed: tuple[str, ...] = ()  # the params that Keras keeps the other way round
+
+    def __init__(self, name: str | None, seed: int | None, input_shape: Shape | None = None):
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            raise ValueError(f"name: expected a word without '/', got {name!r}")
+        self.name = name or type(self).__name__.lower()
+        self.has_own_name = name is not None
+        self.seed = None if seed is None else integer("seed", seed, 0)
+        self.input_shape = None if input_shape is None else _with_batch(input_shape)
+        self.params: dict[str, Array] = {}
+        self.grads: dict[str, Array] = {}
+        self._cache: Any = None
+
+    # What each layer says of itself.
+
+    def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each weight, in Keras's order and layout."""
+        raise NotImplementedError
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the output for an input of this shape, None for any size.
+
+        Raises
+        ------
+        ValueError
+            When the layer does not take such an input.
+        """
+        raise NotImplementedError
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Return the output; with `training`, keep what one `backward` needs."""
+        raise NotImplementedError
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Fill `grads` and return the gradient of x, or None unless `need_dx`.
+
+        Parameters
+        ----------
+        dy : ndarray
+            Gradient of the output of the last `forward(x, training=True)`, in its shape and dtype.
+            It may be overwritten.
+        """
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor, as JSON can hold them."""
+        config = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        for name, value in config.items():
+            if isinstance(value, Initializer):
+                config[name] = serialize(value)
+        if config.get("input_shape") is not None:
+            config["input_shape"] = list(config["input_shape"][1:])
+        return config
+
+    def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        raise NotImplementedError
+
+    # What follows from it.
+
+    @property
+    def built(self) -> bool:
+        return bool(self.params)
+
+    @property
+    def dtype(self) -> str:
+        """Of the weights, so of every float array that goes in and comes out."""
+        self._check_built()
+        return next(iter(self.params.values())).dtype.name
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Return a new layer of what `get_config` told; ValueError for any other argument."""
+        return construct("config", {"class": cls.__name__, **config}, {cls.__name__: cls})
+
+    def build(
+        self,
+        input_shape: Shape,
+        rng: np.random.Generator | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        """Draw the weights.
+
+        Parameters
+        ----------
+        input_shape : tuple
+            With the batch as first axis; None for the sizes that do not matter.
+        rng : numpy.random.Generator, optional
+            Where the weights come from, unless the layer has a `seed` of its own.
+        dtype : {"float32", "float64"}
+
+        Raises
+        ------
+        ValueError
+            When the layer is built already or does not take such an input.
+        """
+        if self.built:
+            raise ValueError(f"{self.name}: is built already")
+        self.output_shape(input_shape)
+        if self.seed is not None or rng is None:
+            rng = np.random.default_rng(self.seed)
+        draws = {
+            name: self._inside(name, self._initial(name, shape, rng))
+            for name, shape in self.weight_shapes(input_shape).items()
+        }
+        self.adopt(draws, input_shape, dtype)
+
+    def adopt(self, params: dict[str, Array], input_shape: Shape, dtype: str) -> None:
+        """Build with these `params` (copied, cast to `dtype`) in place of drawn ones."""
+        if self.built:
+            raise ValueError(f"{self.name}: is built already")
+        choice("dtype", dtype, DTYPES)
+        shapes = self.param_shapes(input_shape)
+        if list(params) != list(shapes):
+            raise ValueError(f"params: expected {list(shapes)}, got {list(params)}")
+        for name, shape in shapes.items():
+            check_shape(f"params[{name!r}]", params[name].shape, shape)
+        self.input_shape = self.input_shape or tuple(input_shape)
+        self.params = {
+            name: np.array(param, dtype=dtype, order="C") for name, param in params.items()
+        }
+
+    def param_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each of `params` for an input of this shape."""
+        self.output_shape(input_shape)
+        return {
+            name: shape[::-1] if name in self.transposed else shape
+            for name, shape in self.weight_shapes(input_shape).items()
+        }
+
+    def check_input(self, x: Array) -> None:
+        """Raise ValueError unless x holds real numbers in a shape that the layer takes."""
+        if x.dtype.kind not in "iuf":
+            raise ValueError(f"x: expected real numbers, got dtype {x.dtype}")
+        self.output_shape(x.shape)
+
+    def __call__(self, x: Array) -> Array:
+        """Return the output for x; the first call builds the layer for the shape and dtype of x."""
+        self._build_for(x)
+        return self.forward(x)
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of the weights in Keras's order and layout."""
+        self._check_built()
+        return [self._inside(name, param).copy() for name, param in self.params.items()]
+
+    def set_weights(self, weights: Sequence[Array]) -> None:
+        """Copy weights, in Keras's order and layout, into the layer.
+
+        Parameters
+        ----------
+        weights : sequence of ndarray
+            As `get_weights` returns them; real numbers of any dtype, rounded to the layer's.
+
+        Raises
+        ------
+        ValueError
+            When one does not fit; then none is set.
+        """
+        for param, weight in zip(self.params.values(), self.check_weights(weights), strict=True):
+            param[...] = weight
+
+    def check_weights(self, weights: Sequence[Array]) -> list[Array]:
+        """Return `weights` as `params` would hold them; ValueError as for `set_weights`."""
+        self._check_built()
+        if len(weights) != len(self.params):
+            raise ValueError(f"weights: expected {len(self.params)} arrays, got {len(weights)}")
+        return [
+            self._inside(name, _rounded(f"{self.name}: weights[{i}]", weight, shape, self.dtype))
+            for i, (weight, (name, shape)) in enumerate(
+                zip(weights, self._keras_shapes(), strict=True)
+            )
+        ]
+
+    def count_params(self) -> int:
+        """Return the number of single weights."""
+        self._check_built()
+        return sum(param.size for param in self.params.values())
+
+    # Helpers.
+
+    def _inside(self, name: str, weight: Array) -> Array:
+        """Turn a weight from Keras's layout into ours; or back, as it is its own inverse."""
+        return weight.T if name in self.transposed else weight
+
+    def _keras_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
+        return [(name, self._inside(name, param).shape) for name, param in self.params.items()]
+
+    def _check_built(self) -> None:
+        if not self.built:
+            raise ValueError(f"{self.name}: is not built; call it, or build(input_shape)")
+
+    def _build_for(self, x: Array) -> None:
+        if not isinstance(x, np.ndarray):
+            raise ValueError(f"x: expected a NumPy array, got {type(x).__name__}")
+        self.check_input(x)
+        if not self.built:
+            dtype = "float32" if self.takes_ids else x.dtype.name
+            self.build((None, *x.shape[1:]), None, dtype)
+
+    def _cached(self) -> Any:
+        if self._cache is None:
+            raise ValueError(f"{self.name}: backward needs a forward(x, training=True) before it")
+        return self._cache
+
+    def _known_input(self, letter: str) -> int | str:
+        """Return the size of the last input axis, or its letter while that is open."""
+        known = None if self.input_shape is None else self.input_shape[-1]
+        return letter if known is None else known
+
+
+def _with_batch(input_shape: Shape) -> Shape:
+    """Put the batch axis before what a user gave as `input_shape`."""
+    if not isinstance(input_shape, (tuple, list)) or not input_shape:
+        raise ValueError(f"input_shape: expected a tuple such as (None, 8), got {input_shape!r}")
+    sizes = [None if size is None else integer("input_shape", size, 1) for size in input_shape]
+    return (None, *sizes)
+
+
+def _rounded(name: str, weight: Any, shape: tuple[int, ...], dtype: str) -> Array:
+    """Return `weight` in `dtype`; ValueError for another shape, other things, or an overflow."""
+    found = np.asarray(weight)
+    if found.dtype.kind not in "iuf":
+        raise ValueError(f"{name}: expected real numbers, got dtype {found.dtype}")
+    check_shape(name, found.shape, shape)
+    try:
+        with np.errstate(over="raise"):
+            return found.astype(dtype)
+    except FloatingPointError:
+        raise ValueError(f"{name}: expected values that {dtype} can hold, got larger") from None

@@ -1,0 +1,244 @@
+"""Losses, with Keras 3's names: the mean over all rows, that is over every axis but the last.
+
+For outputs (B, V) that is the mean over the batch; for the outputs of every step, (B, T, V), the
+mean over B · T. Sums are taken in float64 in a fixed order.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import ops
+from .arguments import Array, Shape, choice, construct, flag, shape_text
+
+__all__ = [
+    "BatchLoss",
+    "CategoricalCrossentropy",
+    "Loss",
+    "MeanSquaredError",
+    "SparseCategoricalCrossentropy",
+    "get",
+]
+
+
+class BatchLoss(NamedTuple):
+    """The loss of one batch.
+
+    Attributes
+    ----------
+    total : float
+        Sum of the losses of all rows.
+    rows : int
+    correct : int or None
+        Number of rows whose largest output is at the target; None where that has no meaning.
+    """
+
+    total: float
+    rows: int
+    correct: int | None
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.rows
+
+
+class Loss:
+    """What the losses share: `loss(y_true, y_pred)` gives the mean as a float.
+
+    Attributes
+    ----------
+    wants_logits : bool
+        `forward` and `backward` take the sums that a softmax would get, in place of its output.
+    """
+
+    wants_logits = False
+
+    def check(self, y: Array, output_shape: Shape) -> None:
+        """Raise ValueError unless y are targets for outputs of this shape."""
+        raise NotImplementedError
+
+    def forward(self, outputs: Array, y: Array) -> BatchLoss:
+        """Return the loss of `outputs` (..., N) for checked targets; changes neither."""
+        raise NotImplementedError
+
+    def backward(self, outputs: Array, y: Array) -> tuple[BatchLoss, Array]:
+        """Return the loss and the gradient of its mean in the shape of `outputs`.
+
+        `outputs` may be overwritten, and the gradient may lie in their memory.
+        """
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the class and its arguments, for `get`."""
+        return {"class": type(self).__name__}
+
+    def __call__(self, y_true: Array, y_pred: Array) -> float:
+        """Return the mean loss of outputs `y_pred` (..., N), float32 or float64.
+
+        Raises
+        ------
+        ValueError
+            When `y_true` are no targets for them; see `check`.
+        """
+        outputs, y = np.asarray(y_pred), np.asarray(y_true)
+        if outputs.dtype not in (np.float32, np.float64) or outputs.ndim < 2:
+            found = f"{shape_text(outputs.shape)} of {outputs.dtype}"
+            raise ValueError(f"y_pred: expected (B, ..., N) of float32 or float64, got {found}")
+        self.check(y, outputs.shape)
+        return self._mean(outputs, y)
+
+    def _mean(self, outputs: Array, y: Array) -> float:
+        return self.forward(outputs, y).mean
+
+
+class Crossentropy(Loss):
+    """`-Σ target · log(probability)` of each row, and its softmax when it gets logits."""
+
+    wants_logits = True
+
+    def __init__(self, from_logits: bool = False):
+        self.from_logits = flag("from_logits", from_logits)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "from_logits": self.from_logits}
+
+    def forward(self, outputs: Array, y: Array) -> BatchLoss:
+        logits = _rows(outputs)
+        found = ops.softmax_crossentropy(logits, self._targets(y, logits), gradient=False)
+        return _summed(*found)
+
+    def backward(self, outputs: Array, y: Array) -> tuple[BatchLoss, Array]:
+        logits = _rows(outputs)
+        loss = _summed(*ops.softmax_crossentropy(logits, self._targets(y, logits)))
+        ops.scale(logits, 1.0 / loss.rows)
+        return loss, logits.reshape(outputs.shape)
+
+    def _mean(self, outputs: Array, y: Array) -> float:
+        if self.from_logits:
+            return self.forward(outputs, y).mean
+        probabilities = _rows(outputs)
+        return _summed(*ops.crossentropy(probabilities, self._targets(y, probabilities))).mean
+
+    def _targets(self, y: Array, rows: Array) -> Array:
+        """Return y as the kernels take it for `rows` (M, N)."""
+        raise NotImplementedError
+
+
+class SparseCategoricalCrossentropy(Crossentropy):
+    """Cross-entropy against integer labels, of the outputs' shape without their last axis.
+
+    Parameters
+    ----------
+    from_logits : bool
+        The outputs are the sums that a softmax would get; otherwise they are probabilities.
+    """
+
+    def check(self, y: Array, output_shape: Shape) -> None:
+        """Raise ValueError unless y (...) or (..., 1) are integers in [0, N)."""
+        *leading, classes = output_shape
+        if y.dtype.kind not in "iu":
+            raise ValueError(f"y: expected integer labels, got dtype {y.dtype}")
+        if not (_fits(y.shape, leading) or _fits(y.shape, [*leading, 1])):
+            expected = f"labels of shape {shape_text(leading)}"
+            raise ValueError(f"y: expected {expected}, got {shape_text(y.shape)}")
+        if y.size and not 0 <= y.min() <= y.max() < (classes or 0):
+            found = f"[{y.min()}, {y.max()}]"
+            raise ValueError(f"y: expected labels in [0, {classes}), got labels in {found}")
+
+    def _targets(self, y: Array, rows: Array) -> Array:
+        return np.ascontiguousarray(y.reshape(-1), np.int32 if y.dtype == np.int32 else np.int64)
+
+
+class CategoricalCrossentropy(Crossentropy):
+    """Cross-entropy against one distribution per row (one-hot or soft), in the outputs' shape.
+
+    Parameters
+    ----------
+    from_logits : bool
+        The outputs are the sums that a softmax would get; otherwise they are probabilities.
+    """
+
+    def check(self, y: Array, output_shape: Shape) -> None:
+        """Raise ValueError unless y (..., N) are finite numbers.
+
+        A row need not sum to one: its loss is `-Σ y · log(probability)` whatever the sum.
+        """
+        _check_numbers(y, output_shape)
+
+    def _targets(self, y: Array, rows: Array) -> Array:
+        return np.ascontiguousarray(y.reshape(rows.shape), rows.dtype)
+
+
+class MeanSquaredError(Loss):
+    """`(output - target)²`, its mean over the last axis and over all rows."""
+
+    def check(self, y: Array, output_shape: Shape) -> None:
+        """Raise ValueError unless y is finite, (..., N); without the last axis when N is 1."""
+        *leading, features = output_shape
+        one_per_row = features == 1 and _fits(y.shape, leading)
+        _check_numbers(y, y.shape if one_per_row else output_shape)
+
+    def forward(self, outputs: Array, y: Array) -> BatchLoss:
+        return self._loss(self._difference(outputs, y))
+
+    def backward(self, outputs: Array, y: Array) -> tuple[BatchLoss, Array]:
+        difference = self._difference(outputs, y)
+        loss = self._loss(difference)
+        ops.scale(difference, 2.0 / difference.size)
+        return loss, difference
+
+    def _difference(self, outputs: Array, y: Array) -> Array:
+        return outputs - y.reshape(outputs.shape).astype(outputs.dtype, copy=False)
+
+    def _loss(self, difference: Array) -> BatchLoss:
+        features = difference.shape[-1]
+        return BatchLoss(
+            ops.sum_of_squares(difference) / features, difference.size // features, None
+        )
+
+
+def get(identifier: str | dict[str, Any] | Loss) -> Loss:
+    """Return the loss of this Keras name, of this config, or itself; ValueError for others."""
+    if type(identifier) in CLASSES.values():
+        return identifier  # type: ignore[return-value]
+    if isinstance(identifier, dict):
+        return construct("loss", identifier, CLASSES)
+    return NAMED[choice("loss", identifier, NAMED)]()
+
+
+def _rows(outputs: Array) -> Array:
+    return outputs.reshape(-1, outputs.shape[-1])
+
+
+def _summed(losses: Array, correct: Array) -> BatchLoss:
+    total = float(np.sum(losses, dtype=np.float64))
+    return BatchLoss(total, len(losses), int(np.count_nonzero(correct)))
+
+
+def _fits(found: Shape, expected: list[int | None]) -> bool:
+    return len(found) == len(expected) and all(
+        want in (None, size) for want, size in zip(expected, found, strict=True)
+    )
+
+
+def _check_numbers(y: Array, shape: Shape) -> None:
+    if y.dtype.kind not in "iufb" or not _fits(y.shape, list(shape)):
+        found = f"{shape_text(y.shape)} of {y.dtype}"
+        raise ValueError(f"y: expected numbers of shape {shape_text(shape)}, got {found}")
+    if not np.isfinite(y).all():
+        raise ValueError("y: expected finite numbers, got NaN or Inf")
+
+
+CLASSES: dict[str, type[Loss]] = {
+    made.__name__: made
+    for made in (SparseCategoricalCrossentropy, CategoricalCrossentropy, MeanSquaredError)
+}
+
+NAMED: dict[str, type[Loss]] = {
+    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
+    "categorical_crossentropy": CategoricalCrossentropy,
+    "mean_squared_error": MeanSquaredError,
+    "mse": MeanSquaredError,
+}

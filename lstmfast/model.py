@@ -1,0 +1,351 @@
+"""Model: a chain of layers that compiles, fits, predicts and saves, as in Keras 3.
+
+>>> model = Model([Embedding(10000, 128), LSTM(256), Dense(10000, "softmax")], seed=0)
+>>> model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+>>> history = model.fit(x, y, batch_size=64, epochs=5, validation_split=0.1)
+>>> model.save("words.lstm")
+>>> model = load("words.lstm")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import files, losses, optimizers, saving
+from .arguments import Array, choice, flag, integer
+from .chain import Chain, check_loss, metric_names, shapes_through
+from .layers import Layer
+from .losses import BatchLoss, Loss
+from .optimizers import Optimizer
+from .training import Data, History, Progress, RunningMean, as_array, batches, split
+from .training import with_same_length as paired
+
+__all__ = ["Model", "load"]
+
+
+class Model(Chain):
+    """A chain of layers that can be trained.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        Input first. A layer that is built already keeps its weights.
+    device : {"cpu"}
+        This version has no kernels for other devices.
+    dtype : {"float32", "float64"}
+        Of weights and outputs.
+    seed : int, optional
+        Of the initial weights and of shuffling: the same seed gives the same bits, at any number
+        of threads. Without it both differ from run to run.
+    name : str, optional
+
+    Attributes
+    ----------
+    layers : list of Layer
+        Those without a name of their own get one that is unique here: lstm, lstm_1, ...
+    optimizer, loss, metrics
+        What `compile` was given, as objects and a list of names.
+
+    Notes
+    -----
+    Inputs x are integer ids (B, ...) where the first layer is an Embedding, else real numbers
+    (B, T, I). They may have any integer or float dtype and any strides: each batch is copied and
+    cast as needed, never the whole. Weights exist from the start when the first layer is an
+    Embedding or knows its `input_shape`; otherwise from `build` or from the first data on.
+
+    Raises
+    ------
+    ValueError
+        For layers that do not fit each other, and for an unknown device.
+    RuntimeError
+        For device "cuda".
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        seed: int | None = None,
+        name: str | None = None,
+    ):
+        self.device = _device(device)
+        super().__init__(layers, dtype, seed, name)
+        self.optimizer: Optimizer | None = None
+        self.loss: Loss | None = None
+        self.metrics: list[str] = []
+
+    # Training.
+
+    def compile(
+        self,
+        optimizer: str | Optimizer = "adam",
+        loss: str | Loss | None = None,
+        metrics: Sequence[str] | None = None,
+    ) -> None:
+        """Choose how to train.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+            "sgd", "adam" or an object; an object brings its state along.
+        loss : str, Loss or None
+            None is enough to predict. A cross-entropy from probabilities needs a last layer
+            Dense(activation="softmax"); both then run as one kernel on the logits.
+        metrics : list of str, optional
+            "accuracy" ("acc", "categorical_accuracy", "sparse_categorical_accuracy"): the share of
+            rows whose largest output is at the target. Needs a cross-entropy.
+
+        Raises
+        ------
+        ValueError
+            For unknown names, and for a loss or metric that does not fit; nothing is changed then.
+        """
+        chosen = None if loss is None else losses.get(loss)
+        check_loss(chosen, self.layers[-1])
+        checked = metric_names(metrics, chosen)
+        self.optimizer, self.loss, self.metrics = optimizers.get(optimizer), chosen, checked
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: int = 1,
+        validation_split: float = 0.0,
+        validation_data: tuple[Any, Any] | None = None,
+        shuffle: bool = True,
+        initial_epoch: int = 0,
+    ) -> History:
+        """Train.
+
+        Parameters
+        ----------
+        x, y : array_like
+            Samples along the first axis.
+        batch_size : int
+            The last batch of an epoch may be smaller.
+        epochs, initial_epoch : int
+            Runs the epochs initial_epoch + 1 ... epochs.
+        verbose : {0, 1, 2}
+            Nothing, a bar, or a line per epoch.
+        validation_split : float in [0, 1)
+            This share of the samples, the last ones before shuffling, is kept out of training and
+            evaluated after each epoch.
+        validation_data : (x, y), optional
+            To evaluate after each epoch; not together with `validation_split`.
+        shuffle : bool
+            A new order in each epoch. Must be False for stateful layers.
+
+        Returns
+        -------
+        History
+            `history` with the keys loss, accuracy, val_loss, val_accuracy, as far as asked for.
+
+        Raises
+        ------
+        ValueError
+            For bad arguments or data, before the first step.
+        """
+        optimizer, _ = self._compiled()
+        last = integer("epochs", epochs, 1)
+        first = integer("initial_epoch", initial_epoch, 0)
+        choice("verbose", verbose, (0, 1, 2))
+        if flag("shuffle", shuffle) and any(layer.stateful for layer in self._lstms()):
+            raise ValueError("shuffle: expected False for a model with stateful layers, got True")
+        data, validation = split(x, y, validation_split, validation_data)
+        for part in (data, validation) if validation else (data,):
+            self._check_data(part, batch_size)
+        self._build_for(data[0])
+        history = History()
+        for epoch in range(first, last):
+            with Progress(verbose, f"Epoch {epoch + 1}/{last}", len(data[0])) as progress:
+                logs = self._epoch(data, batch_size, shuffle, optimizer, progress)
+                if validation:
+                    found = self._evaluated(validation, batch_size)
+                    logs |= {f"val_{name}": value for name, value in found.items()}
+                progress.finish(logs)
+            history.append(epoch, logs)
+        return history
+
+    def train_on_batch(self, x: Any, y: Any) -> float | list[float]:
+        """Take one step on one batch; return its loss, or [loss, metrics...], before the step."""
+        optimizer, _ = self._compiled()
+        loss, grads = self._gradients(*self._one_batch(x, y))
+        optimizer.apply(self.params, grads)
+        return self._result(loss)
+
+    def gradients(self, x: Any, y: Any) -> tuple[float, list[Array]]:
+        """Return the mean loss of one batch and its gradients, one for each of `params`.
+
+        A training loop of one's own:
+
+        >>> for x, y in batches:
+        ...     loss, grads = model.gradients(x, y)
+        ...     optimizer.apply(model.params, grads)
+        """
+        loss, grads = self._gradients(*self._one_batch(x, y))
+        return loss.mean, grads
+
+    def evaluate(
+        self, x: Any, y: Any, batch_size: int = 32, verbose: int = 0
+    ) -> float | list[float]:
+        """Return the mean loss over all samples, or [loss, metrics...]."""
+        data = paired(x, y)
+        self._compiled()
+        self._check_data(data, batch_size)
+        self._build_for(data[0])
+        with Progress(verbose, "Evaluate", len(data[0])) as progress:
+            logs = self._evaluated(data, batch_size, progress)
+            progress.finish(logs)
+        return list(logs.values()) if self.metrics else logs["loss"]
+
+    def predict(self, x: Any, batch_size: int = 32, verbose: int = 0) -> Array:
+        """Return the outputs for all samples, (N, ...) of the model's dtype."""
+        x = as_array("x", x)
+        self._check_x(x, batch_size)
+        self._build_for(x)
+        _, *trailing = shapes_through(self.layers, x.shape)[-1]
+        outputs = np.empty([len(x), *(size or 0 for size in trailing)], self.dtype)
+        with Progress(verbose, "Predict", len(x)) as progress:
+            for at in batches(len(x), batch_size, None):
+                outputs[at] = self._run(self._cast(x[at]))
+                progress.step(at.stop - at.start, {})
+            progress.finish({})
+        return outputs
+
+    # Files.
+
+    def save(self, path: files.StrPath, include_optimizer: bool = True) -> None:
+        """Write the model to `path`, with any suffix or none; see `load`.
+
+        Parameters
+        ----------
+        path : str or path-like
+            An earlier file is replaced, at once and only by a complete one.
+        include_optimizer : bool
+            Keep the optimizer's state and the generator's, so that training goes on with the same
+            bits as if it had not been interrupted. The running state of stateful layers is not
+            kept.
+
+        Raises
+        ------
+        ValueError
+            When the model is not built or a weight is NaN or Inf; nothing is written.
+        """
+        self._built_layers()
+        saving.save(self, path, flag("include_optimizer", include_optimizer))
+
+    def load_weights(self, path: files.StrPath) -> None:
+        """Take the weights of a file saved from a model with the same layers.
+
+        Raises
+        ------
+        ValueError
+            When a name, shape or dtype differs, or a value is NaN or Inf; nothing is changed.
+        """
+        self._built_layers()
+        saving.load_weights(self, path)
+
+    # What the above is made of.
+
+    def _gradients(self, x: Array, y: Array) -> tuple[BatchLoss, list[Array]]:
+        _, loss = self._compiled()
+        found, dy = loss.backward(self._run(x, True, loss.wants_logits), y)
+        first, *others = self.layers
+        for layer in reversed(others):
+            dy = layer.backward(dy)  # type: ignore[assignment]
+        first.backward(dy, need_dx=False)
+        return found, [grad for layer in self.layers for grad in layer.grads.values()]
+
+    def _epoch(
+        self,
+        data: Data,
+        batch_size: int,
+        shuffle: bool,
+        optimizer: Optimizer,
+        progress: Progress,
+    ) -> dict[str, float]:
+        (x, y), mean, params = data, RunningMean(self.metrics), self.params
+        for at in batches(len(x), batch_size, self.rng if shuffle else None):
+            batch = self._cast(x[at])
+            loss, grads = self._gradients(batch, y[at])
+            optimizer.apply(params, grads)
+            mean.add(loss)
+            progress.step(len(batch), mean.logs())
+        return mean.logs()
+
+    def _evaluated(
+        self, data: Data, batch_size: int, progress: Progress | None = None
+    ) -> dict[str, float]:
+        (x, y), mean = data, RunningMean(self.metrics)
+        _, loss = self._compiled()
+        for at in batches(len(x), batch_size, None):
+            mean.add(loss.forward(self._run(self._cast(x[at]), False, loss.wants_logits), y[at]))
+            if progress is not None:
+                progress.step(at.stop - at.start, mean.logs())
+        return mean.logs()
+
+    def _result(self, loss: BatchLoss) -> float | list[float]:
+        mean = RunningMean(self.metrics)
+        mean.add(loss)
+        return list(mean.logs().values()) if self.metrics else loss.mean
+
+    def _cast(self, x: Array) -> Array:
+        """Return one batch as the first layer takes it; a copy only where it must be."""
+        dtype = np.dtype(self.dtype)
+        if self.layers[0].takes_ids:
+            dtype = x.dtype if x.dtype in (np.int32, np.int64) else np.dtype(np.int64)
+        return np.ascontiguousarray(x, dtype)
+
+    def _one_batch(self, x: Any, y: Any) -> Data:
+        x, y = paired(x, y)
+        self._check_data((x, y), len(x))
+        self._build_for(x)
+        return self._cast(x), y
+
+    def _check_data(self, data: Data, batch_size: int) -> None:
+        """Raise ValueError unless all samples can go in and all targets be learnt."""
+        (x, y), (_, loss) = data, self._compiled()
+        self._check_x(x, batch_size)
+        if not np.isfinite(x).all():
+            raise ValueError("x: expected finite numbers to learn from, got NaN or Inf")
+        loss.check(y, shapes_through(self.layers, x.shape)[-1])
+
+    def _check_x(self, x: Array, batch_size: int) -> None:
+        size = integer("batch_size", batch_size, 1)
+        self.layers[0].check_input(x)
+        shapes_through(self.layers, x.shape)
+        if len(x) > size and len(x) % size and any(layer.stateful for layer in self._lstms()):
+            expected = f"a multiple of batch_size {size} for stateful layers"
+            raise ValueError(f"x: expected {expected}, got {len(x)} samples")
+
+    def _compiled(self) -> tuple[Optimizer, Loss]:
+        if self.optimizer is None or self.loss is None:
+            raise ValueError("loss: expected one from compile(optimizer, loss), got None")
+        return self.optimizer, self.loss
+
+
+def load(path: files.StrPath) -> Model:
+    """Return the model that `Model.save` wrote, on the CPU, compiled as it was.
+
+    Raises
+    ------
+    ValueError
+        When the file is cut short, is no lstmfast file of format 1, or holds names, shapes, dtypes
+        or values (NaN, Inf) that do not make a model; the text says what was expected and found.
+    FileNotFoundError
+    """
+    with files.opened(path) as file:
+        return saving.load(file, Model)
+
+
+def _device(device: str) -> str:
+    if device == "cuda":
+        raise RuntimeError("device: expected 'cpu', got 'cuda'; this version has no CUDA kernels")
+    return choice("device", device, ("cpu",))

@@ -1,0 +1,285 @@
+"""Arrays in, arrays out: every kernel as a function on NumPy arrays, its arguments checked once.
+
+The LSTM (Hochreiter and Schmidhuber 1997; forget gate Gers et al. 2000), with gates in the order
+i, f, g, o, weights W_ih (4H, I), W_hh (4H, H), b (4H,) and the state always as (h, c):
+
+    z = W_ih x + W_hh h_prev + b      i, f, o = σ(z)    g = tanh(z)
+    c = f c_prev + i g                h = o tanh(c)
+
+All arrays of one call share one dtype, float32 or float64; none is cast. Results have the same bits
+at any number of threads. Everything else on arrays is in `array_ops` and reached from here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import capi
+from .array_ops import (
+    activation_backward,
+    activation_forward,
+    adam_update,
+    crossentropy,
+    dense_backward,
+    dense_forward,
+    embedding_backward,
+    embedding_forward,
+    scale,
+    sgd_update,
+    softmax,
+    softmax_crossentropy,
+    sum_of_squares,
+)
+from .arguments import Array, check_shape, integer
+from .arrays import dense, float_array, not_empty, rows_in_place, writable
+
+__all__ = [
+    "LSTMCache", "LSTMGradients", "LSTMStream", "activation_backward", "activation_forward",
+    "adam_update", "crossentropy", "dense_backward", "dense_forward", "embedding_backward",
+    "embedding_forward", "get_num_threads", "lstm_backward", "lstm_forward", "scale",
+    "set_num_threads", "sgd_update", "softmax", "softmax_crossentropy", "sum_of_squares",
+]  # fmt: skip
+
+
+class LSTMGradients(NamedTuple):
+    """Gradients of one LSTM call, each shaped as what it belongs to."""
+
+    dx: Array | None
+    dh0: Array
+    dc0: Array
+    dW_ih: Array
+    dW_hh: Array
+    db: Array
+
+
+class LSTMCache:
+    """What `lstm_forward(training=True)` keeps for one `lstm_backward`: nothing to look into."""
+
+    __slots__ = ("batch_first", "c0", "h0", "layer", "reserve", "x", "y")
+
+    def __init__(self, layer, x, y, h0, c0, reserve, batch_first):
+        self.layer, self.x, self.y, self.h0, self.c0 = layer, x, y, h0, c0
+        self.reserve, self.batch_first = reserve, batch_first
+
+
+def get_num_threads() -> int:
+    """The number of threads that one call may use."""
+    return capi.get_num_threads()
+
+
+def set_num_threads(count: int) -> None:
+    """Set the number of threads that one call may use, 1 to 64.
+
+    At first it is OMP_NUM_THREADS, or the number of processors that this process may use.
+
+    Raises
+    ------
+    ValueError
+        `count` is no integer of at least 1.
+    """
+    capi.set_num_threads(integer("count", count, 1))
+
+
+def lstm_forward(
+    x: Array,
+    W_ih: Array,
+    W_hh: Array,
+    b: Array | None = None,
+    h0: Array | None = None,
+    c0: Array | None = None,
+    *,
+    batch_first: bool = False,
+    training: bool = False,
+    return_sequences: bool = True,
+) -> tuple[Array | None, tuple[Array, Array], LSTMCache | None]:
+    """Run one LSTM layer over a sequence.
+
+    Parameters
+    ----------
+    x : (T, B, I), or (B, T, I) if `batch_first`; float32 or float64. Read through its strides: no
+        copy unless the last axis is strided.
+    W_ih, W_hh, b : (4H, I), (4H, H), (4H,). b None: zeros. Copied only if not C-contiguous.
+    h0, c0 : (B, H) initial state; None: zeros.
+    training : keep what `lstm_backward` needs (x, y and the state are kept by reference: leave them
+        unchanged until then).
+    return_sequences : give h of every step, else None in its place.
+
+    Returns
+    -------
+    y : (T, B, H) or (B, T, H), or None.
+    (h_n, c_n) : (B, H) each, the state after the last step.
+    cache : for `lstm_backward`; None unless `training`.
+
+    Raises
+    ------
+    ValueError
+        A shape or dtype does not fit; the text names the argument, what was expected and found.
+    """
+    layer, W_ih, W_hh, b = _layer(x, W_ih, W_hh, b, training)
+    T, B = _steps_and_rows(x, layer.input_size, batch_first)
+    x = rows_in_place("x", x)
+    h0, c0 = (_state(name, s, B, layer, x.dtype) for name, s in (("h0", h0), ("c0", c0)))
+    h_n, c_n = np.empty((2, B, layer.hidden_size), x.dtype)
+    y = reserve = None
+    if return_sequences or training:
+        y = np.empty((B, T, layer.hidden_size) if batch_first else (T, B, layer.hidden_size), x.dtype)
+    if training:
+        reserve = np.empty(layer.reserve_size(T, B), np.uint8)
+    layer.forward(T, B, x, _strides(x, batch_first), h0, c0, y, _strides(y, batch_first),
+                  h_n, c_n, reserve)  # fmt: skip
+    cache = LSTMCache(layer, x, y, h0, c0, reserve, batch_first) if training else None
+    return (y if return_sequences else None), (h_n, c_n), cache
+
+
+def lstm_backward(
+    cache: LSTMCache,
+    dy: Array | None = None,
+    dh_n: Array | None = None,
+    dc_n: Array | None = None,
+    *,
+    need_dx: bool = True,
+) -> LSTMGradients:
+    """Back-propagate through time (Werbos 1990) over the call that made `cache`.
+
+    Parameters
+    ----------
+    cache : of `lstm_forward(training=True)`. It is used up: a second call needs a new one.
+    dy : gradient to y, shaped as y; None: zeros. Read through its strides.
+    dh_n, dc_n : (B, H) gradients to the last state, added to dy's; None: zeros.
+    need_dx : False leaves dx out (None in its place).
+
+    Returns
+    -------
+    LSTMGradients
+        dx, dh0, dc0, dW_ih, dW_hh, db: new arrays.
+
+    Raises
+    ------
+    ValueError
+        No gradient is given, one does not fit, or the cache has been used.
+    """
+    if not isinstance(cache, LSTMCache) or cache.reserve is None:
+        raise ValueError("cache: expected one of lstm_forward(training=True) not used before")
+    if dy is None and dh_n is None and dc_n is None:
+        raise ValueError("dy, dh_n, dc_n: expected at least one gradient, got None for all")
+    layer, x, y, dtype = cache.layer, cache.x, cache.y, cache.x.dtype
+    T, B = _steps_and_rows(x, layer.input_size, cache.batch_first)
+    if dy is not None:
+        check_shape("dy", float_array("dy", dy, dtype).shape, y.shape)
+        dy = rows_in_place("dy", dy)
+    dh_n, dc_n = (_state(name, s, B, layer, dtype) for name, s in (("dh_n", dh_n), ("dc_n", dc_n)))
+    g = _empty_gradients(layer, x, B, need_dx)
+    reserve, cache.reserve = cache.reserve, None
+    first = cache.batch_first
+    layer.backward(T, B, x, _strides(x, first), cache.h0, cache.c0, y, _strides(y, first), reserve,
+                   dy, _strides(dy, first), dh_n, dc_n, g.dx, _strides(g.dx, first), g.dh0, g.dc0,
+                   g.dW_ih, g.dW_hh, g.db)  # fmt: skip
+    return g
+
+
+class LSTMStream:
+    """One LSTM layer, step by step, its weights packed once: for serving under hard latency.
+
+    Parameters
+    ----------
+    W_ih, W_hh, b : (4H, I), (4H, H), (4H,); copied, so later changes do not reach the stream.
+    batch_size : the number of independent streams, B.
+
+    Not to be stepped from two threads at once; distinct streams may be.
+    """
+
+    def __init__(self, W_ih: Array, W_hh: Array, b: Array | None = None, batch_size: int = 1):
+        B = integer("batch_size", batch_size, 1)
+        self._layer, *_ = _layer(None, W_ih, W_hh, b, False, B)
+        self._shape_x = (B, self._layer.input_size)
+        self._dtype = W_ih.dtype
+        self._h, self._c = np.zeros((2, B, self._layer.hidden_size), self._dtype)
+
+    def step(self, x: Array, out: Array | None = None) -> Array:
+        """Move one step on: x (B, I) in, h (B, H) out.
+
+        x may also be (I,) where B is 1. The result is a new array, or `out` (B, H) if that is
+        given: then nothing is allocated.
+
+        Raises
+        ------
+        ValueError
+            A shape or dtype does not fit; the state is as it was.
+        """
+        B, I = self._shape_x
+        if getattr(x, "shape", None) != self._shape_x or x.dtype != self._dtype:
+            if B == 1 and getattr(x, "shape", None) == (I,):
+                x = x.reshape(1, I)
+            x = dense("x", x, self._shape_x, self._dtype)
+        elif not x.flags.c_contiguous:
+            x = np.ascontiguousarray(x)
+        if out is not None:
+            writable("out", out, self._h.shape, self._dtype)
+        self._layer.step(B, x, self._h, self._c)
+        if out is None:
+            return self._h.copy()
+        out[...] = self._h
+        return out
+
+    def reset(self) -> None:
+        """Set the state to zeros."""
+        self._h[...] = 0
+        self._c[...] = 0
+
+    @property
+    def state(self) -> tuple[Array, Array]:
+        """(h, c), each (B, H): copies."""
+        return self._h.copy(), self._c.copy()
+
+    def set_state(self, h: Array, c: Array) -> None:
+        """Set (h, c), each (B, H); ValueError leaves the state as it was."""
+        h, c = (dense(n, s, self._h.shape, self._dtype) for n, s in (("h", h), ("c", c)))
+        self._h[...] = h
+        self._c[...] = c
+
+
+def _layer(
+    x: Any, W_ih: Any, W_hh: Any, b: Any, training: bool, batch_size: int = 1
+) -> tuple[Any, Array, Array, Array | None]:
+    """A handle with these weights packed, all checked against each other (and x's dtype)."""
+    dtype = None if x is None else float_array("x", x).dtype
+    dtype = float_array("W_ih", W_ih, dtype).dtype
+    W_ih = dense("W_ih", W_ih, ("4H", "I"), dtype)
+    H, remainder = divmod(W_ih.shape[0], 4)
+    if remainder:
+        raise ValueError(f"W_ih: expected (4H, I), got {W_ih.shape}")
+    W_hh = dense("W_hh", W_hh, (4 * H, H), dtype)
+    b = None if b is None else dense("b", b, (4 * H,), dtype)
+    layer = capi.Layer(W_ih.shape[1], H, dtype == np.float64, training, batch_size)
+    layer.load(W_ih, W_hh, b)
+    return layer, W_ih, W_hh, b
+
+
+def _steps_and_rows(x: Array, I: int, batch_first: bool) -> tuple[int, int]:
+    """T and B of x, whose shape is checked."""
+    check_shape("x", x.shape, ("B", "T", I) if batch_first else ("T", "B", I))
+    not_empty("x", x)
+    first, second = x.shape[:2]
+    return (second, first) if batch_first else (first, second)
+
+
+def _state(name: str, value: Any, B: int, layer: Any, dtype: np.dtype[Any]) -> Array | None:
+    return None if value is None else dense(name, value, (B, layer.hidden_size), dtype)
+
+
+def _strides(array: Array | None, batch_first: bool) -> tuple[int, int]:
+    """The strides of time and batch in elements."""
+    if array is None:
+        return 0, 0
+    first, second = (stride // array.itemsize for stride in array.strides[:2])
+    return (second, first) if batch_first else (first, second)
+
+
+def _empty_gradients(layer: Any, x: Array, B: int, need_dx: bool) -> LSTMGradients:
+    H, dtype = layer.hidden_size, x.dtype
+    dx = np.empty(x.shape, dtype) if need_dx else None
+    dh0, dc0 = np.empty((2, B, H), dtype)
+    dW_ih, dW_hh = np.empty((4 * H, layer.input_size), dtype), np.empty((4 * H, H), dtype)
+    return LSTMGradients(dx, dh0, dc0, dW_ih, dW_hh, np.empty(4 * H, dtype))

@@ -1,0 +1,288 @@
+"""SGD and Adam, with Keras 3's formulas and defaults.
+
+>>> optimizer = Adam(learning_rate=0.001, global_clipnorm=5.0)
+>>> loss, grads = model.gradients(x, y)
+>>> optimizer.apply(model.params, grads)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import ops
+from .arguments import Array, check_shape, choice, construct, flag, integer, number
+
+__all__ = ["SGD", "Adam", "Optimizer", "get"]
+
+
+class Optimizer:
+    """What the optimizers share: the learning rate, clipping, and state that can be saved.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Can be changed between steps: `optimizer.learning_rate *= 0.5`.
+    clipnorm : float, optional
+        Shrink each gradient whose norm is larger to this norm.
+    clipvalue : float, optional
+        Bring each element of a gradient into [-clipvalue, clipvalue].
+    global_clipnorm : float, optional
+        Shrink all gradients together when the norm of them all is larger.
+
+    Attributes
+    ----------
+    iterations : int
+        Steps taken.
+    slots : dict of str to list of ndarray
+        What the method remembers, for each name one array per parameter, in their order; empty
+        before the first step.
+
+    Raises
+    ------
+    ValueError
+        For a value out of range, and when more than one of the three clips is given.
+    """
+
+    slot_names: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        learning_rate: float,
+        clipnorm: float | None,
+        clipvalue: float | None,
+        global_clipnorm: float | None,
+    ):
+        self.learning_rate = learning_rate
+        clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        given = {name: clip for name, clip in clips.items() if clip is not None}
+        if len(given) > 1:
+            raise ValueError(f"clipnorm: expected one clip at most, got {', '.join(given)}")
+        self._clips = clips | {
+            name: number(name, clip, math.ulp(0.0)) for name, clip in given.items()
+        }
+        self.iterations = 0
+        self.slots: dict[str, list[Array]] = {}
+
+    @property
+    def learning_rate(self) -> float:
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._learning_rate = number("learning_rate", value, 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the class and its arguments, for `get`; `iterations` and `slots` are apart."""
+        return {"class": type(self).__name__, "learning_rate": self.learning_rate, **self._clips}
+
+    def apply(self, params: Sequence[Array], grads: Sequence[Array]) -> None:
+        """Take one step.
+
+        Parameters
+        ----------
+        params : sequence of ndarray
+            The same arrays, in the same order, at every step; changed in place. C-contiguous,
+            float32 or float64.
+        grads : sequence of ndarray
+            One per parameter, with its shape and dtype, C-contiguous. Overwritten where a clip
+            is set.
+
+        Raises
+        ------
+        ValueError
+            When they do not fit each other or the earlier steps; then nothing is changed.
+        """
+        self._check(params, grads)
+        if not self.slots:
+            self.slots = {name: [np.zeros_like(w) for w in params] for name in self.slot_names}
+        self._clip(grads)
+        for index, (w, g) in enumerate(zip(params, grads, strict=True)):
+            self._update(index, w.reshape(-1), g.reshape(-1))
+        self.iterations += 1
+
+    def restore(self, iterations: int, slots: dict[str, list[Array]]) -> None:
+        """Go on from a saved state; `slots` is kept, not copied."""
+        expected = self.slot_names if iterations else ()
+        if set(slots) != set(expected):
+            raise ValueError(f"slots: expected {sorted(expected)}, got {sorted(slots)}")
+        self.iterations = integer("iterations", iterations, 0)
+        self.slots = dict(slots)
+
+    def _update(self, index: int, w: Array, g: Array) -> None:
+        """Update one flat parameter in place."""
+        raise NotImplementedError
+
+    def _slots_of(self, index: int) -> list[Array]:
+        return [self.slots[name][index].reshape(-1) for name in self.slot_names]
+
+    def _check(self, params: Sequence[Array], grads: Sequence[Array]) -> None:
+        if len(params) != len(grads):
+            raise ValueError(f"grads: expected {len(params)} arrays, got {len(grads)}")
+        for index, (w, g) in enumerate(zip(params, grads, strict=True)):
+            _check_array(f"params[{index}]", w, w)
+            _check_array(f"grads[{index}]", g, w)
+            if not w.flags.writeable:
+                raise ValueError(
+                    f"params[{index}]: expected a writeable array, got a read-only one"
+                )
+        for name, kept in self.slots.items():
+            if len(kept) != len(params):
+                raise ValueError(
+                    f"params: expected {len(kept)} arrays as before, got {len(params)}"
+                )
+            for index, (slot, w) in enumerate(zip(kept, params, strict=True)):
+                _check_array(f"params[{index}] ({name} of earlier steps)", w, slot)
+
+    def _clip(self, grads: Sequence[Array]) -> None:
+        if (limit := self._clips["clipvalue"]) is not None:
+            for g in grads:
+                np.clip(g, -limit, limit, out=g)
+        if (limit := self._clips["clipnorm"]) is not None:
+            for g in grads:
+                _shrink([g], limit)
+        if (limit := self._clips["global_clipnorm"]) is not None:
+            _shrink(grads, limit)
+
+
+class SGD(Optimizer):
+    """Gradient descent, with momentum: `v = momentum·v - lr·g; w += v`.
+
+    Parameters
+    ----------
+    learning_rate : float
+    momentum : float in [0, 1]
+    nesterov : bool
+        Look ahead: `w += momentum·v - lr·g`. Needs a momentum.
+    clipnorm, clipvalue, global_clipnorm : float, optional
+        See `Optimizer`.
+
+    Notes
+    -----
+    Source: Sutskever et al. 2013, eq. 1-4.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        *,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ):
+        super().__init__(learning_rate, clipnorm, clipvalue, global_clipnorm)
+        self.momentum = number("momentum", momentum, 0.0, 1.0)
+        self.nesterov = flag("nesterov", nesterov)
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov: expected a momentum > 0 with it, got 0")
+        self.slot_names = ("velocity",) if self.momentum else ()
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
+
+    def _update(self, index: int, w: Array, g: Array) -> None:
+        velocity = self._slots_of(index)[0] if self.slot_names else None
+        ops.sgd_update(
+            w,
+            g,
+            velocity,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+        )
+
+
+class Adam(Optimizer):
+    """Adam; as in Keras, epsilon stands outside the bias correction.
+
+    Parameters
+    ----------
+    learning_rate : float
+    beta_1, beta_2 : float in [0, 1)
+    epsilon : float
+    clipnorm, clipvalue, global_clipnorm : float, optional
+        See `Optimizer`.
+
+    Notes
+    -----
+    Source: Kingma and Ba 2015, the text under algorithm 1 ("epsilon hat").
+    """
+
+    slot_names = ("momentum", "velocity")
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        *,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+    ):
+        super().__init__(learning_rate, clipnorm, clipvalue, global_clipnorm)
+        below_one = math.nextafter(1.0, 0.0)
+        self.beta_1 = number("beta_1", beta_1, 0.0, below_one)
+        self.beta_2 = number("beta_2", beta_2, 0.0, below_one)
+        self.epsilon = number("epsilon", epsilon, math.ulp(0.0))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
+
+    def _update(self, index: int, w: Array, g: Array) -> None:
+        m, v = self._slots_of(index)
+        step = self.iterations + 1
+        corrected = math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
+        ops.adam_update(
+            w,
+            g,
+            m,
+            v,
+            step_size=self.learning_rate * corrected,
+            beta_1=self.beta_1,
+            beta_2=self.beta_2,
+            epsilon=self.epsilon,
+        )
+
+
+def get(identifier: str | dict[str, Any] | Optimizer) -> Optimizer:
+    """Return a new optimizer of this name or config, or itself; ValueError for others."""
+    if type(identifier) in CLASSES.values():
+        return identifier  # type: ignore[return-value]
+    if isinstance(identifier, dict):
+        return construct("optimizer", identifier, CLASSES)
+    return NAMED[choice("optimizer", identifier, NAMED)]()
+
+
+def _check_array(name: str, found: Array, like: Array) -> None:
+    if not isinstance(found, np.ndarray) or found.dtype not in (np.float32, np.float64):
+        kind = found.dtype if isinstance(found, np.ndarray) else type(found).__name__
+        raise ValueError(f"{name}: expected an array of float32 or float64, got {kind}")
+    check_shape(name, found.shape, like.shape)
+    if found.dtype != like.dtype:
+        raise ValueError(f"{name}: expected dtype {like.dtype}, got {found.dtype}")
+    if not found.flags.c_contiguous:
+        raise ValueError(f"{name}: expected a C-contiguous array, got strides {found.strides}")
+
+
+def _shrink(grads: Sequence[Array], limit: float) -> None:
+    """Scale `grads` in place so that the norm of them all is `limit` at most."""
+    norm = math.sqrt(sum(ops.sum_of_squares(g) for g in grads))
+    if norm > limit:
+        for g in grads:
+            ops.scale(g, limit / norm)
+
+
+CLASSES: dict[str, type[Optimizer]] = {"SGD": SGD, "Adam": Adam}
+NAMED: dict[str, Callable[[], Optimizer]] = {"sgd": SGD, "adam": Adam}

@@ -1,0 +1,161 @@
+"""Build time: the Numba kernels of lstmfast/kernels/table.py become object files and a C header.
+
+    python native/aot.py OUT_DIR header                      -> OUT_DIR/kernel_table.h
+    python native/aot.py OUT_DIR x86_64 v2 v3 v4             -> OUT_DIR/kernels_v2.o, .s, ...
+
+Each kernel is handed over by Numba as unoptimised LLVM IR that knows no CPU (NUMBA_OPT=0), then
+optimised and compiled for each instruction set by llvmlite. An object that needs any symbol beyond
+memset, memcpy and memmove, or whose inner loops spill vectors, fails the build.
+"""
+
+import os
+import re
+import sys
+import types
+from pathlib import Path
+
+os.environ.update(NUMBA_OPT="0", NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
+ROOT = Path(__file__).resolve().parent.parent
+package = types.ModuleType("lstmfast")  # the kernels, without the package that needs this build
+package.__path__ = [str(ROOT / "lstmfast")]
+sys.modules["lstmfast"] = package
+sys.path.insert(0, str(ROOT / "native"))
+
+import llvmlite.binding as llvm  # noqa: E402
+import spills  # noqa: E402
+from numba import cfunc  # noqa: E402
+
+from lstmfast.kernels import isa as isas  # noqa: E402
+from lstmfast.kernels import matmul, rows, table  # noqa: E402
+
+KEPT_APART = ("strip", "pack_panel")  # compiled once each instead of into every caller
+ALLOWED = {"memset", "memcpy", "memmove"}
+
+
+def symbol(name, real, isa):
+    return f"lf_{name}_{real}_{isa.name}"
+
+
+def kernel_module(name, real, isa):
+    """The LLVM module of one kernel, its entry renamed to the exported symbol."""
+    row = table.TABLE[name]
+    function = table.kernel(name, real, isa)
+    compiled = cfunc(row.signature(table.REALS[real]), **table.OPTIONS)(function)
+    entry = re.escape(compiled.native_name)
+    text = re.sub(rf'(?<=@)"?{entry}"?(?=\()', symbol(name, real, isa), compiled.inspect_llvm())
+    return llvm.parse_assembly(text)
+
+
+def link(isa, triple, machine):
+    """One module with all kernels of an instruction set; only their entries stay visible."""
+    main, exported = None, set()
+    for real in table.REALS:
+        for name in table.TABLE:
+            module = kernel_module(name, real, isa)
+            module.triple, module.data_layout = triple, str(machine.target_data)
+            exported.add(symbol(name, real, isa))
+            if main is None:
+                main = module
+            else:
+                main.link_in(module)
+    for value in [*main.functions, *main.global_variables]:
+        if not value.is_declaration and value.name not in exported:
+            value.linkage = "internal"
+    for function in main.functions:
+        if any(mark in function.name for mark in KEPT_APART):
+            function.add_function_attribute("noinline")
+    main.verify()
+    return main
+
+
+def optimise(module, machine):
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+
+
+def unresolved(path):
+    """The symbols that an ELF object asks others for, read from the object itself."""
+    from elftools.elf.elffile import ELFFile
+
+    with open(path, "rb") as file:
+        symbols = ELFFile(file).get_section_by_name(".symtab").iter_symbols()
+        return {s.name for s in symbols if s["st_shndx"] == "SHN_UNDEF" and s.name}
+
+
+def build(out, machine_name, isa):
+    """Write kernels_<isa>.o and .s; SystemExit if the object is not self-contained or spills."""
+    triple = isas.TRIPLES[machine_name]
+    target = llvm.Target.from_triple(triple)
+    machine = target.create_target_machine(
+        cpu=isa.cpu, features=isa.features, opt=3, reloc="pic", codemodel="default"
+    )
+    module = link(isa, triple, machine)
+    optimise(module, machine)
+    path = out / f"kernels_{isa.name}.o"
+    path.write_bytes(machine.emit_object(module))
+    assembly = machine.emit_assembly(module)
+    path.with_suffix(".s").write_text(assembly)
+    missing = unresolved(path) - ALLOWED
+    if missing:
+        raise SystemExit(f"{path.name}: expected a self-contained object, found {sorted(missing)}")
+    found = spills.vector_spills(assembly)
+    if found:
+        raise SystemExit(f"{path.name}: vector spills in inner loops:\n" + "\n".join(found))
+    print(f"{path.name}: {path.stat().st_size} bytes, self-contained, no spill", flush=True)
+
+
+def header():
+    """kernel_table.h: the structs, the table of function pointers, and one table for each Isa."""
+    structs = dict.fromkeys(row.struct for row in table.TABLE.values())
+    text = ["/* Written by native/aot.py from lstmfast/kernels/table.py. */", "#pragma once", "#include <stdint.h>"]
+    text += [f"#define LF_BLOCK {matmul.BLOCK}", f"#define LF_GROUP {matmul.GROUP}"]
+    text += [f"#define LF_CHUNK {rows.CHUNK}", f"#define LF_OUTER_PANELS {matmul.OUTER_PANELS}"]
+    text += [struct.declaration() for struct in structs]
+    text += ["typedef struct lf_table {", "    int64_t register_bytes;", "    int64_t tile_rows;"]
+    text += [f"    {prototype('(*' + name + ')', row)};" for name, row in table.TABLE.items()]
+    text += ["} lf_table;", f"#define LF_KERNEL_NAMES {names()}"]
+    for machine, kinds in isas.BY_MACHINE.items():
+        text += [f"#if defined(LF_AOT) && defined(__{machine}__)"]
+        text += [line for isa in kinds for line in declarations(isa)]
+        text += ["#endif"]
+    return "\n".join(text) + "\n"
+
+
+def names():
+    return ", ".join(f'"{name}"' for name in table.TABLE)
+
+
+def prototype(name, row):
+    arguments = "".join(f", int64_t {argument}" for argument in row.arguments)
+    return f"int32_t {name}(void *a{arguments})"
+
+
+def declarations(isa):
+    """C text: the kernels of one instruction set and its two tables, float32 and float64."""
+    for real in table.REALS:
+        for name, row in table.TABLE.items():
+            yield f"{prototype(symbol(name, real, isa), row)};"
+    yield f"static const lf_table lf_tables_{isa.name}[2] = {{"
+    for real in table.REALS:
+        entries = ", ".join(symbol(name, real, isa) for name in table.TABLE)
+        yield f"    {{{isa.bytes}, {isa.rows}, {entries}}},"
+    yield "};"
+
+
+def main(out, what, *wanted):
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    if what == "header":
+        (out / "kernel_table.h").write_text(header())
+        return
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    for isa in isas.BY_MACHINE[what]:
+        if isa.name in wanted:
+            build(out, what, isa)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,112 @@
+# What capi.pyx uses of the C files beside it.
+
+cdef extern from "kernel_table.h" nogil:
+    enum:
+        LF_BLOCK
+        LF_GROUP
+        LF_CHUNK
+        LF_OUTER_PANELS
+    ctypedef struct lf_layer:
+        int64_t T, B, I, H, x_t, x_b, y_t, y_b, y_slots, z_t, z_slots, c_t, c_slots, keep
+        int64_t dy_t, dy_b, dx_t, dx_b
+        void *x
+        void *y
+        void *h0
+        void *c0
+        void *z
+        void *c
+        void *w_ih
+        void *w_hh
+        void *b
+        void *dy
+        void *dh_n
+        void *dc
+        void *dh
+        void *dh0
+        void *dx
+        void *w_hh_back
+        void *w_ih_back
+    ctypedef struct lf_pack:
+        void *source
+        void *target
+        int64_t k_stride, n_stride, K, panel, vector, limit_vector, limit, panels
+    ctypedef struct lf_product:
+        void *A
+        void *B
+        void *C
+        void *bias
+        void *scratch
+        int64_t M, N, K, a_row, b_k, b_n, c_row, add, by_rows, scratch_stride
+    ctypedef struct lf_outer:
+        void *A
+        void *first
+        void *rest
+        void *C
+        void *column_sums
+        void *scratch
+        int64_t T, B, M, N, a_row, first_row, rest_t, rest_b, c_row, scratch_stride
+    ctypedef struct lf_softmax:
+        void *x
+        void *targets
+        void *totals
+        void *shifted
+        void *weights
+        int64_t *labels
+        uint8_t *correct
+        int64_t N, x_row, target_row, gradient
+    ctypedef struct lf_scatter:
+        void *dy
+        void *table
+        int64_t *ids
+        int64_t M, E
+    ctypedef struct lf_squares:
+        void *x
+        void *sums
+        int64_t count
+    ctypedef struct lf_update:
+        void *w
+        void *g
+        void *m
+        void *v
+        double rate, beta_1, beta_2, epsilon
+        int64_t nesterov
+    ctypedef struct lf_activation:
+        void *x
+        void *y
+        int64_t kind
+    ctypedef struct lf_table:
+        int64_t register_bytes, tile_rows
+        void *project
+        void *pack
+        void *product
+        void *outer
+        void *input_gradient
+        void *softmax
+        void *crossentropy
+        void *scatter
+        void *squares
+        void *adam
+        void *sgd
+        void *activation
+        void *activation_backward
+
+cdef extern from "kernels.h" nogil:
+    int lf_choose_isa(const char *wanted)
+    const char *lf_best_isa()
+    const char *lf_isa_name()
+    const lf_table *lf_kernels(int is_double)
+    int lf_bind_kernel(int is_double, const char *name, void *address)
+    void lf_bind_isa(int64_t register_bytes, int64_t tile_rows)
+
+cdef extern from "team.h" nogil:
+    enum:
+        LF_MAX_THREADS
+    int64_t lf_get_num_threads()
+    void lf_set_num_threads(int64_t count)
+
+cdef extern from "layer.h" nogil:
+    ctypedef int (*lf_range_kernel)(void *, int64_t, int64_t, int64_t) noexcept
+    int lf_run_range(lf_range_kernel kernel, void *a, int64_t count, int64_t grain, double cost,
+                     int64_t workers)
+    int lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk)
+    int lf_run_backward(const lf_table *k, lf_layer *a)

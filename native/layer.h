@@ -1,0 +1,24 @@
+/* How the kernels' work is shared among threads. Nothing here allocates or can fail.
+ *
+ * All functions take the kernels of one kind of float and return the kernels' status (0: all is
+ * well). Sizes and pointers have been checked by the caller.
+ */
+#ifndef LF_LAYER_H
+#define LF_LAYER_H
+#include "kernels.h"
+
+typedef int32_t (*lf_range_kernel)(void *a, int64_t begin, int64_t end, int64_t worker);
+
+/* kernel(a, ...) over 0..count, cut at multiples of `grain`, by at most `workers` threads (those
+ * that there is scratch for; the number that is set may change at any time). `cost` estimates the
+ * whole work in floating-point operations (or bytes): small work stays on one thread. */
+int32_t lf_run_range(lf_range_kernel kernel, void *a, int64_t count, int64_t grain, double cost,
+                     int64_t workers);
+
+/* The forward pass over a->T steps, `chunk` steps projected at a time. */
+int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk);
+
+/* dz for all steps, dc0 in a->dc, and dh0 unless a->dh0 is NULL. */
+int32_t lf_run_backward(const lf_table *k, lf_layer *a);
+
+#endif

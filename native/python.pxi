@@ -1,0 +1,323 @@
+# What lstmfast/ops.py calls: the same kernels on NumPy arrays. Shapes, types and contiguity have
+# been checked there; here arrays become pointers and the GIL is released.
+
+from cpython.buffer cimport (
+    PyBUF_STRIDES, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer,
+)
+
+
+cdef void *address(object array, int flags) except? NULL:
+    """The first element of a buffer that the caller keeps alive; None gives NULL."""
+    cdef Py_buffer view
+    cdef void *p
+    if array is None:
+        return NULL
+    PyObject_GetBuffer(array, &view, flags)
+    p = view.buf
+    PyBuffer_Release(&view)
+    return p
+
+
+cdef inline void *source(object array) except? NULL:
+    return address(array, PyBUF_STRIDES)
+
+
+cdef inline void *target(object array) except? NULL:
+    return address(array, PyBUF_STRIDES | PyBUF_WRITABLE)
+
+
+cdef int check(int status) except -1:
+    if status == LF_EMEMORY:
+        raise MemoryError("lstmfast: out of memory")
+    if status != LF_OK:
+        raise ValueError(f"lstmfast: {lf_status_text(status).decode()}")
+    return 0
+
+
+def _choose_isa():
+    """Bind the linked kernels as LSTMFAST_ISA says; False where there are none to bind."""
+    cdef const char *wanted = getenv("LSTMFAST_ISA")
+    if wanted != NULL and wanted[0] == 0:
+        wanted = NULL
+    if lf_choose_isa(wanted) != 0:
+        raise ImportError(
+            f"LSTMFAST_ISA: expected an instruction set up to this processor's own "
+            f"({lf_best_isa().decode()}), found {wanted.decode() if wanted != NULL else 'none'!r}"
+        )
+    return lf_kernels(0).project != NULL
+
+
+def best_isa() -> str:
+    """The best instruction set of this processor: v4, v3, v2, neon or none."""
+    return lf_best_isa().decode()
+
+
+def isa() -> str:
+    """The instruction set of the kernels in use; "jit" for those compiled at run time."""
+    return lf_isa_name().decode()
+
+
+def bind_kernel(bint is_double, str name, size_t pointer):
+    """Put a kernel compiled at run time into the table."""
+    if lf_bind_kernel(is_double, name.encode(), <void *> pointer):
+        raise KeyError(name)
+
+
+def bind_isa(int64_t register_bytes, int64_t tile_rows):
+    """Use the table that bind_kernel has filled."""
+    lf_bind_isa(register_bytes, tile_rows)
+
+
+def get_num_threads() -> int:
+    return lf_get_num_threads()
+
+
+def set_num_threads(int64_t count):
+    lf_set_num_threads(count)
+
+
+cdef class Layer:
+    """A handle of the C-level API: one LSTM layer with packed weights."""
+
+    cdef lf_lstm *lstm
+    cdef readonly int64_t input_size, hidden_size
+    cdef readonly bint is_double, training
+
+    def __cinit__(self, int64_t input_size, int64_t hidden_size, bint is_double, bint training,
+                  int64_t batch_size):
+        cdef lf_config *config = lf_config_create()
+        if config == NULL:
+            raise MemoryError("lstmfast: out of memory")
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.is_double, self.training = is_double, training
+        try:
+            check(lf_config_set(config, "input_size", input_size))
+            check(lf_config_set(config, "hidden_size", hidden_size))
+            check(lf_config_set(config, "batch_size", batch_size))
+            check(lf_config_set(config, "precision", 64 if is_double else 32))
+            check(lf_config_set(config, "training", training))
+            check(lf_build(config, &self.lstm))
+        finally:
+            lf_config_free(config)
+
+    def __dealloc__(self):
+        lf_free(self.lstm)
+
+    def load(self, W_ih, W_hh, b):
+        cdef void *w_ih = source(W_ih)
+        cdef void *w_hh = source(W_hh)
+        cdef void *bias = source(b)
+        cdef int status
+        with nogil:
+            status = lf_load_weights(self.lstm, w_ih, w_hh, bias)
+        check(status)
+
+    def forward(self, int64_t T, int64_t B, x, x_strides, h0, c0, y, y_strides, h_n, c_n, reserve):
+        """Strides are (t, b) in elements; reserve has `reserve_size` bytes or is None."""
+        cdef lf_args a
+        cdef int status
+        begin_args(&a, T, B, x, x_strides, h0, c0, reserve)
+        a.y, (a.y_t, a.y_b) = target(y), y_strides
+        a.h_n, a.c_n = target(h_n), target(c_n)
+        a.work_size = lf_forward_work(self.lstm, T, B)
+        with nogil:
+            status = with_work(self.lstm, &a, 0)
+        check(status)
+
+    def backward(self, int64_t T, int64_t B, x, x_strides, h0, c0, y, y_strides, reserve,
+                 dy, dy_strides, dh_n, dc_n, dx, dx_strides, dh0, dc0, dW_ih, dW_hh, db):
+        cdef lf_args a
+        cdef int status
+        begin_args(&a, T, B, x, x_strides, h0, c0, reserve)
+        a.y, (a.y_t, a.y_b) = source(y), y_strides
+        a.dy, (a.dy_t, a.dy_b) = source(dy), dy_strides
+        a.dh_n, a.dc_n = source(dh_n), source(dc_n)
+        a.dx, (a.dx_t, a.dx_b) = target(dx), dx_strides
+        a.dh0, a.dc0 = target(dh0), target(dc0)
+        a.dW_ih, a.dW_hh, a.db = target(dW_ih), target(dW_hh), target(db)
+        a.work_size = lf_backward_work(self.lstm, T, B)
+        with nogil:
+            status = with_work(self.lstm, &a, 1)
+        check(status)
+
+    def reserve_size(self, int64_t T, int64_t B) -> int:
+        """Bytes of what forward leaves for backward."""
+        cdef int64_t size = lf_reserve_size(self.lstm, T, B)
+        if size < 0:
+            check(LF_ESIZE)
+        return size
+
+    def step(self, int64_t B, x, h, c):
+        cdef void *input = source(x)
+        cdef void *h_state = target(h)
+        cdef void *c_state = target(c)
+        cdef int status
+        with nogil:
+            status = lf_step(self.lstm, B, input, h_state, c_state)
+        check(status)
+
+
+cdef int begin_args(lf_args *a, int64_t T, int64_t B, x, x_strides, h0, c0, reserve) except -1:
+    memset(a, 0, sizeof(lf_args))
+    a.size, a.T, a.B = sizeof(lf_args), T, B
+    a.x, (a.x_t, a.x_b) = source(x), x_strides
+    a.h0, a.c0 = source(h0), source(c0)
+    a.reserve = target(reserve)
+    return 0
+
+
+cdef int with_work(const lf_lstm *lstm, lf_args *a, int backward) noexcept nogil:
+    cdef int status
+    a.work = malloc(a.work_size)
+    if a.work == NULL:
+        return LF_EMEMORY
+    status = lf_backward(lstm, a) if backward else lf_forward(lstm, a)
+    free(a.work)
+    return status
+
+
+# ------------------------------------------------------------------ matrices, rows, elements
+
+
+cdef const lf_table *kernels_of(bint is_double) except NULL:
+    cdef const lf_table *k = lf_kernels(is_double)
+    if k.project == NULL:
+        check(LF_EKERNELS)
+    return k
+
+
+cdef int run_with_scratch(lf_range_kernel kernel, void *a, void **scratch, int64_t *stride,
+                          int64_t count, int64_t elements, int64_t item, double cost) noexcept nogil:
+    """lf_run_range with `elements` numbers of scratch for each worker."""
+    cdef int64_t workers = lf_get_num_threads()
+    cdef int status
+    stride[0] = elements
+    scratch[0] = malloc(elements * item * workers)
+    if scratch[0] == NULL:
+        return LF_EMEMORY
+    status = lf_run_range(kernel, a, count, 1, cost, workers)
+    free(scratch[0])
+    return status
+
+
+def product(bint is_double, int64_t M, int64_t N, int64_t K, A, int64_t a_row, B, int64_t b_k,
+            int64_t b_n, C, bias):
+    """C (M, N) = A (M, K) · B (K, N) + bias, with strides in elements; C is contiguous."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef int64_t item = 8 if is_double else 4, width = k.register_bytes // item
+    cdef int64_t columns = panels(N, 4 * width), count
+    cdef lf_product a
+    cdef int status
+    a.A, a.B, a.C, a.bias = source(A), source(B), target(C), source(bias)
+    a.M, a.N, a.K, a.a_row, a.b_k, a.b_n, a.c_row = M, N, K, a_row, b_k, b_n, N
+    a.add, a.by_rows = 0, columns < 2 * lf_get_num_threads() and M > N
+    count = M if a.by_rows else columns
+    with nogil:
+        status = run_with_scratch(
+            <lf_range_kernel> k.product, &a, &a.scratch, &a.scratch_stride, count,
+            LF_GROUP * LF_BLOCK * 4 * width, item, 2.0 * M * N * K)
+    check(status)
+
+
+def outer(bint is_double, int64_t R, int64_t M, int64_t N, A, X, C, column_sums):
+    """C (M, N) = Aᵀ · X and column_sums (M,) = Σ rows of A, for A (R, M), X (R, N) contiguous."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef int64_t item = 8 if is_double else 4, width = k.register_bytes // item
+    cdef lf_outer a
+    cdef int status
+    a.T, a.B, a.M, a.N, a.a_row, a.c_row = 1, R, M, N, M, N
+    a.A, a.first, a.C, a.column_sums = source(A), source(X), target(C), target(column_sums)
+    a.first_row, a.rest, a.rest_t, a.rest_b = N, a.first, 0, N
+    with nogil:
+        status = run_with_scratch(
+            <lf_range_kernel> k.outer, &a, &a.scratch, &a.scratch_stride, panels(M, 3 * width),
+            LF_BLOCK * (3 + 4 * LF_OUTER_PANELS) * width, item, 2.0 * M * N * R)
+    check(status)
+
+
+def softmax(bint is_double, int64_t M, int64_t N, x):
+    """Rows of x (M, N) become their softmax."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_softmax a
+    a.x, a.N, a.x_row = target(x), N, N
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.softmax, &a, M, 1, 20.0 * M * N,
+                     lf_get_num_threads())
+
+
+def crossentropy(bint is_double, int64_t M, int64_t N, x, labels, targets, totals, shifted, weights,
+                 correct, bint gradient):
+    """kernels/rows.py, SOFTMAX: labels (M,) int64 or targets (M, N), the other None."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_softmax a
+    a.x = target(x) if gradient else source(x)
+    a.labels, a.targets = <int64_t *> source(labels), source(targets)
+    a.totals, a.shifted, a.weights = target(totals), target(shifted), target(weights)
+    a.correct = <uint8_t *> target(correct)
+    a.N, a.x_row, a.target_row, a.gradient = N, N, N, gradient
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.crossentropy, &a, M, 1, 20.0 * M * N,
+                     lf_get_num_threads())
+
+
+def scatter(bint is_double, int64_t M, int64_t E, ids, dy, table):
+    """table[ids[r]] += dy[r] for M rows of E numbers, in order of r."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef int64_t width = k.register_bytes // (8 if is_double else 4)
+    cdef lf_scatter a
+    a.ids, a.dy, a.table = <int64_t *> source(ids), source(dy), target(table)
+    a.M, a.E = M, E
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.scatter, &a, panels(E, width), 1, 4.0 * M * E,
+                     lf_get_num_threads())
+
+
+def squares(bint is_double, int64_t count, x, sums):
+    """sums[i] = the sum of squares of the i-th CHUNK elements of x."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_squares a
+    a.x, a.sums, a.count = source(x), target(sums), count
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.squares, &a, panels(count, LF_CHUNK), 1, 4.0 * count,
+                     lf_get_num_threads())
+
+
+def adam(bint is_double, int64_t count, w, g, m, v, double rate, double beta_1, double beta_2,
+         double epsilon):
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_update a
+    a.w, a.g, a.m, a.v = target(w), source(g), target(m), target(v)
+    a.rate, a.beta_1, a.beta_2, a.epsilon = rate, beta_1, beta_2, epsilon
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.adam, &a, count, 1024, 20.0 * count,
+                     lf_get_num_threads())
+
+
+def sgd(bint is_double, int64_t count, w, g, velocity, double rate, double momentum, bint nesterov):
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_update a
+    a.w, a.g, a.m = target(w), source(g), target(velocity)
+    a.rate, a.beta_1, a.nesterov = rate, momentum, nesterov
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.sgd, &a, count, 1024, 10.0 * count,
+                     lf_get_num_threads())
+
+
+def activation(bint is_double, int64_t count, int64_t kind, x, y):
+    """y = f(x), element by element."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_activation a
+    a.x, a.y, a.kind = source(x), target(y), kind
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.activation, &a, count, 1024, 20.0 * count,
+                     lf_get_num_threads())
+
+
+def activation_backward(bint is_double, int64_t count, int64_t kind, dy, y):
+    """dy becomes the gradient to f's input, y being f's output."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_activation a
+    a.x, a.y, a.kind = target(dy), source(y), kind
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.activation_backward, &a, count, 1024, 5.0 * count,
+                     lf_get_num_threads())

@@ -1,0 +1,57 @@
+"""Does an inner loop keep its vectors in registers? Reads the assembly that LLVM emitted.
+
+An inner loop is a run of lines from a label to a jump back to that label, with no other label's
+loop inside it. A loop of products may not move a vector register to or from the stack. (The cell's own
+loop, which divides, runs once where those run hundreds of times; on the 16 registers of v2 its
+polynomials need a few slots of the stack, on v3 and v4 none.)
+"""
+
+import re
+from collections.abc import Iterator
+
+LABEL = re.compile(r"^(\.?L\w+):")
+QUOTIENT = re.compile(r"^\s+v?f?div(?:p[sd])?\b")
+# LLVM leaves out frame pointers here: the stack is %rsp (sp) alone.
+JUMP = re.compile(r"^\s+(?:j\w+|b\.\w+|b|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#\d+,)\s+(\.?L\w+)")
+PRODUCT = re.compile(r"^\s+(?:vfn?m(?:add|sub)\w*p[sd]|mulp[sd]|fmla)\b")
+STACK_X86 = re.compile(r"^\s+(?!\w+(?:ss|sd|lps|lpd|hps|hpd)\b)(?=.*%[xyz]mm).*\(%rsp")
+STACK_ARM = re.compile(r"^\s+(?:ldr|str|ldp|stp)\s+q\d+.*\[sp")
+
+
+def inner_loops(assembly: str) -> Iterator[tuple[str, list[str]]]:
+    """(label, lines) of each innermost loop."""
+    lines = assembly.splitlines()
+    labels: dict[str, int] = {}
+    last_loop = -1
+    for number, line in enumerate(lines):
+        if found := LABEL.match(line):
+            labels[found[1]] = number
+        elif found := JUMP.match(line):
+            start = labels.get(found[1], -1)
+            if start > last_loop:
+                last_loop = number
+                yield found[1], lines[start : number + 1]
+
+
+def vector_spills(assembly: str) -> list[str]:
+    """The offending lines, each behind the label of its loop; empty if all is well.
+
+    Raises
+    ------
+    ValueError
+        The text holds no inner loop with vector products: not the assembly of the kernels.
+    """
+    loops = [(label, lines) for label, lines in inner_loops(assembly) if is_product(lines)]
+    if not loops:
+        raise ValueError("assembly: expected inner loops with vector products, found none")
+    return [
+        f"{label}: {line.strip()}"
+        for label, lines in loops
+        for line in lines
+        if STACK_X86.match(line) or STACK_ARM.match(line)
+    ]
+
+
+def is_product(lines: list[str]) -> bool:
+    """A loop of products: multiplies vectors and does not divide (the cell's loops divide)."""
+    return any(map(PRODUCT.match, lines)) and not any(map(QUOTIENT.match, lines))

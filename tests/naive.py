@@ -1,0 +1,281 @@
+"""The oracle: what lstmfast computes, written as slowly and as plainly as possible.
+
+Everything is float64 NumPy, one row of the batch at a time, with no shortcut that would need
+a proof of its own. Nothing here is shared with the library: this file imports numpy alone.
+Arrays are time-major, the gates stand in the order i, f, g, o, and a state is (h, c).
+
+The backward passes are in turn held against central differences in ``test_naive.py``.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Step(NamedTuple):
+    """All that one row saw and made in one step; every field is a vector of I or H entries."""
+
+    x: np.ndarray
+    h_prev: np.ndarray
+    c_prev: np.ndarray
+    i: np.ndarray
+    f: np.ndarray
+    g: np.ndarray
+    o: np.ndarray
+    c: np.ndarray
+    h: np.ndarray
+
+
+def double(a):
+    """Return a float64 copy of an array."""
+    return np.array(a, dtype=np.float64)
+
+
+def sigmoid(z):
+    """Return 1 / (1 + exp(-z)) without overflow at either end."""
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1.0, e) / (1.0 + e)
+
+
+# ---------------------------------------------------------------- LSTM
+
+
+def lstm_step(x, h_prev, c_prev, W_ih, W_hh, b):
+    """Take one row through one step (Gers, Schmidhuber and Cummins, 2000).
+
+    Parameters
+    ----------
+    x : (I,), h_prev, c_prev : (H,)
+    W_ih : (4H, I), W_hh : (4H, H), b : (4H,)
+
+    Returns
+    -------
+    Step
+    """
+    z_i, z_f, z_g, z_o = np.split(W_ih @ x + W_hh @ h_prev + b, 4)
+    i, f, g, o = sigmoid(z_i), sigmoid(z_f), np.tanh(z_g), sigmoid(z_o)
+    c = f * c_prev + i * g
+    return Step(x, h_prev, c_prev, i, f, g, o, c, o * np.tanh(c))
+
+
+def lstm_step_backward(step, dh, dc):
+    """Take the gradients of one step's h and c back through the gates.
+
+    Returns
+    -------
+    dz : (4H,), gradient of the pre-activations
+    dc_prev : (H,)
+    """
+    _, _, c_prev, i, f, g, o, c, _ = step
+    dc = dc + dh * o * (1 - np.tanh(c) ** 2)
+    dz_i = dc * g * i * (1 - i)
+    dz_f = dc * c_prev * f * (1 - f)
+    dz_g = dc * i * (1 - g**2)
+    dz_o = dh * np.tanh(c) * o * (1 - o)
+    return np.concatenate([dz_i, dz_f, dz_g, dz_o]), dc * f
+
+
+def lstm_trace(x, W_ih, W_hh, b=None, h0=None, c0=None):
+    """Run the layer and keep every step: ``trace[n][t]`` is row n at time t."""
+    T, B, _ = x.shape
+    H = W_hh.shape[1]
+    x, W_ih, W_hh = double(x), double(W_ih), double(W_hh)
+    b = np.zeros(4 * H) if b is None else double(b)
+    h0 = np.zeros((B, H)) if h0 is None else double(h0)
+    c0 = np.zeros((B, H)) if c0 is None else double(c0)
+    trace = []
+    for n in range(B):
+        h, c, steps = h0[n], c0[n], []
+        for t in range(T):
+            steps.append(lstm_step(x[t, n], h, c, W_ih, W_hh, b))
+            h, c = steps[-1].h, steps[-1].c
+        trace.append(steps)
+    return trace
+
+
+def lstm_forward(x, W_ih, W_hh, b=None, h0=None, c0=None):
+    """Run one LSTM layer.
+
+    Parameters
+    ----------
+    x : (T, B, I)
+    W_ih : (4H, I), W_hh : (4H, H), b : (4H,) or None for zeros
+    h0, c0 : (B, H) or None for zeros
+
+    Returns
+    -------
+    y : (T, B, H)
+    (h_n, c_n) : each (B, H)
+    """
+    trace = lstm_trace(x, W_ih, W_hh, b, h0, c0)
+    y = np.array([[step.h for step in steps] for steps in trace]).swapaxes(0, 1)
+    h_n = np.array([steps[-1].h for steps in trace])
+    c_n = np.array([steps[-1].c for steps in trace])
+    return y, (h_n, c_n)
+
+
+def lstm_backward(x, W_ih, W_hh, b=None, h0=None, c0=None, dy=None, dh_n=None, dc_n=None):
+    """Backpropagate through time; the gradient of sum(dy*y) + sum(dh_n*h_n) + sum(dc_n*c_n).
+
+    Parameters
+    ----------
+    x, W_ih, W_hh, b, h0, c0
+        As in `lstm_forward`.
+    dy : (T, B, H) or None for zeros
+    dh_n, dc_n : (B, H) or None for zeros
+
+    Returns
+    -------
+    dict of str to array
+        ``dx, dh0, dc0, dW_ih, dW_hh, db``, each shaped like what it is the gradient of.
+    """
+    T, B, I = x.shape
+    H = W_hh.shape[1]
+    trace = lstm_trace(x, W_ih, W_hh, b, h0, c0)
+    W_ih, W_hh = double(W_ih), double(W_hh)
+    dy = np.zeros((T, B, H)) if dy is None else double(dy)
+    dh0 = np.zeros((B, H)) if dh_n is None else double(dh_n)
+    dc0 = np.zeros((B, H)) if dc_n is None else double(dc_n)
+    dx, db = np.zeros((T, B, I)), np.zeros(4 * H)
+    dW_ih, dW_hh = np.zeros((4 * H, I)), np.zeros((4 * H, H))
+    for n in range(B):
+        for t in reversed(range(T)):
+            step = trace[n][t]
+            dz, dc0[n] = lstm_step_backward(step, dy[t, n] + dh0[n], dc0[n])
+            dx[t, n] = dz @ W_ih
+            dh0[n] = dz @ W_hh
+            dW_ih += np.outer(dz, step.x)
+            dW_hh += np.outer(dz, step.h_prev)
+            db += dz
+    return {"dx": dx, "dh0": dh0, "dc0": dc0, "dW_ih": dW_ih, "dW_hh": dW_hh, "db": db}
+
+
+# ---------------------------------------------------------------- dense, embedding
+
+
+def dense_forward(x, W, b=None):
+    """Return y (M, N) of x (M, K), W (K, N), b (N,) or None."""
+    y = double(x) @ double(W)
+    return y if b is None else y + double(b)
+
+
+def dense_backward(x, W, dy):
+    """Return dx (M, K), dW (K, N) and db (N,) for the upstream gradient dy (M, N)."""
+    return double(dy) @ double(W).T, double(x).T @ double(dy), double(dy).sum(axis=0)
+
+
+def embedding_backward(ids, dy, vocabulary):
+    """Return the gradient (vocabulary, E) of a table whose rows `ids` were looked up."""
+    dtable = np.zeros((vocabulary, dy.shape[-1]))
+    for where in np.ndindex(ids.shape):
+        dtable[ids[where]] += double(dy[where])
+    return dtable
+
+
+# ---------------------------------------------------------------- softmax, cross-entropy
+
+
+def log_softmax(logits):
+    """Return log softmax of each row of (M, N)."""
+    shifted = double(logits)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def softmax(logits):
+    """Return softmax of each row of (M, N)."""
+    return np.exp(log_softmax(logits))
+
+
+def distribution(targets, N):
+    """Return targets as an (M, N) float64 distribution, whether given as ids (M,) or as one."""
+    return double(targets) if targets.ndim == 2 else np.eye(N)[targets]
+
+
+def softmax_crossentropy(logits, targets):
+    """Cross-entropy of softmax(logits) with the targets.
+
+    Parameters
+    ----------
+    logits : (M, N)
+    targets : (M,) integer classes, or (M, N) distributions
+
+    Returns
+    -------
+    losses : (M,)
+    correct : (M,) bool, whether the largest logit is that of the (largest) target
+    gradient : (M, N), of the sum of the losses with respect to the logits
+    """
+    wanted = distribution(targets, logits.shape[1])
+    losses = -(wanted * log_softmax(logits)).sum(axis=1)
+    correct = logits.argmax(axis=1) == wanted.argmax(axis=1)
+    return losses, correct, softmax(logits) * wanted.sum(axis=1, keepdims=True) - wanted
+
+
+def crossentropy(probabilities, targets, epsilon=1e-7):
+    """Cross-entropy from probabilities (M, N), clipped to [epsilon, 1 - epsilon] as Keras does.
+
+    Returns
+    -------
+    losses, correct, gradient
+        As `softmax_crossentropy`, the gradient being that of the sum with respect to the
+        probabilities: 0 where the clip holds.
+    """
+    p, wanted = double(probabilities), distribution(targets, probabilities.shape[1])
+    clipped = np.clip(p, epsilon, 1 - epsilon)
+    losses = -(wanted * np.log(clipped)).sum(axis=1)
+    correct = p.argmax(axis=1) == wanted.argmax(axis=1)
+    return losses, correct, np.where(clipped == p, -wanted / clipped, 0.0)
+
+
+# ---------------------------------------------------------------- activations
+
+
+def relu(x):
+    """Return max(x, 0)."""
+    return np.maximum(double(x), 0.0)
+
+
+def activation_forward(name, x):
+    """Return relu, sigmoid or tanh of x."""
+    return {"relu": relu, "sigmoid": sigmoid, "tanh": np.tanh}[name](double(x))
+
+
+def activation_backward(name, y, dy):
+    """Return the gradient of an activation's input from its output y and the gradient dy."""
+    y, dy = double(y), double(dy)
+    slope = {"relu": y > 0, "sigmoid": y * (1 - y), "tanh": 1 - y**2}[name]
+    return dy * slope
+
+
+# ---------------------------------------------------------------- optimizers
+
+
+def adam(w, gradients, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
+    """Run Adam as Keras 3 does (epsilon outside the bias correction) over given gradients.
+
+    Source: Kingma and Ba (2015), algorithm 1 as reordered at the end of its section 2.
+
+    Returns
+    -------
+    w, m, v
+        The weights and both moments after the last gradient.
+    """
+    w = double(w)
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for t, g in enumerate(map(double, gradients), start=1):
+        m = beta_1 * m + (1 - beta_1) * g
+        v = beta_2 * v + (1 - beta_2) * g**2
+        step_size = learning_rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+        w = w - step_size * m / (np.sqrt(v) + epsilon)
+    return w, m, v
+
+
+def sgd(w, gradients, learning_rate=0.01, momentum=0.0, nesterov=False):
+    """Run SGD as Keras 3 does over given gradients; return the weights and the velocity."""
+    w = double(w)
+    velocity = np.zeros_like(w)
+    for g in map(double, gradients):
+        velocity = momentum * velocity - learning_rate * g
+        w = w + (momentum * velocity - learning_rate * g if nesterov else velocity)
+    return w, velocity

@@ -1,0 +1,101 @@
+"""LSTMStream: one step at a time, its state, and its independence of the weights given."""
+
+import numpy as np
+import pytest
+from agreement import DTYPES, FORWARD_BAR, SIZES, assert_close, expected, lstm_case, same_bits
+
+from lstmfast import ops
+
+
+def stream_of(case, batch_size):
+    """Return a stream of a case's weights, its state set to the case's h0 and c0."""
+    inputs = case.inputs
+    stream = ops.LSTMStream(inputs["W_ih"], inputs["W_hh"], inputs["b"], batch_size)
+    stream.set_state(inputs["h0"], inputs["c0"])
+    return stream
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", (1, 2, 3, 7, 33))
+@pytest.mark.parametrize("H", SIZES)
+def test_steps_follow_the_sequence(H, batch, dtype):
+    case = lstm_case(5, batch, SIZES[(SIZES.index(H) + batch) % len(SIZES)], H, dtype)
+    ref, _ = expected(case)
+    stream = stream_of(case, batch)
+    y = np.array([stream.step(x) for x in case.inputs["x"]])
+    assert_close(y, ref["y"], dtype)
+    for got, name in zip(stream.state, ("h_n", "c_n"), strict=True):
+        assert_close(got, ref[name], dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_hundred_steps_of_the_articles_layer(dtype):
+    case = lstm_case(100, 1, 128, 256, dtype)
+    stream = stream_of(case, 1)
+    y = np.array([stream.step(x) for x in case.inputs["x"]])
+    assert_close(y, expected(case)[0]["y"], dtype)
+
+
+def test_without_a_bias():
+    case = lstm_case(3, 2, 5, 17)
+    W_ih, W_hh = case.inputs["W_ih"], case.inputs["W_hh"]
+    y, *_ = ops.lstm_forward(case.inputs["x"], W_ih, W_hh)
+    stream = ops.LSTMStream(W_ih, W_hh, None, 2)
+    for x, ref in zip(case.inputs["x"], y, strict=True):
+        assert np.abs(stream.step(x) - ref).max() <= FORWARD_BAR["float32"]
+
+
+def test_out_is_written_and_returned():
+    case = lstm_case(2, 3, 4, 17)
+    stream, other = stream_of(case, 3), stream_of(case, 3)
+    out = np.empty((3, 17), np.float32)
+    assert stream.step(case.inputs["x"][0], out=out) is out
+    assert same_bits(out, other.step(case.inputs["x"][0]))
+
+
+def test_results_and_states_are_copies():
+    case = lstm_case(3, 2, 4, 17)
+    stream, other = stream_of(case, 2), stream_of(case, 2)
+    for x in case.inputs["x"]:
+        h, ref = stream.step(x), other.step(x)
+        assert same_bits(h, ref)
+        h.fill(np.nan)
+        for state in stream.state:
+            state.fill(np.nan)
+
+
+def test_reset_starts_from_zeros():
+    case = lstm_case(1, 2, 4, 17)
+    stream = stream_of(case, 2)
+    stream.step(case.inputs["x"][0])
+    stream.reset()
+    assert not any(state.any() for state in stream.state)
+    fresh = ops.LSTMStream(*(case.inputs[name] for name in ("W_ih", "W_hh", "b")), 2)
+    assert same_bits(stream.step(case.inputs["x"][0]), fresh.step(case.inputs["x"][0]))
+
+
+def test_a_state_put_back_repeats_the_steps():
+    case = lstm_case(2, 2, 4, 17)
+    stream = stream_of(case, 2)
+    stream.step(case.inputs["x"][0])
+    kept = stream.state
+    first = stream.step(case.inputs["x"][1])
+    stream.set_state(*kept)
+    assert same_bits(stream.step(case.inputs["x"][1]), first)
+
+
+def test_the_weights_are_copied():
+    case = lstm_case(1, 2, 4, 17)
+    stream, other = stream_of(case, 2), stream_of(case, 2)
+    for name in ("W_ih", "W_hh", "b", "h0", "c0"):
+        case.inputs[name].fill(np.nan)
+    assert same_bits(stream.step(case.inputs["x"][0]), other.step(case.inputs["x"][0]))
+    assert np.isfinite(stream.state[0]).all()
+
+
+def test_two_streams_do_not_meet():
+    case = lstm_case(4, 1, 4, 17)
+    lone, one, two = (stream_of(case, 1) for _ in range(3))
+    for x in case.inputs["x"]:
+        two.step(-x)
+        assert same_bits(one.step(x), lone.step(x))

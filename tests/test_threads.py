@@ -1,0 +1,142 @@
+"""Any number of threads gives the same bits: in one call, in forks, from many callers."""
+
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from agreement import DTYPES, THREADS, computed, lstm_case, same_bits
+
+from lstmfast import ops
+
+FORK_TIMEOUT = 60  # seconds; a fork that hangs must fail, not stall the run
+# (T, B, I, H): one row, an edge tile, many rows, and both together.
+SHAPES = ((100, 1, 65, 130), (5, 7, 33, 64), (5, 33, 17, 100), (2, 64, 128, 256), (100, 13, 3, 31))
+
+
+def arrays(case):
+    """Return every output and gradient of a case, in one list."""
+    return [a for group in computed(case) for a in group.values()]
+
+
+def all_same_bits(results, others):
+    """Return whether two lists of arrays agree bit by bit."""
+    return all(map(same_bits, results, others))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_bits_do_not_depend_on_threads(shape, dtype, threads):
+    case = lstm_case(*shape, dtype)
+    threads(1)
+    alone = arrays(case)
+    for n in THREADS[1:]:
+        threads(n)
+        assert all_same_bits(arrays(case), alone), f"{n} threads"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_does_not_depend_on_its_neighbours(dtype):
+    """Sharding the batch by hand changes no bit of the forward pass, nor of dx."""
+    case = lstm_case(20, 33, 17, 65, dtype)
+    whole, gradients = computed(case)
+    for rows in (slice(0, 1), slice(5, 11), slice(20, 33)):
+        part = lstm_case(20, 33, 17, 65, dtype)
+        for group, batch_axis in ((part.inputs, ("x",)), (part.upstream, ("dy",))):
+            for name in group.keys() - {"W_ih", "W_hh", "b"}:
+                group[name] = group[name][:, rows] if name in batch_axis else group[name][rows]
+        part.upstream["dy"] = np.ascontiguousarray(part.upstream["dy"])
+        shard, shard_gradients = computed(part)
+        assert same_bits(shard["y"], whole["y"][:, rows])
+        assert same_bits(shard["c_n"], whole["c_n"][rows])
+        assert same_bits(shard_gradients["dx"], gradients["dx"][:, rows])
+
+
+def test_repeated_calls_give_the_same_bits(threads):
+    threads(2)
+    case = lstm_case(20, 33, 17, 65)
+    first = arrays(case)
+    assert all(all_same_bits(arrays(case), first) for _ in range(20))
+
+
+def test_the_number_of_threads_is_kept(threads):
+    for n in THREADS:
+        threads(n)
+        assert ops.get_num_threads() == n
+
+
+@pytest.mark.parametrize("bad", (0, -1, 1.5, "2", None))
+def test_a_bad_number_of_threads(bad, threads):
+    with pytest.raises(ValueError, match=r"expected .+, got "):
+        threads(bad)
+
+
+# ---------------------------------------------------------------- forks
+
+
+def check_in_child(case, alone):
+    """Exit with status 0 if this process computes the same bits with 1 and with 2 threads."""
+    for n in (2, 1):
+        ops.set_num_threads(n)
+        if not all_same_bits(arrays(case), alone):
+            raise SystemExit(3)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forked_children_compute_the_same(threads):
+    """The parent's threads do not exist in the child: a pool that waits for them hangs."""
+    threads(2)
+    case = lstm_case(5, 64, 65, 130)
+    alone = arrays(case)
+    for _ in range(3):
+        child = multiprocessing.get_context("fork").Process(
+            target=check_in_child, args=(case, alone)
+        )
+        child.start()
+        child.join(FORK_TIMEOUT)
+        hung = child.is_alive()
+        if hung:
+            child.kill()
+            child.join()
+        assert not hung, "the child hangs"
+        assert child.exitcode == 0
+        assert all_same_bits(arrays(case), alone), "the parent goes on"
+
+
+# ---------------------------------------------------------------- many callers
+
+
+def test_callers_in_several_threads(threads):
+    threads(2)
+    cases = [lstm_case(*shape) for shape in SHAPES]
+    alone = [arrays(case) for case in cases]
+
+    def work(seed):
+        order = np.random.default_rng(seed).permutation(np.tile(np.arange(len(cases)), 3))
+        return all(all_same_bits(arrays(cases[k]), alone[k]) for k in order)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))
+
+
+def test_the_number_of_threads_may_change_under_a_caller(threads):
+    case = lstm_case(20, 33, 17, 65)
+    alone = arrays(case)
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(arrays, case) for _ in range(40)]
+        for n in THREADS * 10:
+            threads(n)
+        assert all(all_same_bits(job.result(), alone) for job in jobs)
+
+
+def test_streams_in_several_threads():
+    case = lstm_case(50, 3, 17, 65)
+
+    def run(_):
+        stream = ops.LSTMStream(*(case.inputs[name] for name in ("W_ih", "W_hh", "b")), 3)
+        return [stream.step(x) for x in case.inputs["x"]]
+
+    alone = run(0)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(all_same_bits(result, alone) for result in pool.map(run, range(8)))
