@@ -103,11 +103,12 @@ def embedding_backward(ids: Array, dy: Array, vocabulary: int) -> Array:
     ValueError
         An id is not in 0..vocabulary-1, or dy does not fit.
     """
-    ids = whole_numbers("ids", ids, vocabulary)
-    E = float_array("dy", dy).shape[-1] if getattr(dy, "ndim", 0) else 0
-    dy = dense("dy", dy, (*ids.shape, "E"), dy.dtype)
-    gradient = np.zeros((integer("vocabulary", vocabulary, 1), E), dy.dtype)
-    capi.scatter(_double(dy), ids.size, E, ids, dy, gradient)
+    ids = whole_numbers("ids", ids, integer("vocabulary", vocabulary, 1))
+    check_shape("dy", float_array("dy", dy).shape, (*ids.shape, "E"))
+    E = dy.shape[-1]
+    gradient = np.zeros((vocabulary, E), dy.dtype)
+    if dy.size:
+        capi.scatter(_double(dy), ids.size, E, ids, np.ascontiguousarray(dy), gradient)
     return gradient
 
 

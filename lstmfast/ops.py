@@ -33,7 +33,7 @@ from .array_ops import (
     sum_of_squares,
 )
 from .arguments import Array, check_shape, integer
-from .arrays import dense, float_array, not_empty, rows_in_place, writable
+from .arrays import dense, describe, float_array, not_empty, rows_in_place, writable
 
 __all__ = [
     "LSTMCache", "LSTMGradients", "LSTMStream", "activation_backward", "activation_forward",
@@ -117,7 +117,8 @@ def lstm_forward(
     ValueError
         A shape or dtype does not fit; the text names the argument, what was expected and found.
     """
-    layer, W_ih, W_hh, b = _layer(x, W_ih, W_hh, b, training)
+    dtype = float_array("x", x).dtype
+    layer = _layer(W_ih, W_hh, b, dtype, training=training)
     T, B = _steps_and_rows(x, layer.input_size, batch_first)
     x = rows_in_place("x", x)
     h0, c0 = (_state(name, s, B, layer, x.dtype) for name, s in (("h0", h0), ("c0", c0)))
@@ -161,7 +162,8 @@ def lstm_backward(
         No gradient is given, one does not fit, or the cache has been used.
     """
     if not isinstance(cache, LSTMCache) or cache.reserve is None:
-        raise ValueError("cache: expected one of lstm_forward(training=True) not used before")
+        found = "one already used" if isinstance(cache, LSTMCache) else describe(cache)
+        raise ValueError(f"cache: expected that of lstm_forward(training=True), got {found}")
     if dy is None and dh_n is None and dc_n is None:
         raise ValueError("dy, dh_n, dc_n: expected at least one gradient, got None for all")
     layer, x, y, dtype = cache.layer, cache.x, cache.y, cache.x.dtype
@@ -192,7 +194,7 @@ class LSTMStream:
 
     def __init__(self, W_ih: Array, W_hh: Array, b: Array | None = None, batch_size: int = 1):
         B = integer("batch_size", batch_size, 1)
-        self._layer, *_ = _layer(None, W_ih, W_hh, b, False, B)
+        self._layer = _layer(W_ih, W_hh, b, batch_size=B)
         self._shape_x = (B, self._layer.input_size)
         self._dtype = W_ih.dtype
         self._h, self._c = np.zeros((2, B, self._layer.hidden_size), self._dtype)
@@ -241,10 +243,15 @@ class LSTMStream:
 
 
 def _layer(
-    x: Any, W_ih: Any, W_hh: Any, b: Any, training: bool, batch_size: int = 1
-) -> tuple[Any, Array, Array, Array | None]:
+    W_ih: Any,
+    W_hh: Any,
+    b: Any,
+    dtype: np.dtype[Any] | None = None,
+    *,
+    training: bool = False,
+    batch_size: int = 1,
+) -> Any:
     """A handle with these weights packed, all checked against each other (and x's dtype)."""
-    dtype = None if x is None else float_array("x", x).dtype
     dtype = float_array("W_ih", W_ih, dtype).dtype
     W_ih = dense("W_ih", W_ih, ("4H", "I"), dtype)
     H, remainder = divmod(W_ih.shape[0], 4)
@@ -254,7 +261,7 @@ def _layer(
     b = None if b is None else dense("b", b, (4 * H,), dtype)
     layer = capi.Layer(W_ih.shape[1], H, dtype == np.float64, training, batch_size)
     layer.load(W_ih, W_hh, b)
-    return layer, W_ih, W_hh, b
+    return layer
 
 
 def _steps_and_rows(x: Array, I: int, batch_first: bool) -> tuple[int, int]:
