@@ -70,7 +70,7 @@ class StableWheel(bdist_wheel):
         super().finalize_options()
 
 
-LIMITED = not getattr(sys, "_is_gil_enabled", lambda: True)() is False
+LIMITED = getattr(sys, "_is_gil_enabled", lambda: True)() is not False
 MACROS = [("Py_LIMITED_API", "0x030B0000")] if LIMITED else []
 
 capi = Extension(

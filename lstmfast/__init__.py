@@ -10,10 +10,11 @@ import os as _os
 
 from . import capi as _capi
 
-if _os.environ.get("LSTMFAST_JIT") == "1" or not _capi._choose_isa():
+_wanted = _os.environ.get("LSTMFAST_JIT", "")  # "1", or names of kernels: see CONTRIBUTING.md
+if not _capi._choose_isa() or _wanted not in ("", "0"):
     from .kernels import jit as _jit
 
-    _jit.bind()
+    _jit.bind(_wanted)
 
 from . import ops
 from .config import __version__, get_include, show_config

@@ -34,7 +34,7 @@ def dense_forward(x: Array, W: Array, b: Array | None = None) -> Array:
         A shape or dtype does not fit.
     """
     x, W = _matrix("x", x), _matrix("W", W)
-    M, K, N = *x.shape, W.shape[1]
+    (M, K), N = x.shape, W.shape[1]
     check_shape("W", W.shape, (K, "N"))
     float_array("W", W, x.dtype)
     b = None if b is None else dense("b", b, (N,), x.dtype)
@@ -54,7 +54,7 @@ def dense_backward(
         A shape or dtype does not fit.
     """
     x, W = np.ascontiguousarray(_matrix("x", x)), _matrix("W", W)
-    M, K, N = *x.shape, W.shape[1]
+    (M, K), N = x.shape, W.shape[1]
     check_shape("W", W.shape, (K, "N"))
     float_array("W", W, x.dtype)
     dy = dense("dy", dy, (M, N), x.dtype)
@@ -127,7 +127,7 @@ def softmax(x: Array, out: Array | None = None) -> Array:
     out = np.empty_like(x) if out is None else writable("out", out, x.shape, x.dtype)
     if out is not x:
         out[...] = x
-    capi.softmax(_double(x), *x.shape, out)
+    capi.softmax(_double(x), x.shape[0], x.shape[1], out)
     return out
 
 
@@ -138,8 +138,8 @@ def softmax_crossentropy(
 
     Parameters
     ----------
-    logits : (M, N), C-contiguous. With `gradient`, it becomes the gradient of the sum of the losses:
-        softmax - targets. No second array of this size is made.
+    logits : (M, N), C-contiguous. With `gradient`, it becomes the gradient of the sum of the
+        losses, softmax - targets. No second array of this size is made.
     targets : (M,) integers in 0..N-1, or (M, N) weights of the same dtype (usually summing to 1).
 
     Returns
@@ -187,24 +187,38 @@ def crossentropy(
     dtype = float_array("probabilities", probabilities).dtype
     check = writable if gradient else dense
     p = check("probabilities", probabilities, ("M", "N"), dtype)
-    labels, weights = _targets(targets, *p.shape, dtype)
-    low, high = dtype.type(KERAS_EPSILON), dtype.type(1 - KERAS_EPSILON)
-    best = p.argmax(axis=1)
-    if labels is not None:
-        rows = np.arange(len(p))
-        chosen = p[rows, labels]
-        losses, correct = -np.log(np.clip(chosen, low, high)), best == labels
-        if gradient:
-            p[...] = 0
-            inside = (chosen > low) & (chosen < high)
-            p[rows[inside], labels[inside]] = -1 / chosen[inside]
-        return losses, correct
+    labels, weights = _targets(targets, p.shape[0], p.shape[1], dtype)
+    if weights is None:
+        return _of_labels(p, np.asarray(labels), gradient)
+    return _of_weights(p, weights, gradient)
+
+
+def _limits(p: Array) -> tuple[Any, Any]:
+    return p.dtype.type(KERAS_EPSILON), p.dtype.type(1 - KERAS_EPSILON)
+
+
+def _of_labels(p: Array, labels: Array, gradient: bool) -> tuple[Array, Array]:
+    """Losses and hits of probabilities p against labels; p may become the gradient."""
+    low, high = _limits(p)
+    rows, best = np.arange(len(p)), p.argmax(axis=1)
+    chosen = p[rows, labels]
+    if gradient:
+        inside = (chosen > low) & (chosen < high)
+        p[...] = 0
+        p[rows[inside], labels[inside]] = -1 / chosen[inside]
+    return -np.log(np.clip(chosen, low, high)), best == labels
+
+
+def _of_weights(p: Array, weights: Array, gradient: bool) -> tuple[Array, Array]:
+    """The same for rows of weights."""
+    low, high = _limits(p)
+    correct = p.argmax(axis=1) == weights.argmax(axis=1)
     losses = -(weights * np.log(np.clip(p, low, high))).sum(axis=1)
     if gradient:
         inside = (p > low) & (p < high)
         np.divide(-weights, p, out=p, where=inside)
         p[~inside] = 0
-    return losses, best == weights.argmax(axis=1)
+    return losses, correct
 
 
 def _targets(

@@ -223,7 +223,7 @@ class LSTM(Layer):
             self._cache = cache
         if self.stateful:
             self._state = (state[0].copy(), state[1].copy())
-        return y if self.return_sequences else state[0]
+        return state[0] if y is None else y
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """Back-propagate through time; dy has the shape of the output. See `Layer.backward`."""

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import capi
+from .arguments import Array, check_shape, integer
 from .array_ops import (
     activation_backward,
     activation_forward,
@@ -32,7 +33,6 @@ from .array_ops import (
     softmax_crossentropy,
     sum_of_squares,
 )
-from .arguments import Array, check_shape, integer
 from .arrays import dense, describe, float_array, not_empty, rows_in_place, writable
 
 __all__ = [
@@ -125,7 +125,9 @@ def lstm_forward(
     h_n, c_n = np.empty((2, B, layer.hidden_size), x.dtype)
     y = reserve = None
     if return_sequences or training:
-        y = np.empty((B, T, layer.hidden_size) if batch_first else (T, B, layer.hidden_size), x.dtype)
+        y = np.empty(
+            (B, T, layer.hidden_size) if batch_first else (T, B, layer.hidden_size), x.dtype
+        )
     if training:
         reserve = np.empty(layer.reserve_size(T, B), np.uint8)
     layer.forward(T, B, x, _strides(x, batch_first), h0, c0, y, _strides(y, batch_first),

@@ -36,7 +36,7 @@ cdef extern from "kernel_table.h" nogil:
         void *C
         void *bias
         void *scratch
-        int64_t M, N, K, a_row, b_k, b_n, c_row, add, by_rows, scratch_stride
+        int64_t M, N, K, a_row, b_k, b_n, c_row, by_rows, scratch_stride
     ctypedef struct lf_outer:
         void *A
         void *first

@@ -60,6 +60,10 @@ const lf_table *lf_kernels(int is_double) { return &chosen[is_double != 0]; }
 
 int lf_bind_kernel(int is_double, const char *name, void *address) {
     static const char *const names[] = {LF_KERNEL_NAMES};
+    if (chosen != bound) { /* the others stay as they are linked */
+        memcpy(bound, chosen, sizeof bound);
+        choose(isa, bound);
+    }
     char *pointers = (char *)&bound[is_double != 0] + offsetof(lf_table, project);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i])) {

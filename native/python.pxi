@@ -210,7 +210,7 @@ def product(bint is_double, int64_t M, int64_t N, int64_t K, A, int64_t a_row, B
     cdef int status
     a.A, a.B, a.C, a.bias = source(A), source(B), target(C), source(bias)
     a.M, a.N, a.K, a.a_row, a.b_k, a.b_n, a.c_row = M, N, K, a_row, b_k, b_n, N
-    a.add, a.by_rows = 0, columns < 2 * lf_get_num_threads() and M > N
+    a.by_rows = columns < 2 * lf_get_num_threads() and M > N
     count = M if a.by_rows else columns
     with nogil:
         status = run_with_scratch(

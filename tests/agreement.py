@@ -11,8 +11,8 @@ import numpy as np
 
 from lstmfast import ops
 
-FORWARD_BAR = {"float32": 2e-6, "float64": 1e-13}
-GRADIENT_BAR = {"float32": 1e-5, "float64": 1e-11}
+FORWARD_BAR = {"float32": 2e-6, "float64": 1e-13}  # measured, LSTM: 4.3e-7 and 8.5e-16
+GRADIENT_BAR = {"float32": 1e-5, "float64": 1e-11}  # measured, LSTM: 1.1e-6 and 4.2e-15
 DTYPES = ("float32", "float64")
 
 LENGTHS = (1, 2, 5, 100)

@@ -1,7 +1,16 @@
 """Fixtures shared by the tests."""
 
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
 import pytest
 
+import lstmfast
 from lstmfast import ops
 
 
@@ -11,3 +20,45 @@ def threads():
     before = ops.get_num_threads()
     yield ops.set_num_threads
     ops.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def environment():
+    """Return the environment of a fresh process that shall import this lstmfast."""
+    return os.environ | {"PYTHONPATH": lstmfast.get_include()}
+
+
+@pytest.fixture(scope="session")
+def consumer_folder(tmp_path_factory, environment):
+    """Build tests/consumer against this lstmfast; return the folder with the two extensions."""
+    folder = tmp_path_factory.mktemp("consumer")
+    source = Path(__file__).parent / "consumer"
+    for name in ("setup.py", "consumer.pyx", "probe.pyx"):
+        shutil.copy(source / name, folder)
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", ".", "-t", "o", "-j2"]
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
+
+
+def load_extension(folder, name):
+    """Import an extension from a folder that is not on the path."""
+    path = folder / (name + sysconfig.get_config_var("EXT_SUFFIX"))
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def consumer(consumer_folder):
+    """Return what tests/consumer/consumer.pyx became."""
+    return load_extension(consumer_folder, "consumer")
+
+
+@pytest.fixture(scope="session")
+def probe(consumer_folder):
+    """Return what tests/consumer/probe.pyx became."""
+    return load_extension(consumer_folder, "probe")

@@ -15,12 +15,12 @@ __all__ = ["LEVELS", "UNKNOWN", "Corpus", "Vocabulary", "make_corpus", "read", "
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 HELD_OUT_SHARE = 0.1
 HELD_OUT_MOST = 100_000  # symbols: enough to measure, and quick to run through
-WORDS = re.compile(r" ?\w+| ?[^\w\s]|\s")
+WORDS = re.compile(r" ?\w+| ?([^\w\s])\1*|\s+(?!\S)|\s")  # words, runs of one mark, spaces
 LEVELS = ("char", "word")
 
 
 class Vocabulary:
-    """Symbols and their numbers; number 0 stands for all that training did not meet.
+    """Symbols and their numbers; number 0 stands for all others.
 
     Parameters
     ----------
@@ -36,9 +36,12 @@ class Vocabulary:
 
     @classmethod
     def of(cls, symbols: Iterable[str], level: str, limit: int) -> Vocabulary:
-        """Return the `limit` - 1 most frequent symbols and `UNKNOWN`; ties in order of code."""
+        """Return `UNKNOWN` and the `limit` - 1 most frequent symbols, ties in order of code.
+
+        Symbols met only once are left out: they are what `UNKNOWN` is learnt from.
+        """
         counted = sorted(Counter(symbols).items(), key=lambda entry: (-entry[1], entry[0]))
-        known = [symbol for symbol, _ in counted if symbol != UNKNOWN]
+        known = [symbol for symbol, count in counted if count > 1 and symbol != UNKNOWN]
         return cls([UNKNOWN, *known[: limit - 1]], level)
 
     def __len__(self) -> int:
@@ -65,19 +68,19 @@ class Corpus(NamedTuple):
     split : int
     vocabulary : Vocabulary
         Of the training text alone.
-    characters_per_symbol : float
-        In the held-out text.
+    characters : tuple of float
+        Per symbol, in the training text and in the held-out text.
     """
 
     ids: np.ndarray[Any, np.dtype[np.int32]]
     split: int
     vocabulary: Vocabulary
-    characters_per_symbol: float
+    characters: tuple[float, float]
 
 
 def cut(text: str, level: str) -> Sequence[str]:
     """Return the symbols of a text; joined, they are the text again."""
-    return text if level == "char" else WORDS.findall(text)
+    return text if level == "char" else [found.group() for found in WORDS.finditer(text)]
 
 
 def make_corpus(text: str, level: str, limit: int) -> Corpus:
@@ -94,8 +97,8 @@ def make_corpus(text: str, level: str, limit: int) -> Corpus:
     held_out = min(int(len(symbols) * HELD_OUT_SHARE), HELD_OUT_MOST)
     split = len(symbols) - held_out
     vocabulary = Vocabulary.of(symbols[:split], level, limit)
-    characters = sum(map(len, symbols[split:]))
-    return Corpus(vocabulary.encode(text), split, vocabulary, characters / max(held_out, 1))
+    first, second = (sum(map(len, p)) / max(len(p), 1) for p in (symbols[:split], symbols[split:]))
+    return Corpus(vocabulary.encode(text), split, vocabulary, (first, second))
 
 
 def read(path: str | Path) -> str:

@@ -14,7 +14,8 @@ same seed gives the same text, and draws the learning curve where matplotlib is 
 How it trains: the text is laid out as `--batch-size` parallel streams, and each step of the
 optimizer takes the next `--steps` symbols of every stream. The LSTM is stateful, so that it
 remembers across windows although no gradient flows between them (truncated backpropagation
-through time).
+through time). Every so often it starts from zero state again: samples and the held-out text do,
+and a model that never saw that in training may not find its way.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 import lstmfast
 from lstmfast import LSTM, Dense, Embedding, Model
@@ -42,6 +44,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 ORDERS = 5
 FINAL_RATE = 0.1  # of the learning rate that it falls to, in a straight line over the epochs
+CHAPTER = 20  # windows from one zero state to the next
 EVALUATION_STEPS = 500
 
 
@@ -64,7 +67,7 @@ def make_model(vocabulary_size: int, arguments: argparse.Namespace) -> Model:
 def windows(ids: Array, batch_size: int, steps: int) -> tuple[Array, Array]:
     """Lay a text out for a stateful model.
 
-    Row b of batch k + 1 goes on where row b of batch k stopped.
+    Row b of window k + 1 goes on where row b of window k stopped.
 
     Parameters
     ----------
@@ -73,7 +76,7 @@ def windows(ids: Array, batch_size: int, steps: int) -> tuple[Array, Array]:
 
     Returns
     -------
-    x, y : ndarray (windows * batch_size, steps)
+    x, y : ndarray (windows, batch_size, steps)
         The symbols, and those one later.
 
     Raises
@@ -90,11 +93,9 @@ def windows(ids: Array, batch_size: int, steps: int) -> tuple[Array, Array]:
         )
     used = count * batch_size * steps
 
-    def batches(part: Array) -> Array:
-        streams = part.reshape(batch_size, count, steps)
-        return streams.swapaxes(0, 1).reshape(count * batch_size, steps)
-
-    return batches(ids[:used]), batches(ids[1 : used + 1])
+    shape = (batch_size, count, steps)
+    x, y = ids[:used].reshape(shape), ids[1 : used + 1].reshape(shape)
+    return x.swapaxes(0, 1), y.swapaxes(0, 1)
 
 
 def held_out_bits(model: Model, ids: Array, split: int) -> float:
@@ -107,29 +108,51 @@ def held_out_bits(model: Model, ids: Array, split: int) -> float:
         if len(y[part]):
             rows = (-1, steps or len(y[part]))
             loss = model.evaluate(x[part].reshape(rows), y[part].reshape(rows), batch_size=1)
+            assert isinstance(loss, float)  # no metrics were asked for
             nats += loss * len(y[part])
     model.reset_state()
     return nats / len(y) / math.log(2)
 
 
 class Epoch(NamedTuple):
-    """Bits per symbol, in training (while the weights still move) and of the held-out text."""
+    """Bits per character, in training (while the weights still move) and of the held-out text."""
 
     training: float
     held_out: float
 
 
+def train_epoch(model: Model, x: Array, y: Array, title: str) -> float:
+    """Take one step per window, under a bar with loss and speed; return the mean bits per symbol.
+
+    Parameters
+    ----------
+    model : Model
+    x, y : ndarray (windows, batch_size, steps)
+    title : str
+    """
+    bits = 0.0
+    with tqdm(total=x.size, desc=title, unit=" symbols", unit_scale=True) as bar:
+        for k, (inputs, targets) in enumerate(zip(x, y, strict=True)):
+            if k % CHAPTER == 0:
+                model.reset_state()
+            loss = model.train_on_batch(inputs, targets)
+            assert isinstance(loss, float)  # no metrics were asked for
+            bits += loss / math.log(2)
+            bar.set_postfix(bits=f"{bits / (k + 1):.3f}", refresh=False)
+            bar.update(inputs.size)
+    return bits / len(x)
+
+
 def train(model: Model, text: Corpus, arguments: argparse.Namespace) -> Iterator[Epoch]:
     """Train, yielding after every epoch."""
     x, y = windows(text.ids[: text.split], arguments.batch_size, arguments.steps)
+    assert isinstance(model.optimizer, Adam)
     for epoch in range(arguments.epochs):
         decay = (1 - FINAL_RATE) * epoch / max(arguments.epochs - 1, 1)
         model.optimizer.learning_rate = arguments.learning_rate * (1 - decay)
-        model.reset_state()
-        history = model.fit(x, y, batch_size=arguments.batch_size, epochs=epoch + 1,
-                            initial_epoch=epoch, shuffle=False)  # fmt: skip
-        training = history.history["loss"][0] / math.log(2)
-        yield Epoch(training, held_out_bits(model, text.ids, text.split))
+        training = train_epoch(model, x, y, f"epoch {epoch + 1}/{arguments.epochs}")
+        held_out = held_out_bits(model, text.ids, text.split)
+        yield Epoch(training / text.characters[0], held_out / text.characters[1])
 
 
 # ---------------------------------------------------------------- sampling
@@ -156,6 +179,7 @@ def sample(
 ) -> str:
     """Return `length` symbols that the model writes after a prompt, one step at a time."""
     embedding, lstm, dense = model.layers
+    assert isinstance(lstm, LSTM)
     stream, rng = lstm.stream(), np.random.default_rng(seed)
     written: list[int] = []
     waiting = list(vocabulary.encode(prompt)) or [0]
@@ -171,41 +195,56 @@ def sample(
 # ---------------------------------------------------------------- report
 
 
-class Unit(NamedTuple):
-    """What bits are counted per: their name, and how many characters one symbol has."""
-
-    name: str
-    characters_per_symbol: float
-
-    def of(self, bits: float) -> float:
-        """Return bits per symbol as bits per character."""
-        return bits / self.characters_per_symbol
+def unit_of(vocabulary: Vocabulary) -> str:
+    """Return what is counted; unknown words cost one symbol and no spelling, so say so."""
+    spelling = "" if vocabulary.level == "char" else " (unknown words not spelt out)"
+    return f"bits per character{spelling}"
 
 
-def unit_of(text: Corpus) -> Unit:
-    """Return the unit of a text; unknown words cost one symbol and no spelling, so say so."""
-    spelt = "character" if text.vocabulary.level == "char" else "character (words not spelt out)"
-    return Unit(f"bits per {spelt}", text.characters_per_symbol)
+def ngram_bits(text: Corpus) -> dict[int, float]:
+    """Return the bits per held-out character of each n-gram model, by order."""
+    bits = ngram.baselines(text.ids, text.split, len(text.vocabulary), ORDERS)
+    return {order: value / text.characters[1] for order, value in bits.items()}
 
 
-def describe_baselines(bits: dict[int, float], unit: Unit) -> str:
-    """Return one line on the n-gram models."""
-    orders = ", ".join(f"order {order} {unit.of(value):.3f}" for order, value in bits.items())
-    return f"n-gram models (order n sees n - 1 symbols), held-out {unit.name}: {orders}"
+def best_of(bits: dict[int, float]) -> int:
+    """Return the order with the fewest bits."""
+    return min(bits, key=lambda order: bits[order])
 
 
-def verdict(held_out: float, bits: dict[int, float], unit: Unit) -> str:
+def describe_text(text: Corpus, bits: dict[int, float]) -> str:
+    """Return two lines on the text and its n-gram models."""
+    orders = ", ".join(f"order {order} {value:.3f}" for order, value in bits.items())
+    held_out = text.ids[text.split :]
+    unknown = 100 * float(np.mean(held_out == 0))
+    return (
+        f"{text.split:,} symbols to train on, {len(held_out):,} held out ({unknown:.1f}% unknown), "
+        f"vocabulary {len(text.vocabulary):,}\n"
+        f"n-gram models (order n sees n - 1 symbols), held-out {unit_of(text.vocabulary)}: {orders}"
+    )
+
+
+def describe_epoch(number: int, epoch: Epoch, bits: dict[int, float], unit: str) -> str:
+    """Return one line on an epoch."""
+    best = best_of(bits)
+    return (
+        f"epoch {number}: held out {epoch.held_out:.3f} {unit}, training {epoch.training:.3f}; "
+        f"best n-gram (order {best}) {bits[best]:.3f}"
+    )
+
+
+def verdict(held_out: float, bits: dict[int, float], unit: str) -> str:
     """Return how the model compares with the n-gram models of order 3 and the best."""
-    best = min(bits, key=lambda order: bits[order])
-    lines = [f"held out: {unit.of(held_out):.3f} {unit.name}"]
+    best = best_of(bits)
+    lines = [f"held out: {held_out:.3f} {unit}"]
     for title, order in (("order 3", 3), (f"the best, order {best}", best)):
         share = 100 * (held_out / bits[order] - 1)
         word = "below" if share < 0 else "above"
-        lines.append(f"  {abs(share):.1f}% {word} {title} ({unit.of(bits[order]):.3f})")
+        lines.append(f"  {abs(share):.1f}% {word} {title} ({bits[order]:.3f})")
     return "\n".join(lines)
 
 
-def draw(path: Path, epochs: Sequence[Epoch], bits: dict[int, float], unit: Unit) -> bool:
+def draw(path: Path, epochs: Sequence[Epoch], bits: dict[int, float], unit: str) -> bool:
     """Draw the learning curve; return whether matplotlib was there to do it."""
     try:
         from matplotlib.figure import Figure
@@ -215,12 +254,12 @@ def draw(path: Path, epochs: Sequence[Epoch], bits: dict[int, float], unit: Unit
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     numbers = range(1, len(epochs) + 1)
-    axes.plot(numbers, [unit.of(epoch.training) for epoch in epochs], "o-", label="LSTM, training")
-    axes.plot(numbers, [unit.of(epoch.held_out) for epoch in epochs], "o-", label="LSTM, held out")
+    axes.plot(numbers, [epoch.training for epoch in epochs], "o-", label="LSTM, training")
+    axes.plot(numbers, [epoch.held_out for epoch in epochs], "o-", label="LSTM, held out")
     for order in range(2, ORDERS + 1):
-        axes.axhline(unit.of(bits[order]), color=str(0.9 - 0.16 * order), linestyle="--",
-                     label=f"{order}-gram, held out")  # fmt: skip
-    axes.set(xlabel="epoch", ylabel=unit.name)
+        shade, label = str(0.9 - 0.16 * order), f"{order}-gram, held out"
+        axes.axhline(bits[order], color=shade, linestyle="--", label=label)
+    axes.set(xlabel="epoch", ylabel=unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     figure.savefig(path, dpi=120)
@@ -300,18 +339,12 @@ def prepare(arguments: argparse.Namespace) -> Corpus:
 
 def run(text: Corpus, arguments: argparse.Namespace) -> None:
     """Train, report, save, and write."""
-    unit, started = unit_of(text), time.perf_counter()
-    print(f"{text.split:,} symbols to train on, {len(text.ids) - text.split:,} held out, "
-          f"vocabulary {len(text.vocabulary):,}")  # fmt: skip
-    bits = ngram.baselines(text.ids, text.split, len(text.vocabulary), ORDERS)
-    print(describe_baselines(bits, unit))
-    best = min(bits, key=lambda order: bits[order])
+    unit, bits, started = unit_of(text.vocabulary), ngram_bits(text), time.perf_counter()
+    print(describe_text(text, bits))
     model, epochs = make_model(len(text.vocabulary), arguments), []
     for epoch in train(model, text, arguments):
         epochs.append(epoch)
-        print(f"epoch {len(epochs)}: held out {unit.of(epoch.held_out):.3f} {unit.name}, training "
-              f"{unit.of(epoch.training):.3f}; best n-gram (order {best}) "
-              f"{unit.of(bits[best]):.3f}", flush=True)  # fmt: skip
+        print(describe_epoch(len(epochs), epoch, bits, unit), flush=True)
     print(verdict(epochs[-1].held_out, bits, unit))
     print(f"trained in {time.perf_counter() - started:.0f} s")
     write(model, text.vocabulary, arguments)

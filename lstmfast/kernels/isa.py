@@ -14,6 +14,7 @@ class Isa(NamedTuple):
 
     name: str
     bytes: int  # of one vector register
+    registers: int
     rows: int
     wide: tuple[int, ...]
     cpu: str  # as LLVM names it
@@ -23,10 +24,10 @@ class Isa(NamedTuple):
         return self.wide[rows - 1]
 
 
-V4 = Isa("v4", 64, 6, (4, 2, 1, 1, 1, 1), "x86-64-v4", "-prefer-256-bit")
-V3 = Isa("v3", 32, 2, (2, 1), "x86-64-v3")
-V2 = Isa("v2", 16, 2, (2, 1), "x86-64-v2")
-NEON = Isa("neon", 16, 3, (3, 2, 1), "generic")
+V4 = Isa("v4", 64, 32, 6, (4, 2, 1, 1, 1, 1), "x86-64-v4", "-prefer-256-bit")
+V3 = Isa("v3", 32, 16, 2, (2, 1), "x86-64-v3")
+V2 = Isa("v2", 16, 16, 2, (2, 1), "x86-64-v2")
+NEON = Isa("neon", 16, 32, 3, (3, 2, 1), "generic")
 
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
 BY_MACHINE = {"x86_64": (V2, V3, V4), "aarch64": (NEON,)}

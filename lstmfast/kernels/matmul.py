@@ -56,8 +56,8 @@ def make_tile(simd, rows, panels, packed):
     The sum runs over `count` values of k. With `packed`, A is packed: for each k the rows of the
     tile lie side by side, element (i, k) at k·stride + i.
     """
-    W, load, store, splat = simd.width, simd.load, simd.store, simd.splat
-    load_n, store_n, get, put = simd.load_n, simd.store_n, simd.get, simd.put
+    W, load, splat, get, put = simd.width, simd.load, simd.splat, simd.get, simd.put
+    load_n, store_n = simd.load_n, simd.store_n
     size, real = rows * panels * 4, simd.real
     new_tile = simd.new_tile(size)
 
@@ -74,22 +74,13 @@ def make_tile(simd, rows, panels, packed):
                         b = load(B.pointer, q * B.panel + k * B.row + v * W)
                         n = (i * panels + q) * 4 + v
                         put(acc, n, fma(a, b, get(acc, n)))
-        last = (p + panels - 1) * C.panel + 3 * C.limit_vector
-        if C.limit - last >= W:
-            for i in range(rows):
-                for q in range(panels):
-                    for v in range(4):
-                        o = i * C.row + (p + q) * C.panel + v * C.vector
-                        total = load(C.pointer, o) + get(acc, (i * panels + q) * 4 + v)
-                        store(C.pointer, o, total)
-        else:
-            for i in range(rows):
-                for q in range(panels):
-                    for v in range(4):
-                        o = i * C.row + (p + q) * C.panel + v * C.vector
-                        n = C.limit - (p + q) * C.panel - v * C.limit_vector
-                        total = load_n(C.pointer, o, n) + get(acc, (i * panels + q) * 4 + v)
-                        store_n(C.pointer, o, total, n)
+        for i in range(rows):
+            for q in range(panels):
+                for v in range(4):
+                    o = i * C.row + (p + q) * C.panel + v * C.vector
+                    n = C.limit - (p + q) * C.panel - v * C.limit_vector
+                    total = load_n(C.pointer, o, n) + get(acc, (i * panels + q) * 4 + v)
+                    store_n(C.pointer, o, total, n)
 
     return tile
 
@@ -119,7 +110,7 @@ def make_strip(simd, rows, packed):
 
 @lru_cache(None)
 def make_strips(simd, rows, packed):
-    """strips(M, ...): the strip of min(M, rows) rows."""
+    """strips(M, ...): the strip of M <= rows rows."""
     strip = make_strip(simd, rows, packed)
     if rows == 1:
         return njit(error_model="numpy")(lambda M, n, k, A, B, C, p: strip(n, k, A, B, C, p))
@@ -127,7 +118,7 @@ def make_strips(simd, rows, packed):
 
     @njit(error_model="numpy")
     def strips(M, panels, count, A, B, C, p):
-        if M >= rows:
+        if rows == M:
             strip(panels, count, A, B, C, p)
         else:
             fewer(M, panels, count, A, B, C, p)
@@ -151,10 +142,14 @@ def make_multiply(simd, packed=False):
         k_step = A.stride if packed else 1
         for k in range(0, K, BLOCK):
             b = Panels(at(B.pointer, k * B.row), B.panel, B.row)
-            for r in range(0, M, tile_rows):
+            count = min(BLOCK, K - k)
+            r = 0
+            for left in range(panel_count(M, tile_rows), 0, -1):
+                rows = panel_count(M - r, left)  # strips of nearly equal height: no lone row
                 a = Rows(at(A.pointer, r * row_step + k * k_step), A.stride)
                 c = Out(at(C.pointer, r * C.row), C.row, C.panel, C.vector, C.limit_vector, C.limit)
-                strips(M - r, panels, min(BLOCK, K - k), a, b, c, p)
+                strips(rows, panels, count, a, b, c, p)
+                r += rows
 
     return multiply
 
@@ -165,7 +160,7 @@ def make_fill(simd):
 
     `source` has C's columns; a source_row of 0 repeats one row (a bias).
     """
-    W, load_n, store_n, splat, real = simd.width, simd.load_n, simd.store_n, simd.splat, simd.real
+    _W, load_n, store_n, splat, real = simd.width, simd.load_n, simd.store_n, simd.splat, simd.real
 
     @njit(error_model="numpy")
     def fill(M, C, p, panels, source, source_row):
@@ -258,10 +253,10 @@ def make_pack(simd):
 PRODUCT = Struct(
     "lf_product",
     data="A B C bias scratch",
-    size="M N K a_row b_k b_n c_row add by_rows scratch_stride",
+    size="M N K a_row b_k b_n c_row by_rows scratch_stride",
 )
-# C (M, N) = A (M, K) · B (K, N) + bias (N,) or, with `add`, C += A·B. Rows of A and C are contiguous;
-# element (k, n) of B lies at k·b_k + n·b_n. scratch: BLOCK panels of GROUP for each worker.
+# C (M, N) = A (M, K) · B (K, N) + bias (N,), or without bias if that is null. Rows of A and C are
+# contiguous; element (k, n) of B lies at k·b_k + n·b_n. scratch: GROUP panels for each worker.
 
 
 def make_product(simd):
@@ -288,8 +283,7 @@ def make_product(simd):
         scratch = at(a.scratch, worker * a.scratch_stride)
         for p in range(p_begin, p_end, GROUP):
             panels = min(GROUP, p_end - p)
-            if not a.add:
-                fill(M, C, p, panels, a.bias, 0)
+            fill(M, C, p, panels, a.bias, 0)
             for k in range(0, a.K, BLOCK):
                 block(a, first, M, C, p, panels, k, scratch)
         return 0
@@ -335,7 +329,7 @@ def make_outer(simd):
 
     @njit(error_model="numpy")
     def pack_left(a, r, count, m, target, sums):
-        """Three vectors of A's columns side by side; their sum over these rows is left in `sums`."""
+        """Three vectors of A's columns side by side; their sums over the rows go to `sums`."""
         for v in range(3):
             total = splat(real(0))
             n = a.M - m - v * W

@@ -22,7 +22,7 @@ SOFTMAX = Struct(
 # x (M, N) logits. Targets: labels (M,), or rows of weights `targets` (M, N), the other being null.
 # Left for each row: totals = Σ exp(x - max), shifted = Σ target·(x - max), weights = Σ target,
 # correct = 1 if the first largest of x is that of the target. Then the loss of a row is
-# weights · log(totals) - shifted. With `gradient` x becomes d(loss)/dx = weights · softmax(x) - target.
+# weights · log(totals) - shifted. With `gradient` x becomes weights · softmax - target.
 
 SCATTER = Struct("lf_scatter", data="dy table", ids="ids", size="M E")
 # table[ids[r]] += dy[r] for M rows of E columns, in order of r.

@@ -6,10 +6,10 @@ step. Whoever calls these kernels (native/layer.c) does the waiting: they know n
 
 Forward:   `project` puts  z = W_ih x + b  for some steps into z;
            `steps` adds  W_hh h[t-1]  and applies the cell.
-           In training, z then holds the activations i, f, g, o in place of the pre-activations.
+           In training, z then holds the activations i, f, g, o instead of pre-activations.
 Backward:  `steps_backward` goes from the last step to the first:
-           dh[t] = dy[t] + dz[t+1] W_hh, then the cell backwards: dz[t] takes the activations' place.
-           `input_gradient` is dx = dz W_ih. Weight gradients are sums of outer products (matmul.py).
+           dh[t] = dy[t] + dz[t+1] W_hh, then the cell: dz[t] takes the activations' place.
+           `input_gradient` is dx = dz W_ih. Weight gradients are in matmul.py: outer products.
 
 Pointers and strides are in LAYER. Sizes: T steps, B rows, I inputs, H units.
 """
@@ -29,7 +29,7 @@ from .matmul import (
     panel_count,
     plain_out,
 )
-from .simd import access, at, is_null, null
+from .simd import at, is_null, null
 from .struct import Struct
 
 LAYER = Struct(
@@ -87,7 +87,7 @@ def make_project(simd):
         for p in range(p_begin, p_end, GROUP):
             panels = min(GROUP, p_end - p)
             B = Panels(at(a.w_ih, p * a.I * 4 * W), a.I * 4 * W, 4 * W)
-            if M >= steps:
+            if steps <= M:
                 for t in range(t_begin, t_end):
                     C = gates_out(z_at(a, t, row_begin), 4 * a.H, a.H, W)
                     fill(M, C, p, panels, a.b, 0)
@@ -103,9 +103,9 @@ def make_project(simd):
 
 
 @lru_cache(None)
-def make_unit_forward(simd, partial):
-    """unit(a, z, c_prev, c, h, j, n): W units from j on of one row; only n of them if `partial`."""
-    load, store = access(simd, partial)
+def make_unit_forward(simd):
+    """unit(a, z, c_prev, c, h, j, n): W units from j on of one row, or n of them if n < W."""
+    load, store = simd.load_n, simd.store_n
 
     @njit(error_model="numpy")
     def unit(a, z, c_prev, c, h, j, n):
@@ -126,8 +126,7 @@ def make_unit_forward(simd, partial):
 
 def make_steps(simd):
     """The steps t_begin..t_end, for the rows and panels given; z holds the projections."""
-    multiply, W = make_multiply(simd), simd.width
-    whole, partial = make_unit_forward(simd, False), make_unit_forward(simd, True)
+    multiply, unit, W = make_multiply(simd), make_unit_forward(simd), simd.width
 
     @njit(error_model="numpy")
     def cells(a, t, row_begin, row_end, p_begin, p_end):
@@ -135,10 +134,7 @@ def make_steps(simd):
             z, c_prev, c = z_at(a, t, row), c_before(a, t, row), c_at(a, t, row)
             h = at(a.y, (t % a.y_slots) * a.y_t + row * a.y_b)
             for j in range(p_begin * W, min(p_end * W, a.H), W):
-                if j + W <= a.H:
-                    whole(a, z, c_prev, c, h, j, W)
-                else:
-                    partial(a, z, c_prev, c, h, j, a.H - j)
+                unit(a, z, c_prev, c, h, j, a.H - j)
 
     def steps(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
         M, H = row_end - row_begin, a.H
@@ -156,9 +152,9 @@ def make_steps(simd):
 
 
 @lru_cache(None)
-def make_unit_backward(simd, partial):
-    """unit(H, z, c_prev, c, dh, dc, j, n): dz takes the place of i, f, g, o in z; dc moves to t-1."""
-    load, store = access(simd, partial)
+def make_unit_backward(simd):
+    """unit(H, z, c_prev, c, dh, dc, j, n): dz takes the place of i, f, g, o; dc moves to t-1."""
+    load, store = simd.load_n, simd.store_n
 
     @njit(error_model="numpy")
     def unit(H, z, c_prev, c, dh, dc, j, n):
@@ -182,7 +178,7 @@ def make_steps_backward(simd):
     t = -1 is the step before the first: it leaves dh0 and has no cell.
     """
     multiply, fill, add, W = make_multiply(simd), make_fill(simd), make_add(simd), simd.width
-    whole, partial = make_unit_backward(simd, False), make_unit_backward(simd, True)
+    unit = make_unit_backward(simd)
 
     @njit(error_model="numpy")
     def cells(a, t, row_begin, row_end, j_begin, j_end):
@@ -190,10 +186,7 @@ def make_steps_backward(simd):
             z, c_prev, c = z_at(a, t, row), c_before(a, t, row), c_at(a, t, row)
             dh, dc = at(a.dh, row * a.H), at(a.dc, row * a.H)
             for j in range(j_begin, min(j_end, a.H), W):
-                if j + W <= a.H:
-                    whole(a.H, z, c_prev, c, dh, dc, j, W)
-                else:
-                    partial(a.H, z, c_prev, c, dh, dc, j, a.H - j)
+                unit(a.H, z, c_prev, c, dh, dc, j, a.H - j)
 
     @njit(error_model="numpy")
     def upstream(a, t, M, row, C, p, panels):
@@ -253,7 +246,7 @@ def make_input_gradient(simd):
             multiply(M, 4 * a.H, A, B, C, p, panels)
 
     def input_gradient(a, begin, end, worker):
-        if a.B >= end - begin:
+        if end - begin <= a.B:
             for t in range(begin, end):
                 C = plain_out(at(a.dx, t * a.dx_t), a.dx_b, a.I, W)
                 rows(a, a.B, Rows(z_at(a, t, 0), 4 * a.H), C)
@@ -264,5 +257,3 @@ def make_input_gradient(simd):
         return 0
 
     return input_gradient
-
-

@@ -236,16 +236,17 @@ def null(typing, pointer):
 
 def _tail_mask(builder, vector, count):
     """The first `count` lanes (count may be <= 0 or beyond the width)."""
-    width = vector.width
-    counts = _splat_int(builder, count, width)
-    lane = ir.Constant(ir.VectorType(I64, width), list(range(width)))
-    return builder.icmp_signed("<", lane, counts)
+    width, i32 = vector.width, ir.IntType(32)
+    low = builder.select(builder.icmp_signed("<", count, I64(0)), I64(0), count)
+    few = builder.select(builder.icmp_signed(">", low, I64(width)), I64(width), low)
+    lane = ir.Constant(ir.VectorType(i32, width), list(range(width)))
+    return builder.icmp_signed("<", lane, _splat(builder, builder.trunc(few, i32), width))
 
 
-def _splat_int(builder, value, width):
-    llvm = ir.VectorType(I64, width)
-    one = builder.insert_element(ir.Constant(llvm, ir.Undefined), value, ir.IntType(32)(0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+def _splat(builder, value, width):
+    llvm, i32 = ir.VectorType(value.type, width), ir.IntType(32)
+    one = builder.insert_element(ir.Constant(llvm, ir.Undefined), value, i32(0))
+    zeros = ir.Constant(ir.VectorType(i32, width), [0] * width)
     return builder.shuffle_vector(one, ir.Constant(llvm, ir.Undefined), zeros)
 
 
@@ -261,9 +262,10 @@ def lanes(real, isa):
 
     `load(p, i)`, `store(p, i, v)` touch `width` elements from p[i] on, at any alignment;
     `load_n(p, i, n)`, `store_n(p, i, v, n)` only the first n of them (the other lanes read as 0;
-    n <= 0 touches nothing), `load_or` fills them from a vector. `splat(x)` fills a vector. `new_tile(n)` makes an intrinsic without
-    arguments that reserves n vectors, read and written by `get(tile, i)` and `put(tile, i, v)`.
-    `total(v)` adds the lanes in a fixed order. `largest(v)` is their maximum.
+    n <= 0 touches nothing); `load_or` fills them from a vector. `splat(x)` fills a vector.
+    `new_tile(n)` makes an intrinsic without arguments that reserves n vectors, read and written by
+    `get(tile, i)` and `put(tile, i, v)`; `transpose(tile)` turns a square of them. `total(v)` adds
+    the lanes in a fixed order, `largest(v)` is their maximum.
     """
     width = isa.bytes * 8 // BITS[real]
     vector, pointer = Vector(real, width), types.CPointer(real)
@@ -291,15 +293,12 @@ def lanes(real, isa):
     @intrinsic
     def splat(typing, x):
         def emit(ctx, builder, sig, args):
-            undefined = ir.Constant(vector.llvm, ir.Undefined)
-            one = builder.insert_element(undefined, args[0], ir.IntType(32)(0))
-            zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-            return builder.shuffle_vector(one, undefined, zeros)
+            return _splat(builder, args[0], width)
 
         return vector(real), emit
 
     @intrinsic
-    def load_or(typing, p, i, n, other):
+    def masked_load(typing, p, i, n, other):
         def emit(ctx, builder, sig, args):
             name = f"llvm.masked.load.{suffix(vector)}.p0"
             mask = _tail_mask(builder, vector, args[2])
@@ -310,10 +309,16 @@ def lanes(real, isa):
 
         return vector(pointer, types.intp, types.intp, vector), emit
 
-    load_n = njit(lambda p, i, n: load_or(p, i, n, splat(real(0))))
+    @njit(error_model="numpy")
+    def load_or(p, i, n, other):
+        return load(p, i) if n >= width else masked_load(p, i, n, other)
+
+    @njit(error_model="numpy")
+    def load_n(p, i, n):
+        return load_or(p, i, n, splat(real(0)))
 
     @intrinsic
-    def store_n(typing, p, i, v, n):
+    def masked_store(typing, p, i, v, n):
         def emit(ctx, builder, sig, args):
             name = f"llvm.masked.store.{suffix(vector)}.p0"
             mask = _tail_mask(builder, vector, args[3])
@@ -324,6 +329,13 @@ def lanes(real, isa):
             return ctx.get_dummy_value()
 
         return types.void(pointer, types.intp, vector, types.intp), emit
+
+    @njit(error_model="numpy")
+    def store_n(p, i, v, n):
+        if n >= width:
+            store(p, i, v)
+        else:
+            masked_store(p, i, v, n)
 
     def new_tile(count):
         @intrinsic
@@ -389,8 +401,8 @@ def lanes(real, isa):
 
     return Lanes(
         isa=isa, real=real, width=width, vector=vector, pointer=pointer, load=load, store=store,
-        load_n=load_n, load_or=load_or, store_n=store_n, splat=splat, new_tile=new_tile, get=get, put=put,
-        total=total, largest=largest, transpose=transpose,
+        load_n=load_n, load_or=load_or, store_n=store_n, splat=splat, new_tile=new_tile, get=get,
+        put=put, total=total, largest=largest, transpose=transpose,
     )  # fmt: skip
 
 
@@ -407,14 +419,3 @@ def _transposed(builder, rows, width):
             for order in (low, high)
         ]
     return rows
-
-
-@lru_cache(None)
-def access(simd, partial):
-    """load(p, i, n) and store(p, i, v, n): n lanes if `partial`, else a whole vector."""
-    if partial:
-        return simd.load_n, simd.store_n
-    load_all, store_all = simd.load, simd.store
-    load = njit(error_model="numpy")(lambda p, i, n: load_all(p, i))
-    store = njit(error_model="numpy")(lambda p, i, v, n: store_all(p, i, v))
-    return load, store

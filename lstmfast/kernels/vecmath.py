@@ -112,5 +112,3 @@ def _like_vector(typing, x, value):
     if not isinstance(value, types.IntegerLiteral):
         return None
     return x(x, value), emit
-
-

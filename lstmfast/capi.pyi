@@ -1,0 +1,134 @@
+"""What the compiled extension gives to Python (its C-level API: capi.pxd)."""
+
+from typing import Any
+
+import numpy as np
+
+_Array = np.ndarray[Any, np.dtype[Any]] | None
+_Strides = tuple[int, int]
+
+def _choose_isa() -> bool: ...
+def best_isa() -> str: ...
+def isa() -> str: ...
+def bind_kernel(is_double: bool, name: str, pointer: int) -> None: ...
+def bind_isa(register_bytes: int, tile_rows: int) -> None: ...
+def get_num_threads() -> int: ...
+def set_num_threads(count: int) -> None: ...
+
+class Layer:
+    input_size: int
+    hidden_size: int
+    is_double: bool
+    training: bool
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        is_double: bool,
+        training: bool,
+        batch_size: int,
+    ) -> None: ...
+    def load(self, W_ih: _Array, W_hh: _Array, b: _Array) -> None: ...
+    def forward(
+        self,
+        T: int,
+        B: int,
+        x: _Array,
+        x_strides: _Strides,
+        h0: _Array,
+        c0: _Array,
+        y: _Array,
+        y_strides: _Strides,
+        h_n: _Array,
+        c_n: _Array,
+        reserve: _Array,
+    ) -> None: ...
+    def backward(
+        self,
+        T: int,
+        B: int,
+        x: _Array,
+        x_strides: _Strides,
+        h0: _Array,
+        c0: _Array,
+        y: _Array,
+        y_strides: _Strides,
+        reserve: _Array,
+        dy: _Array,
+        dy_strides: _Strides,
+        dh_n: _Array,
+        dc_n: _Array,
+        dx: _Array,
+        dx_strides: _Strides,
+        dh0: _Array,
+        dc0: _Array,
+        dW_ih: _Array,
+        dW_hh: _Array,
+        db: _Array,
+    ) -> None: ...
+    def reserve_size(self, T: int, B: int) -> int: ...
+    def step(self, B: int, x: _Array, h: _Array, c: _Array) -> None: ...
+
+def product(
+    is_double: bool,
+    M: int,
+    N: int,
+    K: int,
+    A: _Array,
+    a_row: int,
+    B: _Array,
+    b_k: int,
+    b_n: int,
+    C: _Array,
+    bias: _Array,
+) -> None: ...
+def outer(
+    is_double: bool,
+    R: int,
+    M: int,
+    N: int,
+    A: _Array,
+    X: _Array,
+    C: _Array,
+    column_sums: _Array,
+) -> None: ...
+def softmax(is_double: bool, M: int, N: int, x: _Array) -> None: ...
+def crossentropy(
+    is_double: bool,
+    M: int,
+    N: int,
+    x: _Array,
+    labels: _Array,
+    targets: _Array,
+    totals: _Array,
+    shifted: _Array,
+    weights: _Array,
+    correct: _Array,
+    gradient: bool,
+) -> None: ...
+def scatter(is_double: bool, M: int, E: int, ids: _Array, dy: _Array, table: _Array) -> None: ...
+def squares(is_double: bool, count: int, x: _Array, sums: _Array) -> None: ...
+def adam(
+    is_double: bool,
+    count: int,
+    w: _Array,
+    g: _Array,
+    m: _Array,
+    v: _Array,
+    rate: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None: ...
+def sgd(
+    is_double: bool,
+    count: int,
+    w: _Array,
+    g: _Array,
+    velocity: _Array,
+    rate: float,
+    momentum: float,
+    nesterov: bool,
+) -> None: ...
+def activation(is_double: bool, count: int, kind: int, x: _Array, y: _Array) -> None: ...
+def activation_backward(is_double: bool, count: int, kind: int, dy: _Array, y: _Array) -> None: ...
