@@ -253,7 +253,7 @@ def test_freeing_null_is_fine(probe):
 
 
 def test_a_handle_is_freed(probe):
-    """Building and freeing 300 handles of 15 MB does not keep 4.5 GB."""
+    """Building and freeing 300 handles of 11 MB does not keep 3 GB."""
     resource = pytest.importorskip("resource")
     weights = np.ones((4 * 600, 600), np.float32)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -288,7 +288,9 @@ print(*probe.counted_steps(call.lstm, 2, x, h, c, 100_000, ctypes.addressof(coun
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the counter stands on glibc's malloc")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="the counter stands on glibc's malloc"
+)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_steps_do_not_allocate(dtype, consumer_folder, tmp_path, environment):
     """Counted by a malloc of our own, in a process of its own."""

@@ -1,8 +1,9 @@
 """Build consumer and probe against the lstmfast that this Python imports: see tests/conftest.py."""
 
-import lstmfast
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+
+import lstmfast
 
 setup(
     name="consumer",
