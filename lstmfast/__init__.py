@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import os as _os
 
-from . import capi as _capi
+try:
+    from . import capi as _capi
+except ModuleNotFoundError as _error:
+    raise ImportError(
+        "lstmfast.capi, the compiled part, is not in this folder. If this is the source folder and "
+        "lstmfast is installed elsewhere, start Python in another folder or with -P; or compile here "
+        "with `pip install -e .` or `python setup.py build_ext --inplace`"
+    ) from _error
 
 _wanted = _os.environ.get("LSTMFAST_JIT", "")  # "1", or names of kernels: see CONTRIBUTING.md
 if not _capi._choose_isa() or _wanted not in ("", "0"):

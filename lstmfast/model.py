@@ -59,9 +59,7 @@ class Model(Chain):
     Raises
     ------
     ValueError
-        For layers that do not fit each other, and for an unknown device.
-    RuntimeError
-        For device "cuda".
+        For layers that do not fit each other, and for a device other than "cpu".
     """
 
     def __init__(
@@ -347,5 +345,5 @@ def load(path: files.StrPath) -> Model:
 
 def _device(device: str) -> str:
     if device == "cuda":
-        raise RuntimeError("device: expected 'cpu', got 'cuda'; this version has no CUDA kernels")
+        raise ValueError("device: expected 'cpu' (this version has no CUDA kernels), got 'cuda'")
     return choice("device", device, ("cpu",))

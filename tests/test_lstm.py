@@ -194,7 +194,7 @@ def test_a_cache_serves_once():
     case = lstm_case(5, 3, 4, 6)
     *_, cache = ops.lstm_forward(**case.inputs, training=True)
     ops.lstm_backward(cache, **case.upstream)
-    with pytest.raises((ValueError, RuntimeError), match="cache"):
+    with pytest.raises(ValueError, match="cache"):
         ops.lstm_backward(cache, **case.upstream)
 
 

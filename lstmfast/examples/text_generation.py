@@ -44,7 +44,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 ORDERS = 5
 FINAL_RATE = 0.1  # of the learning rate that it falls to, in a straight line over the epochs
-CHAPTER = 20  # windows from one zero state to the next
+CHAPTER = 64  # windows from one zero state to the next
 EVALUATION_STEPS = 500
 
 
@@ -312,7 +312,7 @@ def parser() -> argparse.ArgumentParser:
     option("--vocab", type=at_least(2), default=10_000, help="most symbols, frequent ones first")
     option("--embedding", type=count, default=64, help="size of a symbol's vector")
     option("--hidden", type=count, default=256, help="units of the LSTM")
-    option("--epochs", type=count, default=10)
+    option("--epochs", type=count, default=12)
     option("--batch-size", type=count, default=16, help="parallel streams")
     option("--steps", type=count, default=64, help="symbols between truncations")
     option("--learning-rate", type=at_least(0, float), default=0.003,

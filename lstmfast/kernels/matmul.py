@@ -160,7 +160,7 @@ def make_fill(simd):
 
     `source` has C's columns; a source_row of 0 repeats one row (a bias).
     """
-    _W, load_n, store_n, splat, real = simd.width, simd.load_n, simd.store_n, simd.splat, simd.real
+    load_n, store_n, splat, real = simd.load_n, simd.store_n, simd.splat, simd.real
 
     @njit(error_model="numpy")
     def fill(M, C, p, panels, source, source_row):

@@ -1,0 +1,262 @@
+"""What the build promises: objects that stand alone, no spill, C declarations that match."""
+
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lstmfast
+from lstmfast.kernels import struct, table
+
+ROOT = Path(__file__).parent.parent
+NATIVE = ROOT / "native"
+MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(
+    platform.machine().lower(), platform.machine().lower()
+)
+PACKAGE = Path(lstmfast.__file__).parent
+SIZE_LIMIT = 20e6  # bytes of the installed package
+IMPORT_LIMIT = 0.050  # seconds that `import lstmfast` may cost beyond numpy
+
+sys.path.append(str(NATIVE))
+import spills  # noqa: E402
+
+# ---------------------------------------------------------------- spills.py
+
+LOOPS = {
+    "x86": "\tvfmadd231ps\t(%rsi,%rax), %zmm0, %zmm1\n{}\taddq\t$64, %rax\n\tjne\t{label}\n",
+    "x86, v2": "\tmulps\t%xmm2, %xmm0\n{}\taddps\t%xmm0, %xmm1\n\tjb\t{label}\n",
+    "arm": "\tfmla\tv1.4s, v2.4s, v0.s[0]\n{}\tsubs\tx8, x8, #1\n\tb.ne\t{label}\n",
+    "arm, cbnz": "\tfmla\tv1.2d, v2.2d, v0.d[0]\n{}\tcbnz\tx8, {label}\n",
+    "arm, tbnz": "\tfmla\tv1.2d, v2.2d, v0.d[0]\n{}\ttbnz\tw8, #3, {label}\n",
+}
+SPILLS = {
+    "x86": (
+        "\tvmovups\t%zmm3, 64(%rsp)\n",
+        "\tvmovaps\t128(%rsp), %ymm3\n",
+        "\tvfmadd231pd\t(%rsp), %zmm0, %zmm1\n",
+        "\tvmovups\t%zmm30, -64(%rsp,%rax)  # 64-byte Spill\n",
+    ),
+    "x86, v2": ("\tmovaps\t%xmm9, 16(%rsp)\n", "\tmulps\t32(%rsp), %xmm0\n"),
+    "arm": ("\tstr\tq3, [sp, #16]\n", "\tldp\tq0, q1, [sp, #32]\n"),
+    "arm, cbnz": ("\tldr\tq0, [sp]\n",),
+    "arm, tbnz": ("\tstp\tq0, q1, [sp, #-32]\n",),
+}
+HARMLESS = {
+    "x86": "\tvbroadcastss\t4(%rsp), %zmm2\n\tmovq\t8(%rsp), %rdx\n\tvmovups\t%zmm1, (%rdi)\n",
+    "x86, v2": "\tmovss\t4(%rsp), %xmm3\n\tmovq\t%rdx, 8(%rsp)\n\tmovups\t(%rdi), %xmm2\n",
+    "arm": "\tldr\tx9, [sp, #8]\n\tldr\tq2, [x1, #16]\n\tstr\ts0, [sp, #12]\n",
+    "arm, cbnz": "\tstr\tx9, [sp, #8]\n\tldp\tq2, q3, [x1]\n",
+    "arm, tbnz": "\tstr\tx9, [sp, #8]\n\tldp\tq2, q3, [x1]\n",
+}
+DIVISION = {"x86": "\tvdivps\t%zmm1, %zmm2, %zmm1\n", "arm": "\tfdiv\tv1.4s, v2.4s, v1.4s\n"}
+
+
+def loop(kind, body="", label=".LBB0_2"):
+    """Return assembly of one loop of products."""
+    return f"{label}:\n" + LOOPS[kind].format(body, label=label)
+
+
+PLANTED = [(kind, spill) for kind, found in SPILLS.items() for spill in found]
+
+
+@pytest.mark.parametrize("kind, spill", PLANTED, ids=[spill.strip() for _, spill in PLANTED])
+def test_a_planted_spill_is_found(kind, spill):
+    text = loop(kind, HARMLESS[kind]) + loop(kind, HARMLESS[kind] + spill, ".LBB0_4")
+    assert spills.vector_spills(text) == [f".LBB0_4: {spill.strip()}"]
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_clean_text_is_accepted(kind):
+    """Neither scalars on the stack nor vectors there outside the inner loop are spills."""
+    outside = SPILLS[kind][0]
+    outer = f".LBB0_1:\n{outside}{loop(kind, HARMLESS[kind])}{outside}\tjne\t.LBB0_1\n"
+    assert spills.vector_spills(outside + outer + outside) == []
+
+
+@pytest.mark.parametrize("kind", DIVISION)
+def test_a_loop_that_divides_counts_only_when_asked_for(kind):
+    spill = SPILLS[kind][0]
+    text = loop(kind) + loop(kind, DIVISION[kind] + spill, ".LBB0_4")
+    assert spills.vector_spills(text) == []
+    assert spills.vector_spills(text, cells=True) == [f".LBB0_4: {spill.strip()}"]
+
+
+def without_products(kind):
+    """Return a loop that multiplies no vectors, with a spill in it."""
+    return re.sub(r"\t(vfmadd231ps|mulps|fmla)\b", "\tnop", loop(kind, SPILLS[kind][0]))
+
+
+@pytest.mark.parametrize("text", ["", "main:\n\tret\n", *map(without_products, LOOPS)])
+def test_no_product_loop_is_an_error(text):
+    """Else text that is not the kernels' own would pass as clean."""
+    with pytest.raises(ValueError, match="expected inner loops with vector products, found none"):
+        spills.vector_spills(text)
+
+
+# ---------------------------------------------------------------- aot.py
+
+WITH_SIN = """
+declare double @sin(double)
+declare ptr @memcpy(ptr, ptr, i64)
+define double @f(double %x, ptr %a, ptr %b, i64 %n) {
+    %p = call ptr @memcpy(ptr %a, ptr %b, i64 %n)
+    %y = call double @sin(double %x)
+    ret double %y
+}
+"""
+WITH_MEMCPY = """
+declare ptr @memcpy(ptr, ptr, i64)
+define ptr @f(ptr %a, ptr %b, i64 %n) {
+    %p = call ptr @memcpy(ptr %a, ptr %b, i64 %n)
+    ret ptr %p
+}
+"""
+BUILD = """
+import aot
+aot.llvm.initialize_all_targets()
+aot.llvm.initialize_all_asmprinters()
+aot.link = lambda isa, triple, machine: aot.llvm.parse_assembly({text!r})
+aot.spills.vector_spills = lambda assembly, **options: {spilled!r}
+aot.build(aot.Path({out!r}), {machine!r}, aot.isas.BY_MACHINE[{machine!r}][0])
+"""
+
+
+def run_with_aot(script):
+    """Run a script that may import native/aot.py, which takes the place of the package lstmfast."""
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(NATIVE)!r})\n{script}"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def build_module(out, text, spilled=()):
+    """Run aot.build on LLVM IR in place of the kernels'."""
+    return run_with_aot(
+        BUILD.format(text=text, spilled=list(spilled), out=str(out), machine=MACHINE)
+    )
+
+
+def test_foreign_symbols_of_an_object(tmp_path):
+    source = "double sin(double); void *memset(void *, int, unsigned long);\n"
+    source += "double f(double x) { return sin(x); } void g(void *p) { memset(p, 0, 999); }\n"
+    (tmp_path / "a.c").write_text(source)
+    command = ["gcc", "-O1", "-fno-builtin", "-fno-pic", "-c", "a.c", "-o", "a.o"]
+    subprocess.check_call(command, cwd=tmp_path)
+    result = run_with_aot(f"import aot; print(sorted(aot.unresolved({str(tmp_path / 'a.o')!r})))")
+    assert result.stdout.strip() == "['memset', 'sin']", result.stderr
+
+
+def test_an_object_with_a_foreign_symbol_fails_the_build(tmp_path):
+    result = build_module(tmp_path, WITH_SIN)
+    assert result.returncode == 1
+    assert "expected a self-contained object, found ['sin']" in result.stderr
+
+
+def test_a_spill_fails_the_build(tmp_path):
+    result = build_module(tmp_path, WITH_MEMCPY, [".LBB0_4: vmovups %zmm3, 64(%rsp)"])
+    assert result.returncode == 1
+    assert "vector spills in inner loops:\n.LBB0_4: vmovups %zmm3, 64(%rsp)" in result.stderr
+
+
+def test_memcpy_alone_is_no_foreign_symbol(tmp_path):
+    result = build_module(tmp_path, WITH_MEMCPY)
+    assert result.returncode == 0, result.stderr
+    assert "self-contained, no spill" in result.stdout
+
+
+# ---------------------------------------------------------------- declarations.pxi
+
+
+def declared_structs():
+    """Return name -> {field: C type} for each struct that declarations.pxi takes from C."""
+    text, structs = (NATIVE / "declarations.pxi").read_text(), {}
+    for name, body in re.findall(r"ctypedef struct (\w+):\n((?:        .*\n)+)", text):
+        fields = re.findall(
+            r"^\s+(void \*|int64_t \*|uint8_t \*|int64_t |double )(.+)$", body, re.M
+        )
+        assert len(fields) == len(body.splitlines()), name
+        structs[name] = {f.strip(): kind.strip() for kind, row in fields for f in row.split(",")}
+    return structs
+
+
+def test_struct_fields_match_the_kernels():
+    declared = declared_structs()
+    del declared["lf_table"]
+    structs = {row.struct.name: row.struct for row in table.TABLE.values()}
+    assert declared == {
+        name: {field: struct.C_TYPES[kind].strip() for field, kind in s.kinds.items()}
+        for name, s in structs.items()
+    }
+
+
+def test_every_kernel_is_reached_from_c():
+    """By a pointer in declarations.pxi, or, called by the schedule alone, in layer.c."""
+    pointers = {f for f, kind in declared_structs()["lf_table"].items() if kind == "void *"}
+    called = set(re.findall(r"->k->(\w+)\(", (NATIVE / "layer.c").read_text()))
+    assert pointers <= table.TABLE.keys()
+    assert called <= table.TABLE.keys()
+    assert pointers | called == table.TABLE.keys()
+
+
+# ---------------------------------------------------------------- the package in a fresh process
+
+
+def fresh(script, environment, **variables):
+    """Run a script in a fresh process that imports this lstmfast."""
+    command = [sys.executable, "-c", script]
+    return subprocess.run(
+        command, env=environment | variables, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def linked(environment):
+    """Return the environment without choices of kernels; skip where none are linked in."""
+    clean = {k: v for k, v in environment.items() if not k.startswith("LSTMFAST_")}
+    isa = fresh("import lstmfast; print(lstmfast.show_config()['isa'])", clean).stdout.strip()
+    if isa == "jit":
+        pytest.skip("no kernels are linked into this build")
+    return clean
+
+
+def test_no_numba_at_run_time(linked):
+    script = "import sys, lstmfast; print({'numba', 'llvmlite', 'torch'} & sys.modules.keys())"
+    result = fresh(script, linked)
+    assert result.stdout.strip() == "set()", result.stderr
+
+
+def test_import_is_quick(linked):
+    """CPU time, which other work on the machine does not stretch; the best of several."""
+    script = (
+        "import numpy; from time import process_time as now; start = now(); import lstmfast; "
+        "print(now() - start)"
+    )
+    assert min(float(fresh(script, linked).stdout) for _ in range(7)) <= IMPORT_LIMIT
+
+
+def test_the_package_is_small():
+    files = [p for p in PACKAGE.rglob("*") if p.is_file()]
+    kept = [p for p in files if not any(re.match(r"\.|__pycache__", part) for part in p.parts)]
+    assert any(p.suffix == ".so" for p in kept)
+    assert sum(p.stat().st_size for p in kept) <= SIZE_LIMIT
+
+
+@pytest.mark.parametrize("name", ("v9", "V3", "avx2", "none", "v10", "v3 ", "-"))
+def test_an_unknown_instruction_set(name, linked):
+    result = fresh("import lstmfast", linked, LSTMFAST_ISA=name)
+    assert result.returncode == 1
+    message = result.stderr.splitlines()[-1]
+    assert message.startswith("ImportError: LSTMFAST_ISA: expected") and repr(name) in message
+
+
+def test_a_lesser_instruction_set(linked):
+    script = "import lstmfast; print(*map(lstmfast.show_config().get, ('isa', 'best_isa')))"
+    best = fresh(script, linked, LSTMFAST_ISA="").stdout.split()
+    assert best[0] == best[1]
+    for name in ("v2", "v3", "v4", "neon"):
+        result = fresh(script, linked, LSTMFAST_ISA=name)
+        if name[0] == best[1][0] and name <= best[1]:
+            assert result.stdout.split() == [name, best[1]], result.stderr
+        else:
+            assert "ImportError: LSTMFAST_ISA: expected" in result.stderr

@@ -1,0 +1,186 @@
+"""What the sources keep to: imports go downwards, formulas have one home, docstrings are true."""
+
+import ast
+import inspect
+import re
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import lstmfast
+from lstmfast import ops
+
+PACKAGE = Path(lstmfast.__file__).parent
+NATIVE = Path(__file__).parent.parent / "native"
+# From the lowest floor up. kernels.jit binds kernels to capi, so it stands on both.
+FLOORS = (
+    "kernels",
+    "capi",
+    "kernels.jit arguments arrays array_ops ops config",
+    "initializers layer layers losses optimizers",
+    "training files chain saving model",
+    "__init__",
+    "examples",
+)
+HOMES_OF_GATES = {"kernels/cell.py", "kernels/vecmath.py", "kernels/pointwise.py"}
+
+
+def sources():
+    """Return the package's files by module name, without `lstmfast.`."""
+    return {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def parsed(path):
+    """Return the syntax tree of a file, without what only type checkers read."""
+    tree = ast.parse(path.read_text(), str(path))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    return tree
+
+
+def floor(module):
+    """Return the floor of a module: its own if it is named, else its package's."""
+    named = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
+    package = module.split(".")[0]
+    assert module in named or package in named, f"{module}: put it on a floor"
+    return named.get(module, named.get(package))
+
+
+def resolved(name, modules):
+    """Return a dotted name within lstmfast as one of its modules."""
+    if name == "":
+        return "__init__"
+    if name in modules or name == "capi":
+        return name
+    return f"{name}.__init__" if f"{name}.__init__" in modules else None
+
+
+def imported(node, module, modules):
+    """Yield the modules of lstmfast that one import statement asks for."""
+    if isinstance(node, ast.Import):
+        names = [a.name for a in node.names if a.name.split(".")[0] == "lstmfast"]
+        yield from (resolved(name.removeprefix("lstmfast").lstrip("."), modules) for name in names)
+    elif isinstance(node, ast.ImportFrom):
+        full = ["lstmfast", *module.split(".")]
+        start = [".".join(full[: -node.level])] if node.level else []
+        base = ".".join([*start, *([node.module] if node.module else [])])
+        if base.split(".")[0] != "lstmfast":
+            return
+        base = base.removeprefix("lstmfast").lstrip(".")
+        for alias in node.names:
+            inner = resolved(f"{base}.{alias.name}".lstrip("."), modules)
+            yield inner or resolved(base, modules)
+
+
+def graph():
+    """Return module -> the modules of lstmfast that it imports, anywhere in it."""
+    modules = sources()
+    return {
+        module: {
+            found
+            for node in ast.walk(parsed(path))
+            for found in imported(node, module, modules)
+            if found != module
+        }
+        for module, path in modules.items()
+    }
+
+
+def test_imports_are_seen():
+    """The reader below reads: statements of each form that the package uses."""
+    found = graph()
+    assert {"capi", "kernels.jit", "ops", "model"} <= found["__init__"]
+    assert {"capi", "kernels.isa", "kernels.table"} <= found["kernels.jit"]
+    assert {"capi", "arguments", "arrays", "array_ops"} <= found["ops"]
+    assert {"kernels.cell", "kernels.simd"} <= found["kernels.vecmath"]
+    assert {"__init__", "examples.corpus", "optimizers"} <= found["examples.text_generation"]
+    assert None not in set().union(*found.values())
+
+
+def test_imports_go_downwards():
+    upwards = {
+        (module, other)
+        for module, others in graph().items()
+        for other in others
+        if floor(other) > floor(module)
+    }
+    assert upwards == set()
+
+
+def test_imports_have_no_cycle():
+    TopologicalSorter(graph()).prepare()  # raises CycleError
+
+
+# ---------------------------------------------------------------- one home for the formulas
+
+
+def called_names(tree):
+    """Yield the last name of each function called."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            target = node.func
+            yield target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+
+
+def test_gates_are_computed_in_one_place():
+    homes = {
+        str(path.relative_to(PACKAGE))
+        for path in sources().values()
+        if {"sigmoid", "tanh"} & set(called_names(parsed(path)))
+    }
+    assert homes == HOMES_OF_GATES
+
+
+def test_the_cell_is_defined_once():
+    names = [
+        (str(path.relative_to(PACKAGE)), node.name)
+        for path in sources().values()
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("cell_")
+    ]
+    assert names == [("kernels/cell.py", "cell_forward"), ("kernels/cell.py", "cell_backward")]
+
+
+def test_no_formula_in_c():
+    own = [*NATIVE.glob("*.pyx"), *NATIVE.glob("*.pxi"), *NATIVE.glob("*.h"), *NATIVE.glob("*.c")]
+    texts = {path.name: path.read_text() for path in own if path.name != "capi.c"}
+    assert {"capi.pyx", "layer.c"} <= texts.keys()
+    for name, text in texts.items():
+        assert not re.search(r"\b(sigmoid|tanh|exp)[fl]?\s*\(", text), name
+
+
+# ---------------------------------------------------------------- docstrings
+
+
+def documented(function):
+    """Return the parameters that a numpydoc text describes, in order."""
+    text = inspect.cleandoc(function.__doc__ or "")
+    section = re.search(r"^Parameters\n-+\n(.*?)(?=^\w+\n-+\n|\Z)", text, re.M | re.S)
+    if not section:
+        return []
+    rows = re.findall(r"^(\w+(?:, \w+)*)(?: :|$)", section[1], re.M)
+    return [name for row in rows for name in row.split(", ")]
+
+
+def public_functions():
+    """Return every public function and class by name."""
+    found = {name: getattr(lstmfast, name) for name in lstmfast.__all__}
+    found |= {name: getattr(ops, name) for name in ops.__all__}
+    return {name: f for name, f in sorted(found.items()) if callable(f)}
+
+
+@pytest.mark.parametrize("name", ("lstm_forward", "lstm_backward"))
+def test_every_parameter_is_documented(name):
+    function = getattr(lstmfast, name)
+    assert sorted(documented(function)) == sorted(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize("name", public_functions())
+def test_no_documented_parameter_is_stale(name):
+    function = public_functions()[name]
+    assert set(documented(function)) <= inspect.signature(function).parameters.keys()
