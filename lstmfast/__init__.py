@@ -13,8 +13,8 @@ try:
 except ModuleNotFoundError as _error:
     raise ImportError(
         "lstmfast.capi, the compiled part, is not in this folder. If this is the source folder and "
-        "lstmfast is installed elsewhere, start Python in another folder or with -P; or compile here "
-        "with `pip install -e .` or `python setup.py build_ext --inplace`"
+        "lstmfast is installed elsewhere, start Python in another folder or with -P; or compile "
+        "here with `pip install -e .` or `python setup.py build_ext --inplace`"
     ) from _error
 
 _wanted = _os.environ.get("LSTMFAST_JIT", "")  # "1", or names of kernels: see CONTRIBUTING.md

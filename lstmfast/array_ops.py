@@ -5,12 +5,13 @@ Part of `ops`, which is where to import them from; see there for what holds of a
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from . import capi
-from .arguments import Array, check_shape, choice, integer
+from .arguments import Array, check_shape, choice, flag, integer, number
 from .arrays import dense, float_array, not_empty, rows_in_place, whole_numbers, writable
 
 ACTIVATIONS = {"relu": 0, "sigmoid": 1, "tanh": 2}
@@ -246,6 +247,10 @@ def activation_forward(name: str, x: Array, out: Array | None = None) -> Array:
     kind = ACTIVATIONS[choice("name", name, ACTIVATIONS)]
     x = dense("x", x, float_array("x", x).shape, x.dtype)
     out = np.empty_like(x) if out is None else writable("out", out, x.shape, x.dtype)
+    if np.may_share_memory(x, out) and x.ctypes.data != out.ctypes.data:
+        raise ValueError(
+            "out: expected x itself or memory apart from x, got memory that overlaps x"
+        )
     capi.activation(_double(x), x.size, kind, x, out)
     return out
 
@@ -292,6 +297,8 @@ def adam_update(
     w = writable("w", w, float_array("w", w).shape, w.dtype)
     g = dense("g", g, w.shape, w.dtype)
     m, v = writable("m", m, w.shape, w.dtype), writable("v", v, w.shape, w.dtype)
+    step_size, epsilon = number("step_size", step_size, -math.inf), number("epsilon", epsilon, 0)
+    beta_1, beta_2 = number("beta_1", beta_1, 0, 1), number("beta_2", beta_2, 0, 1)
     capi.adam(_double(w), w.size, w, g, m, v, step_size, beta_1, beta_2, epsilon)
 
 
@@ -319,7 +326,8 @@ def sgd_update(
     w = writable("w", w, float_array("w", w).shape, w.dtype)
     g = dense("g", g, w.shape, w.dtype)
     velocity = None if velocity is None else writable("velocity", velocity, w.shape, w.dtype)
-    capi.sgd(_double(w), w.size, w, g, velocity, learning_rate, momentum, nesterov)
+    rate, kept = number("learning_rate", learning_rate, -math.inf), number("momentum", momentum, 0)
+    capi.sgd(_double(w), w.size, w, g, velocity, rate, kept, flag("nesterov", nesterov))
 
 
 def sum_of_squares(a: Array) -> float:

@@ -26,13 +26,14 @@ from libc.stdint cimport int64_t
 cdef enum lf_status:
     LF_OK = 0
     LF_ENULL = 1        # a pointer that is needed is NULL
-    LF_ESIZE = 2        # a size or stride is not positive, or too large
+    LF_ESIZE = 2        # a size is not positive, a stride negative (written: rows meet), or too large
     LF_EALIAS = 3       # memory of an output overlaps another argument
     LF_EKEY = 4         # a key that this version does not know
     LF_EVALUE = 5       # a value that the key cannot take
     LF_ESTATE = 6       # weights not loaded, or "training" not set in the configuration
     LF_EMEMORY = 7      # out of memory
-    LF_EWORK = 8        # work_size is less than lf_forward_work() or lf_backward_work() says
+    LF_EWORK = 8        # work_size is less than lf_forward_work() or lf_backward_work() asks for;
+                        # work made for fewer threads than now set serves: fewer are used
     LF_EVERSION = 9     # lf_args.size is not that of this version or of an earlier one
     LF_EKERNELS = 10    # no kernels for this processor (see lstmfast.show_config())
 
@@ -43,7 +44,14 @@ cdef int lf_abi_version() noexcept nogil
 
 # ---- configuration: opaque, owned by the caller until lf_config_free
 
-cdef struct lf_config
+# (Declared in C as well: Cython alone would leave the names unknown to the functions below.)
+cdef extern from *:
+    """
+    typedef struct lf_config lf_config;
+    typedef struct lf_lstm lf_lstm;
+    """
+    ctypedef struct lf_config
+    ctypedef struct lf_lstm
 
 # NULL if out of memory.
 cdef lf_config *lf_config_create() noexcept nogil
@@ -59,8 +67,6 @@ cdef void lf_config_free(lf_config *config) noexcept nogil
 cdef int lf_config_set(lf_config *config, const char *key, double value) noexcept nogil
 
 # ---- handle: opaque, owned by the caller until lf_free
-
-cdef struct lf_lstm
 
 # *lstm becomes a new handle that no longer needs the configuration; unchanged on failure.
 cdef int lf_build(const lf_config *config, lf_lstm **lstm) noexcept nogil

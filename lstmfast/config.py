@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import platform
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def get_include() -> str:
     `cimport lstmfast.capi` works without it where lstmfast is installed in the ordinary way; an
     editable installation needs it.
     """
-    return str(Path(__file__).resolve().parent.parent)
+    return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def show_config() -> dict[str, str]:

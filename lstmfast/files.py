@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,11 +41,12 @@ def write(path: StrPath, config: dict[str, Any], tensors: Mapping[str, Array]) -
     for name, tensor in tensors.items():
         _check_finite(name, tensor)
     metadata = {"format": FORMAT, "config": json.dumps(config, allow_nan=False)}
-    _replace(Path(os.path.realpath(path)), to_bytes(dict(tensors), metadata))
+    _replace(os.path.realpath(path), to_bytes(dict(tensors), metadata))
 
 
-def _replace(target: Path, content: bytes) -> None:
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+def _replace(target: StrPath, content: bytes) -> None:
+    folder, name = os.path.split(target)
+    part = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.part")
     try:
         with open(part, "xb") as file:
             file.write(content)
@@ -56,7 +55,7 @@ def _replace(target: Path, content: bytes) -> None:
         os.replace(part, target)
     except BaseException:
         with suppress(OSError):
-            part.unlink()
+            os.unlink(part)
         raise
 
 

@@ -43,6 +43,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+MAX_THREADS = 255  # of native/team.h
+
+
 class LSTMGradients(NamedTuple):
     """Gradients of one LSTM call, each shaped as what it belongs to."""
 
@@ -70,16 +73,18 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(count: int) -> None:
-    """Set the number of threads that one call may use, 1 to 64.
+    """Set the number of threads that one call may use, 1 to 255.
 
     At first it is OMP_NUM_THREADS, or the number of processors that this process may use.
 
     Raises
     ------
     ValueError
-        `count` is no integer of at least 1.
+        `count` is no integer in this range.
     """
-    capi.set_num_threads(integer("count", count, 1))
+    if integer("count", count, 1) > MAX_THREADS:
+        raise ValueError(f"count: expected at most {MAX_THREADS} threads, got {count}")
+    capi.set_num_threads(count)
 
 
 def lstm_forward(
@@ -102,6 +107,7 @@ def lstm_forward(
         copy unless the last axis is strided.
     W_ih, W_hh, b : (4H, I), (4H, H), (4H,). b None: zeros. Copied only if not C-contiguous.
     h0, c0 : (B, H) initial state; None: zeros.
+    batch_first : x and y have the batch as their first axis.
     training : keep what `lstm_backward` needs (x, y and the state are kept by reference: leave them
         unchanged until then).
     return_sequences : give h of every step, else None in its place.

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from .arguments import Array, choice, number
 from .losses import BatchLoss
@@ -71,6 +70,8 @@ class Progress:
         self.title, self.start = title, time.perf_counter()
         self.bar: Any = None
         if verbose == 1:
+            from tqdm import tqdm  # here: it costs more to import than all of lstmfast
+
             self.bar = tqdm(total=samples, desc=title, unit=" samples")
 
     def step(self, samples: int, logs: dict[str, float]) -> None:

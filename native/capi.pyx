@@ -11,24 +11,6 @@ from libc.string cimport memcpy, memset, strcmp
 include "declarations.pxi"
 
 
-cdef struct lf_config:
-    int64_t input_size, hidden_size, precision, training, batch_size
-
-
-cdef struct lf_lstm:
-    int64_t I, H, batch_size, item, width     # item: bytes of a number; width: lanes of a vector
-    int training, loaded
-    const lf_table *kernels
-    char *memory                              # one block; the pointers below lie in it
-    void *w_ih
-    void *w_hh
-    void *b
-    void *w_ih_back
-    void *w_hh_back
-    void *step_work
-    int64_t step_work_size
-
-
 cdef const char *lf_status_text(int status) noexcept nogil:
     if status == LF_OK:
         return "no error"
@@ -74,39 +56,38 @@ cdef void lf_config_free(lf_config *config) noexcept nogil:
     free(config)
 
 
+cdef int64_t *field_of(lf_config *config, const char *key) noexcept nogil:
+    """Where the configuration keeps a key; NULL for an unknown one."""
+    if strcmp(key, "input_size") == 0:
+        return &config.input_size
+    if strcmp(key, "hidden_size") == 0:
+        return &config.hidden_size
+    if strcmp(key, "batch_size") == 0:
+        return &config.batch_size
+    if strcmp(key, "precision") == 0:
+        return &config.precision
+    if strcmp(key, "training") == 0:
+        return &config.training
+    return NULL
+
+
 cdef int lf_config_set(lf_config *config, const char *key, double value) noexcept nogil:
-    cdef int64_t number
+    cdef int64_t *field
+    cdef int fits
     if config == NULL or key == NULL:
         return LF_ENULL
-    if not (-1e15 < value < 1e15) or floor(value) != value:
-        return LF_EVALUE
-    number = <int64_t> value
-    if strcmp(key, "precision") == 0:
-        if number != 32 and number != 64:
-            return LF_EVALUE
-        config.precision = number
-        return LF_OK
-    if strcmp(key, "training") == 0:
-        if number != 0 and number != 1:
-            return LF_EVALUE
-        config.training = number
-        return LF_OK
-    return set_size(config, key, number)
-
-
-cdef int set_size(lf_config *c, const char *key, int64_t number) noexcept nogil:
-    cdef int64_t *field
-    if strcmp(key, "input_size") == 0:
-        field = &c.input_size
-    elif strcmp(key, "hidden_size") == 0:
-        field = &c.hidden_size
-    elif strcmp(key, "batch_size") == 0:
-        field = &c.batch_size
-    else:
+    field = field_of(config, key)
+    if field == NULL:
         return LF_EKEY
-    if number < 1 or number > (1 << 24):
+    if field == &config.precision:
+        fits = value == 32 or value == 64
+    elif field == &config.training:
+        fits = value == 0 or value == 1
+    else:
+        fits = 1 <= value <= (1 << 24) and floor(value) == value
+    if not fits:
         return LF_EVALUE
-    field[0] = number
+    field[0] = <int64_t> value
     return LF_OK
 
 

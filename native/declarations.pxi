@@ -90,6 +90,22 @@ cdef extern from "kernel_table.h" nogil:
         void *activation
         void *activation_backward
 
+cdef extern from "handles.h" nogil:
+    ctypedef struct lf_config:
+        int64_t input_size, hidden_size, precision, training, batch_size
+    ctypedef struct lf_lstm:
+        int64_t I, H, batch_size, item, width
+        int training, loaded
+        const lf_table *kernels
+        char *memory
+        void *w_ih
+        void *w_hh
+        void *b
+        void *w_ih_back
+        void *w_hh_back
+        void *step_work
+        int64_t step_work_size
+
 cdef extern from "kernels.h" nogil:
     int lf_choose_isa(const char *wanted)
     const char *lf_best_isa()

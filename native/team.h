@@ -11,7 +11,7 @@
 #define LF_TEAM_H
 #include <stdint.h>
 
-#define LF_MAX_THREADS 64
+#define LF_MAX_THREADS 255
 
 typedef void (*lf_work)(void *context, int64_t worker, int64_t workers);
 

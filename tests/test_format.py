@@ -1,7 +1,7 @@
 """Files of every format that was ever written can be read: these files are never made anew.
 
-data/format1.safetensors holds Embedding(7, 3), LSTM(4, sequences), LSTM(5), Dense(7, softmax), trained
-for three epochs by version 0.1.0, with Adam's state. The figures are what that version printed.
+data/format1.safetensors holds Embedding(7, 3), LSTM(4, sequences), LSTM(5), Dense(7, softmax),
+trained for three epochs by version 0.1.0, with Adam's state. The figures are what it printed.
 """
 
 from pathlib import Path
