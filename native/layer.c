@@ -4,10 +4,11 @@
 
 #include "team.h"
 
-/* Work below this many operations is not worth a second thread (some 10 µs). */
-#define SMALL_WORK 1.5e6
-/* Work of one step and one worker that is worth a barrier after every step (some µs). */
-#define SMALL_STEP 3e5
+/* Work below this many operations is not worth waking a second thread (some 50 µs). */
+#define SMALL_WORK 1e7
+/* Work of one step and one worker that is worth a wait after every step, also when a neighbour
+ * holds a processor for a moment (some 10 µs). */
+#define SMALL_STEP 1.5e6
 
 static int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

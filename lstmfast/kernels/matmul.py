@@ -1,4 +1,4 @@
-"""Packing and register-tiled products: C += A·B on raw pointers.
+"""Packing and register-tiled products: C = S + A·B on raw pointers.
 
 B is packed into panels of four vectors: for each panel and each k, 4·W numbers side by side,
 zeros where the matrix ends. Two maps lead from a panel's column to the matrix's column:
@@ -8,8 +8,8 @@ zeros where the matrix ends. Two maps lead from a panel's column to the matrix's
 
 so that in a gates panel one register tile holds all four gates of W units. A map is three strides
 and a limit (`Out`). Sums over k run in blocks of BLOCK: a block starts from zero, in order of k,
-and is added to C. That order is the same for every tile shape, edge and shard, so results do not
-depend on how the work is split; and blocked sums lose less accuracy than one long one.
+and is added to what is there. That order is the same for every tile shape, edge and shard, so
+results do not depend on how the work is split; and blocked sums lose less than one long one.
 """
 
 from collections import namedtuple
@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from numba import njit
 
-from .simd import at, fma, is_null, null
+from .simd import at, fma, is_null
 from .struct import Struct
 
 BLOCK = 256  # k per block: a panel's block is 64 KB, which stays in L2
@@ -45,16 +45,22 @@ def gates_out(pointer, row, units, width):
 
 
 @njit(error_model="numpy")
+def rows_of(C):
+    """C as what a product starts from, to add to what is there."""
+    return Rows(C.pointer, C.row)
+
+
+@njit(error_model="numpy")
 def panel_count(columns, panel):
     return (columns + panel - 1) // panel
 
 
 @lru_cache(None)
 def make_tile(simd, rows, panels, packed):
-    """tile(count, A, B, C, p): C += A·B for `rows` rows and `panels` panels from p on.
+    """tile(count, A, B, C, S, p): C = S + A·B for `rows` rows and `panels` panels from p on.
 
-    The sum runs over `count` values of k. With `packed`, A is packed: for each k the rows of the
-    tile lie side by side, element (i, k) at k·stride + i.
+    S has C's columns and may be C itself. The sum runs over `count` values of k. With `packed`, A
+    is packed: for each k the rows of the tile lie side by side, element (i, k) at k·stride + i.
     """
     W, load, splat, get, put = simd.width, simd.load, simd.splat, simd.get, simd.put
     load_n, store_n = simd.load_n, simd.store_n
@@ -62,7 +68,7 @@ def make_tile(simd, rows, panels, packed):
     new_tile = simd.new_tile(size)
 
     @njit(error_model="numpy")
-    def tile(count, A, B, C, p):
+    def tile(count, A, B, C, S, p):
         acc = new_tile()
         for n in range(size):
             put(acc, n, splat(real(0)))
@@ -77,17 +83,17 @@ def make_tile(simd, rows, panels, packed):
         for i in range(rows):
             for q in range(panels):
                 for v in range(4):
-                    o = i * C.row + (p + q) * C.panel + v * C.vector
+                    o = (p + q) * C.panel + v * C.vector
                     n = C.limit - (p + q) * C.panel - v * C.limit_vector
-                    total = load_n(C.pointer, o, n) + get(acc, (i * panels + q) * 4 + v)
-                    store_n(C.pointer, o, total, n)
+                    start = load_n(S.pointer, i * S.stride + o, n)
+                    store_n(C.pointer, i * C.row + o, start + get(acc, (i * panels + q) * 4 + v), n)
 
     return tile
 
 
 @lru_cache(None)
 def make_strip(simd, rows, packed):
-    """strip(panels, count, A, B, C, p): `rows` rows of C, several panels at a time if rows are few.
+    """strip(panels, count, A, B, C, S, p): `rows` rows of C, several panels at a time if few rows.
 
     Only then are enough sums in flight to hide the latency of the fma.
     """
@@ -96,13 +102,13 @@ def make_strip(simd, rows, packed):
     tile = make_tile(simd, rows, 1, packed)
 
     @njit(error_model="numpy")
-    def strip(panels, count, A, B, C, p):
+    def strip(panels, count, A, B, C, S, p):
         q = 0
         while q + wide <= panels:
-            wide_tile(count, A, Panels(at(B.pointer, q * B.panel), B.panel, B.row), C, p + q)
+            wide_tile(count, A, Panels(at(B.pointer, q * B.panel), B.panel, B.row), C, S, p + q)
             q += wide
         while q < panels:
-            tile(count, A, Panels(at(B.pointer, q * B.panel), B.panel, B.row), C, p + q)
+            tile(count, A, Panels(at(B.pointer, q * B.panel), B.panel, B.row), C, S, p + q)
             q += 1
 
     return strip
@@ -113,31 +119,32 @@ def make_strips(simd, rows, packed):
     """strips(M, ...): the strip of M <= rows rows."""
     strip = make_strip(simd, rows, packed)
     if rows == 1:
-        return njit(error_model="numpy")(lambda M, n, k, A, B, C, p: strip(n, k, A, B, C, p))
+        return njit(error_model="numpy")(lambda M, n, k, A, B, C, S, p: strip(n, k, A, B, C, S, p))
     fewer = make_strips(simd, rows - 1, packed)
 
     @njit(error_model="numpy")
-    def strips(M, panels, count, A, B, C, p):
+    def strips(M, panels, count, A, B, C, S, p):
         if rows == M:
-            strip(panels, count, A, B, C, p)
+            strip(panels, count, A, B, C, S, p)
         else:
-            fewer(M, panels, count, A, B, C, p)
+            fewer(M, panels, count, A, B, C, S, p)
 
     return strips
 
 
 @lru_cache(None)
 def make_multiply(simd, packed=False):
-    """multiply(M, K, A, B, C, p, panels): C += A·B for M rows and `panels` panels from p on.
+    """multiply(M, K, A, B, C, S, p, panels): C = S + A·B, M rows and `panels` panels from p on.
 
-    B's pointer stands at panel p. Callers hand over at most GROUP panels, so that their block of B
+    S is Rows with C's columns: a stride of 0 repeats one row (a bias); `rows_of(C)` adds to C. B's
+    pointer stands at panel p. Callers hand over at most GROUP panels, so that their block of B
     stays in L2 while the rows pass by.
     """
     tile_rows = simd.isa.rows
     strips = make_strips(simd, tile_rows, packed)
 
     @njit(error_model="numpy")
-    def multiply(M, K, A, B, C, p, panels):
+    def multiply(M, K, A, B, C, S, p, panels):
         row_step = 1 if packed else A.stride
         k_step = A.stride if packed else 1
         for k in range(0, K, BLOCK):
@@ -148,30 +155,27 @@ def make_multiply(simd, packed=False):
                 rows = panel_count(M - r, left)  # strips of nearly equal height: no lone row
                 a = Rows(at(A.pointer, r * row_step + k * k_step), A.stride)
                 c = Out(at(C.pointer, r * C.row), C.row, C.panel, C.vector, C.limit_vector, C.limit)
-                strips(rows, panels, count, a, b, c, p)
+                s = Rows(at(S.pointer, r * S.stride), S.stride)
+                strips(rows, panels, count, a, b, c, s, p)
                 r += rows
+            S = rows_of(C)
 
     return multiply
 
 
 @lru_cache(None)
 def make_fill(simd):
-    """fill(M, C, p, panels, source, source_row): C = the rows of `source`, or zero if it is null.
-
-    `source` has C's columns; a source_row of 0 repeats one row (a bias).
-    """
-    load_n, store_n, splat, real = simd.load_n, simd.store_n, simd.splat, simd.real
+    """fill(M, C, p, panels): C = 0."""
+    store_n, splat, real = simd.store_n, simd.splat, simd.real
 
     @njit(error_model="numpy")
-    def fill(M, C, p, panels, source, source_row):
-        nothing = is_null(source)
+    def fill(M, C, p, panels):
         for i in range(M):
             for q in range(p, p + panels):
                 for v in range(4):
                     n = C.limit - q * C.panel - v * C.limit_vector
-                    o = q * C.panel + v * C.vector
-                    value = splat(real(0)) if nothing else load_n(source, i * source_row + o, n)
-                    store_n(C.pointer, i * C.row + o, value, n)
+                    o = i * C.row + q * C.panel + v * C.vector
+                    store_n(C.pointer, o, splat(real(0)), n)
 
     return fill
 
@@ -266,14 +270,14 @@ def make_product(simd):
     panel_size = 4 * W * BLOCK
 
     @njit(error_model="numpy")
-    def block(a, first, M, C, p, panels, k, scratch):
-        """C += A·B over one block of k, its panels packed just before they are used."""
+    def block(a, first, M, C, S, p, panels, k, scratch):
+        """C = S + A·B over one block of k, its panels packed just before they are used."""
         count = min(BLOCK, a.K - k)
         source = at(a.B, k * a.b_k)
         for q in range(panels):
             pack_panel(source, a.b_k, a.b_n, count, C, p + q, at(scratch, q * panel_size))
         A = Rows(at(a.A, first * a.a_row + k), a.a_row)
-        multiply(M, count, A, Panels(scratch, panel_size, 4 * W), C, p, panels)
+        multiply(M, count, A, Panels(scratch, panel_size, 4 * W), C, S, p, panels)
 
     def product(a, begin, end, worker):
         first, M, p_begin, p_end = 0, a.M, begin, end
@@ -283,9 +287,13 @@ def make_product(simd):
         scratch = at(a.scratch, worker * a.scratch_stride)
         for p in range(p_begin, p_end, GROUP):
             panels = min(GROUP, p_end - p)
-            fill(M, C, p, panels, a.bias, 0)
+            S = Rows(a.bias, 0)
+            if is_null(a.bias):
+                fill(M, C, p, panels)
+                S = rows_of(C)
             for k in range(0, a.K, BLOCK):
-                block(a, first, M, C, p, panels, k, scratch)
+                block(a, first, M, C, S, p, panels, k, scratch)
+                S = rows_of(C)
         return 0
 
     return product
@@ -368,9 +376,10 @@ def make_outer(simd):
                         add_column_sums(a, r, m, sums)
                     C = plain_out(at(a.C, m * a.c_row), a.c_row, a.N, W)
                     if r == 0:
-                        fill(M, C, p, panels, null(a.C), 0)
+                        fill(M, C, p, panels)
                     A = Rows(left, rows)
-                    multiply(M, count, A, Panels(right, BLOCK * columns, columns), C, p, panels)
+                    B = Panels(right, BLOCK * columns, columns)
+                    multiply(M, count, A, B, C, rows_of(C), p, panels)
         return 0
 
     return outer

@@ -28,8 +28,9 @@ from .matmul import (
     make_multiply,
     panel_count,
     plain_out,
+    rows_of,
 )
-from .simd import at, is_null, null
+from .simd import at, is_null
 from .struct import Struct
 
 LAYER = Struct(
@@ -80,7 +81,7 @@ def c_at(a, t, row):
 
 def make_project(simd):
     """z = W_ih x + b for the steps t_begin..t_end of the rows and panels given."""
-    multiply, fill, W = make_multiply(simd), make_fill(simd), simd.width
+    multiply, W = make_multiply(simd), simd.width
 
     def project(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
         M, steps = row_end - row_begin, t_end - t_begin
@@ -90,13 +91,13 @@ def make_project(simd):
             if steps <= M:
                 for t in range(t_begin, t_end):
                     C = gates_out(z_at(a, t, row_begin), 4 * a.H, a.H, W)
-                    fill(M, C, p, panels, a.b, 0)
-                    multiply(M, a.I, Rows(x_at(a, t, row_begin), a.x_b), B, C, p, panels)
+                    x = Rows(x_at(a, t, row_begin), a.x_b)
+                    multiply(M, a.I, x, B, C, Rows(a.b, 0), p, panels)
             else:  # few rows: the steps of a row are the rows of the product (z does not wrap here)
                 for row in range(row_begin, row_end):
                     C = gates_out(z_at(a, t_begin, row), a.z_t, a.H, W)
-                    fill(steps, C, p, panels, a.b, 0)
-                    multiply(steps, a.I, Rows(x_at(a, t_begin, row), a.x_t), B, C, p, panels)
+                    x = Rows(x_at(a, t_begin, row), a.x_t)
+                    multiply(steps, a.I, x, B, C, Rows(a.b, 0), p, panels)
         return 0
 
     return project
@@ -144,7 +145,7 @@ def make_steps(simd):
             for p in range(p_begin, p_end, GROUP):
                 panels = min(GROUP, p_end - p)
                 B = Panels(at(a.w_hh, p * H * 4 * W), H * 4 * W, 4 * W)
-                multiply(M, H, h_prev, B, C, p, panels)
+                multiply(M, H, h_prev, B, C, rows_of(C), p, panels)
                 cells(a, t, row_begin, row_end, p, p + panels)
         return 0
 
@@ -191,10 +192,9 @@ def make_steps_backward(simd):
     @njit(error_model="numpy")
     def upstream(a, t, M, row, C, p, panels):
         """dh = what reaches h[t] from outside: dy[t], and dh_n at the last step."""
-        if t < 0 or is_null(a.dy):
-            fill(M, C, p, panels, null(a.dy), 0)
-        else:
-            fill(M, C, p, panels, at(a.dy, t * a.dy_t + row * a.dy_b), a.dy_b)
+        fill(M, C, p, panels)
+        if t >= 0 and not is_null(a.dy):
+            add(M, C, p, panels, at(a.dy, t * a.dy_t + row * a.dy_b), a.dy_b)
         if t == a.T - 1 and not is_null(a.dh_n):
             add(M, C, p, panels, at(a.dh_n, row * a.H), a.H)
 
@@ -208,7 +208,7 @@ def make_steps_backward(simd):
                 if t < a.T - 1:
                     B = Panels(at(a.w_hh_back, p * 16 * H * W), 16 * H * W, 4 * W)
                     A = Rows(z_at(a, t + 1, row_begin), 4 * H)
-                    multiply(M, 4 * H, A, B, C, p, panels)
+                    multiply(M, 4 * H, A, B, C, rows_of(C), p, panels)
                 if t >= 0:
                     cells(a, t, row_begin, row_end, p * 4 * W, (p + panels) * 4 * W)
         return 0
@@ -241,9 +241,9 @@ def make_input_gradient(simd):
         count = panel_count(a.I, 4 * W)
         for p in range(0, count, GROUP):
             panels = min(GROUP, count - p)
-            fill(M, C, p, panels, null(a.dx), 0)
+            fill(M, C, p, panels)
             B = Panels(at(a.w_ih_back, p * 16 * a.H * W), 16 * a.H * W, 4 * W)
-            multiply(M, 4 * a.H, A, B, C, p, panels)
+            multiply(M, 4 * a.H, A, B, C, rows_of(C), p, panels)
 
     def input_gradient(a, begin, end, worker):
         if end - begin <= a.B:

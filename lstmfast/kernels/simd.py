@@ -221,16 +221,6 @@ def is_null(typing, pointer):
     return types.boolean(pointer), emit
 
 
-@intrinsic
-def null(typing, pointer):
-    """The null pointer of this pointer's type."""
-
-    def emit(ctx, builder, sig, args):
-        return ir.Constant(args[0].type, None)
-
-    return pointer(pointer), emit
-
-
 # ---------------------------------------------------------------- one register width
 
 
