@@ -219,19 +219,14 @@ class LSTMStream:
             A shape or dtype does not fit; the state is as it was.
         """
         B, I = self._shape_x
-        if getattr(x, "shape", None) != self._shape_x or x.dtype != self._dtype:
+        if not self._layer.step(B, x, self._h, self._c, out):
             if B == 1 and getattr(x, "shape", None) == (I,):
                 x = x.reshape(1, I)
             x = dense("x", x, self._shape_x, self._dtype)
-        elif not x.flags.c_contiguous:
-            x = np.ascontiguousarray(x)
-        if out is not None:
-            writable("out", out, self._h.shape, self._dtype)
-        self._layer.step(B, x, self._h, self._c)
-        if out is None:
-            return self._h.copy()
-        out[...] = self._h
-        return out
+            if out is not None:
+                writable("out", out, self._h.shape, self._dtype)
+            self._layer.step(B, x, self._h, self._c, out)
+        return self._h.copy() if out is None else out
 
     def reset(self) -> None:
         """Set the state to zeros."""

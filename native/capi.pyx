@@ -401,13 +401,14 @@ cdef void describe(const lf_lstm *l, const lf_args *a, lf_layer *r, char *zero) 
         r.c, r.c_slots = <char *> a.reserve + a.T * r.z_t * l.item, a.T
 
 
-cdef int run_forward(const lf_lstm *l, const lf_args *a) noexcept nogil:
+cdef int run_forward(const lf_lstm *l, const lf_args *a, int turn) noexcept nogil:
     cdef lf_layer r
     cdef int64_t state = padded(a.B * l.H * l.item), b, steps = steps_at_once(a.T, a.B)
     cdef char *work = aligned(a.work)
     cdef char *h
     cdef int status
     describe(l, a, &r, work + 3 * state)
+    r.turn = turn
     if a.y == NULL:
         r.y, r.y_t, r.y_b, r.y_slots = work, a.B * l.H, l.H, 2
     if a.reserve == NULL:
@@ -429,12 +430,12 @@ cdef int lf_forward(const lf_lstm *lstm, const lf_args *args) noexcept nogil:
     if status == LF_OK:
         status = check_forward(lstm, &a)
     if status == LF_OK:
-        status = run_forward(lstm, &a)
+        status = run_forward(lstm, &a, 0)
     return status
 
 
 cdef int lf_step(lf_lstm *lstm, int64_t B, const void *x, void *h, void *c) noexcept nogil:
-    cdef const lf_lstm *l = lstm
+    cdef lf_lstm *l = lstm
     cdef lf_args a
     cdef spans s
     if l == NULL or x == NULL or h == NULL or c == NULL:
@@ -453,7 +454,8 @@ cdef int lf_step(lf_lstm *lstm, int64_t B, const void *x, void *h, void *c) noex
     a.T, a.B = 1, B
     a.x, a.x_b, a.h0, a.h_n, a.c0, a.c_n = x, l.I, h, h, c, c
     a.work, a.work_size = l.step_work, l.step_work_size
-    return run_forward(l, &a)
+    l.turn = 1 - l.turn
+    return run_forward(l, &a, l.turn)
 
 
 # ------------------------------------------------------------------ backward

@@ -8,7 +8,7 @@ cdef extern from "kernel_table.h" nogil:
         LF_OUTER_PANELS
     ctypedef struct lf_layer:
         int64_t T, B, I, H, x_t, x_b, y_t, y_b, y_slots, z_t, z_slots, c_t, c_slots, keep
-        int64_t dy_t, dy_b, dx_t, dx_b
+        int64_t projects, turn, dy_t, dy_b, dx_t, dx_b
         void *x
         void *y
         void *h0
@@ -95,7 +95,7 @@ cdef extern from "handles.h" nogil:
         int64_t input_size, hidden_size, precision, training, batch_size
     ctypedef struct lf_lstm:
         int64_t I, H, batch_size, item, width
-        int training, loaded
+        int training, loaded, turn
         const lf_table *kernels
         char *memory
         void *w_ih

@@ -11,7 +11,7 @@ struct lf_lstm {
     int64_t I, H, batch_size;
     int64_t item;  /* bytes of a number */
     int64_t width; /* lanes of a vector */
-    int training, loaded;
+    int training, loaded, turn; /* turn: of the next lf_step */
     const lf_table *kernels;
     char *memory; /* one block; the pointers below lie in it */
     void *w_ih, *w_hh, *b, *w_ih_back, *w_hh_back, *step_work;

@@ -100,7 +100,8 @@ static void forward_share(void *context, int64_t worker, int64_t workers) {
     int32_t status = 0;
     for (int64_t t = 0; t < job->a->T; t += job->chunk) {
         int64_t end = at_most(t + job->chunk, job->a->T);
-        status |= job->k->project(job->a, t, end, s.row_begin, s.row_end, s.p_begin, s.p_end);
+        if (!job->a->projects)
+            status |= job->k->project(job->a, t, end, s.row_begin, s.row_end, s.p_begin, s.p_end);
         status |= forward_steps(job, s, t, end, workers);
     }
     atomic_fetch_or(&job->status, status);
@@ -113,6 +114,7 @@ static int64_t lanes(const lf_table *k, int is_double) {
 int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk) {
     int64_t width = lanes(k, k == lf_kernels(1));
     layer_job job = {.k = k, .a = a, .chunk = chunk, .panels = ceil_div(a->H, width)};
+    a->projects = chunk == 1;
     plan(&job, 8.0 * a->B * a->H * (a->H + a->I));
     lf_team_run(forward_share, &job, job.workers);
     return atomic_load(&job.status);

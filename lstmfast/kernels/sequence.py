@@ -5,7 +5,8 @@ of rows may run through all steps at once; shares of panels must wait for each o
 step. Whoever calls these kernels (native/layer.c) does the waiting: they know nothing of threads.
 
 Forward:   `project` puts  z = W_ih x + b  for some steps into z;
-           `steps` adds  W_hh h[t-1]  and applies the cell.
+           `steps` adds  W_hh h[t-1]  and applies the cell. With `projects`, `steps` does both for
+           each group of panels: that keeps z in cache where there are rows enough.
            In training, z then holds the activations i, f, g, o instead of pre-activations.
 Backward:  `steps_backward` goes from the last step to the first:
            dh[t] = dy[t] + dz[t+1] W_hh, then the cell: dz[t] takes the activations' place.
@@ -35,7 +36,8 @@ from .struct import Struct
 
 LAYER = Struct(
     "lf_layer",
-    size="T B I H x_t x_b y_t y_b y_slots z_t z_slots c_t c_slots keep dy_t dy_b dx_t dx_b",
+    size="T B I H x_t x_b y_t y_b y_slots z_t z_slots c_t c_slots keep projects turn "
+    "dy_t dy_b dx_t dx_b",
     data="x y h0 c0 z c w_ih w_hh b dy dh_n dc dh dh0 dx w_hh_back w_ih_back",
 )
 # x[t, b]   at x + t·x_t + b·x_b, (I,)        read
@@ -43,6 +45,8 @@ LAYER = Struct(
 # z[t, b]   at z + (t mod z_slots)·z_t + b·4H, (4H,): pre-activations, then (if `keep`) i, f, g, o,
 #           then dz
 # c[t, b]   at c + (t mod c_slots)·c_t + b·H, (H,): with one slot the cell is updated in place
+# projects  steps projects x itself; turn: even steps take the panels forwards if it is 0, else odd
+#           ones do. Back and forth, the weights used last are met first, in cache.
 # h0, c0    (B, H); dh_n (B, H) or null; dy[t, b] at dy + t·dy_t + b·dy_b, or dy null
 # dc, dh    (B, H) work: dc holds dc_n before and dc0 after
 # w_ih, w_hh            packed, gates map, K = I and K = H
@@ -137,15 +141,24 @@ def make_steps(simd):
             for j in range(p_begin * W, min(p_end * W, a.H), W):
                 unit(a, z, c_prev, c, h, j, a.H - j)
 
+    @njit(error_model="numpy")
+    def pre_activations(a, t, row, M, p, panels):
+        """z += W_hh h[t-1], after z = W_ih x + b if that is left to do."""
+        C = gates_out(z_at(a, t, row), 4 * a.H, a.H, W)
+        if a.projects:
+            B = Panels(at(a.w_ih, p * a.I * 4 * W), a.I * 4 * W, 4 * W)
+            multiply(M, a.I, Rows(x_at(a, t, row), a.x_b), B, C, Rows(a.b, 0), p, panels)
+        B = Panels(at(a.w_hh, p * a.H * 4 * W), a.H * 4 * W, 4 * W)
+        multiply(M, a.H, h_before(a, t, row), B, C, rows_of(C), p, panels)
+
     def steps(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
-        M, H = row_end - row_begin, a.H
+        groups = panel_count(p_end - p_begin, GROUP)
         for t in range(t_begin, t_end):
-            h_prev = h_before(a, t, row_begin)
-            C = gates_out(z_at(a, t, row_begin), 4 * H, H, W)
-            for p in range(p_begin, p_end, GROUP):
+            for n in range(groups):
+                g = n if (t + a.turn) % 2 == 0 else groups - 1 - n
+                p = p_begin + g * GROUP
                 panels = min(GROUP, p_end - p)
-                B = Panels(at(a.w_hh, p * H * 4 * W), H * 4 * W, 4 * W)
-                multiply(M, H, h_prev, B, C, rows_of(C), p, panels)
+                pre_activations(a, t, row_begin, row_end - row_begin, p, panels)
                 cells(a, t, row_begin, row_end, p, p + panels)
         return 0
 
