@@ -10,6 +10,9 @@
  * holds a processor for a moment (some 10 µs). */
 #define SMALL_STEP 1.5e6
 
+/* Rows of one worker that outweigh its reading all the weights, so that nobody need wait. */
+#define ENOUGH_ROWS 8
+
 static int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -56,17 +59,16 @@ typedef struct share {
 
 static void plan(layer_job *job, double step_cost) {
     int64_t threads = lf_get_num_threads(), B = job->a->B;
-    int64_t tiles = ceil_div(B, job->k->tile_rows);
     job->workers = 1;
     job->by_panels = 0;
     if (step_cost * job->a->T < SMALL_WORK) return;
-    if (tiles >= 2 * threads) {
+    if (B >= ENOUGH_ROWS * threads) {
         job->workers = threads;
     } else if (step_cost / threads >= SMALL_STEP && job->panels > 1) {
         job->by_panels = 1;
         job->workers = at_most(threads, job->panels);
     } else if (B > 1) {
-        job->workers = at_most(threads, tiles > 1 ? tiles : B);
+        job->workers = at_most(threads, B);
     }
 }
 
