@@ -10,8 +10,12 @@ from agreement import DTYPES, THREADS, computed, lstm_case, same_bits
 from lstmfast import ops
 
 FORK_TIMEOUT = 60  # seconds; a fork that hangs must fail, not stall the run
-# (T, B, I, H): one row, an edge tile, many rows, and both together.
-SHAPES = ((100, 1, 65, 130), (5, 7, 33, 64), (5, 33, 17, 100), (2, 64, 128, 256), (100, 13, 3, 31))
+# (T, B, I, H), by how native/layer.c shares them: on one thread; by rows; by panels with a wait
+# after every step (few rows, much work in a step).
+ALONE = ((5, 7, 33, 64), (20, 1, 65, 130))
+BY_ROWS = ((5, 33, 17, 100), (2, 64, 128, 256), (100, 13, 3, 31))
+BY_PANELS = ((3, 3, 200, 520), (2, 1, 512, 1000), (2, 7, 260, 390))
+SHAPES = ALONE + BY_ROWS + BY_PANELS
 
 
 def arrays(case):
