@@ -1,7 +1,10 @@
 """Any number of threads gives the same bits: in one call, in forks, from many callers."""
 
 import multiprocessing
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,3 +147,40 @@ def test_streams_in_several_threads():
     alone = run(0)
     with ThreadPoolExecutor(4) as pool:
         assert all(all_same_bits(result, alone) for result in pool.map(run, range(8)))
+
+
+# ---------------------------------------------------------------- fewer threads than asked for
+
+SHORT_OF_MEMORY = """
+import resource
+import numpy as np
+from lstmfast import ops
+
+rng = np.random.default_rng(0)
+weights = [rng.uniform(-0.05, 0.05, s).astype("f4") for s in ((2080, 200), (2080, 520), (2080,))]
+x = rng.standard_normal((3, 3, 200)).astype("f4")
+ops.set_num_threads(1)
+alone, *_ = ops.lstm_forward(x, *weights)
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + (40 << 20)  # room for the stacks of a few threads
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+ops.set_num_threads(30)
+y, *_ = ops.lstm_forward(x, *weights)
+status = open("/proc/self/status").read()
+print(int(status.split("Threads:")[1].split()[0]), np.array_equal(y, alone))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_fewer_threads_granted_than_asked(environment):
+    """Every worker waits for the others after each step: a wait for absent ones would hang."""
+    result = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY],
+        env=environment | {"OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=5 * FORK_TIMEOUT,
+    )
+    granted, same = result.stdout.split()
+    assert 2 <= int(granted) < 30, result.stderr
+    assert same == "True"
