@@ -1,0 +1,116 @@
+# What lf_forward and lf_backward check of their arguments before anything is written.
+
+
+cdef struct span:
+    const char *begin
+    const char *end
+    int written
+
+
+cdef struct spans:
+    span list[20]
+    int count
+
+
+cdef void add_block(spans *s, const void *p, int64_t bytes, int written) noexcept nogil:
+    if p != NULL:
+        s.list[s.count].begin = <const char *> p
+        s.list[s.count].end = <const char *> p + bytes
+        s.list[s.count].written = written
+        s.count += 1
+
+
+cdef int add_strided(spans *s, const void *p, const lf_args *a, int64_t t, int64_t b,
+                     int64_t columns, int64_t item, int written) noexcept nogil:
+    """False if the rows of the array overlap each other or its strides are out of range."""
+    if p == NULL:
+        return 1
+    if (a.T > 1 and t < columns) or (a.B > 1 and b < columns):
+        if written or t < 0 or b < 0:
+            return 0
+    if too_large(<double> t, a.T - 1, item, 1) or too_large(<double> b, a.B - 1, item, 1):
+        return 0
+    if written and a.T > 1 and a.B > 1:
+        if (t < b * (a.B - 1) + columns) and (b < t * (a.T - 1) + columns):
+            return 0
+    add_block(s, p, (((a.T - 1) * t if a.T > 1 else 0) + ((a.B - 1) * b if a.B > 1 else 0)
+                     + columns) * item, written)
+    return 1
+
+
+cdef int overlap(const spans *s) noexcept nogil:
+    cdef int i, j
+    for i in range(s.count):
+        for j in range(i):
+            if (s.list[i].written or s.list[j].written) and s.list[i].begin < s.list[j].end \
+                    and s.list[j].begin < s.list[i].end:
+                return 1
+    return 0
+
+
+cdef int read_args(const lf_lstm *l, const lf_args *args, lf_args *a) noexcept nogil:
+    """Copy the caller's structure, once it is of a known version; check what both passes need.
+
+    (Fields that come later will be zero for callers compiled before them.)
+    """
+    if l == NULL or args == NULL:
+        return LF_ENULL
+    if args.size != sizeof(lf_args):
+        return LF_EVERSION
+    a[0] = args[0]
+    if not sizes_fit(l, a.T, a.B):
+        return LF_ESIZE
+    if not l.loaded:
+        return LF_ESTATE
+    if a.x == NULL or a.work == NULL:
+        return LF_ENULL
+    return LF_OK
+
+
+cdef int check_forward(const lf_lstm *l, const lf_args *a) noexcept nogil:
+    cdef spans s
+    cdef int64_t state = a.B * l.H * l.item
+    s.count = 0
+    if a.reserve != NULL and a.y == NULL:
+        return LF_ENULL
+    if a.work_size < <size_t> forward_work(l, a.T, a.B):
+        return LF_EWORK
+    if not (add_strided(&s, a.x, a, a.x_t, a.x_b, l.I, l.item, 0)
+            and add_strided(&s, a.y, a, a.y_t, a.y_b, l.H, l.item, 1)):
+        return LF_ESIZE
+    add_block(&s, a.h0 if a.h0 != a.h_n or a.reserve != NULL else NULL, state, 0)
+    add_block(&s, a.c0 if a.c0 != a.c_n or a.reserve != NULL else NULL, state, 0)
+    add_block(&s, a.h_n, state, 1)
+    add_block(&s, a.c_n, state, 1)
+    add_block(&s, a.reserve, a.T * a.B * 5 * l.H * l.item, 1)
+    add_block(&s, a.work, a.work_size, 1)
+    return LF_EALIAS if overlap(&s) else LF_OK
+
+
+cdef int check_backward(const lf_lstm *l, const lf_args *a) noexcept nogil:
+    cdef spans s
+    cdef int64_t state = a.B * l.H * l.item
+    s.count = 0
+    if not l.training:
+        return LF_ESTATE
+    if a.reserve == NULL or a.y == NULL or (a.db != NULL and a.dW_ih == NULL and a.dW_hh == NULL):
+        return LF_ENULL
+    if a.work_size < <size_t> backward_work(l, a.B, 1):
+        return LF_EWORK
+    if not (add_strided(&s, a.x, a, a.x_t, a.x_b, l.I, l.item, 0)
+            and add_strided(&s, a.y, a, a.y_t, a.y_b, l.H, l.item, 0)
+            and add_strided(&s, a.dy, a, a.dy_t, a.dy_b, l.H, l.item, 0)
+            and add_strided(&s, a.dx, a, a.dx_t, a.dx_b, l.I, l.item, 1)):
+        return LF_ESIZE
+    add_block(&s, a.h0, state, 0)
+    add_block(&s, a.c0, state, 0)
+    add_block(&s, a.dh_n, state, 0)
+    add_block(&s, a.dc_n, state, 0)
+    add_block(&s, a.dh0, state, 1)
+    add_block(&s, a.dc0, state, 1)
+    add_block(&s, a.dW_ih, 4 * l.H * l.I * l.item, 1)
+    add_block(&s, a.dW_hh, 4 * l.H * l.H * l.item, 1)
+    add_block(&s, a.db, 4 * l.H * l.item, 1)
+    add_block(&s, a.reserve, a.T * a.B * 5 * l.H * l.item, 1)
+    add_block(&s, a.work, a.work_size, 1)
+    return LF_EALIAS if overlap(&s) else LF_OK
