@@ -15,7 +15,6 @@ from .arguments import Array, check_shape, choice, flag, integer, number
 from .arrays import dense, float_array, not_empty, rows_in_place, whole_numbers, writable
 
 ACTIVATIONS = {"relu": 0, "sigmoid": 1, "tanh": 2}
-CHUNK = 4096  # of kernels/rows.py
 KERAS_EPSILON = 1e-7
 
 
@@ -64,7 +63,8 @@ def dense_backward(
         capi.product(_double(x), M, K, N, dy, N, W, 1, _row(W), dx, None)
     dW, db = np.empty((K, N), x.dtype), np.empty((1, N), x.dtype)
     capi.outer(_double(x), M, K, N, x, dy, dW, None)
-    capi.outer(_double(x), M, 1, N, np.ones((M, 1), x.dtype), dy, db, None)
+    ones = np.ones((M, 1), x.dtype)  # onesᵀ · dy: the columns' sums, in the kernels' fixed order
+    capi.outer(_double(x), M, 1, N, ones, dy, db, None)
     return dx, dW, db[0]
 
 
@@ -333,7 +333,7 @@ def sgd_update(
 def sum_of_squares(a: Array) -> float:
     """Σ a², the same bits at any number of threads."""
     a = dense("a", a, float_array("a", a).shape, a.dtype)
-    sums = np.empty(-(-a.size // CHUNK), a.dtype)
+    sums = np.empty(-(-a.size // capi.CHUNK), a.dtype)
     capi.squares(_double(a), a.size, a, sums)
     return float(sums.sum(dtype=np.float64))
 

@@ -7,6 +7,9 @@ import numpy as np
 _Array = np.ndarray[Any, np.dtype[Any]] | None
 _Strides = tuple[int, int]
 
+CHUNK: int
+MAX_THREADS: int
+
 def _choose_isa() -> bool: ...
 def best_isa() -> str: ...
 def isa() -> str: ...

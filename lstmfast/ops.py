@@ -43,9 +43,6 @@ __all__ = [
 ]  # fmt: skip
 
 
-MAX_THREADS = 255  # of native/team.h
-
-
 class LSTMGradients(NamedTuple):
     """Gradients of one LSTM call, each shaped as what it belongs to."""
 
@@ -82,8 +79,8 @@ def set_num_threads(count: int) -> None:
     ValueError
         `count` is no integer in this range.
     """
-    if integer("count", count, 1) > MAX_THREADS:
-        raise ValueError(f"count: expected at most {MAX_THREADS} threads, got {count}")
+    if integer("count", count, 1) > capi.MAX_THREADS:
+        raise ValueError(f"count: expected at most {capi.MAX_THREADS} threads, got {count}")
     capi.set_num_threads(count)
 
 

@@ -171,17 +171,17 @@ cdef void pack(const lf_lstm *l, const void *source, void *target, int64_t K,
                int64_t columns, int gates) noexcept nogil:
     """Pack (K, columns) of 4H-row weights: turned (gates map) or as they are (plain map)."""
     cdef lf_pack a
-    cdef int64_t W = l.width
+    cdef int64_t W = l.width, count
     a.source, a.target, a.K = <void *> source, target, K
     if gates:  # columns of the product are rows of the source: n = v·H + j
         a.k_stride, a.n_stride = 1, K
         a.panel, a.vector, a.limit_vector, a.limit = W, l.H, 0, l.H
-        a.panels = panels(l.H, W)
+        count = panels(l.H, W)
     else:
         a.k_stride, a.n_stride = columns, 1
         a.panel, a.vector, a.limit_vector, a.limit = 4 * W, W, W, columns
-        a.panels = panels(columns, 4 * W)
-    lf_run_range(<lf_range_kernel> l.kernels.pack, &a, a.panels, 1, 8.0 * K * columns,
+        count = panels(columns, 4 * W)
+    lf_run_range(<lf_range_kernel> l.kernels.pack, &a, count, 1, 8.0 * K * columns,
                  lf_get_num_threads())
 
 

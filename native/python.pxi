@@ -7,6 +7,10 @@ from cpython.buffer cimport (
 )
 
 
+CHUNK = LF_CHUNK              # elements behind one sum of `squares`
+MAX_THREADS = LF_MAX_THREADS
+
+
 cdef void *address(object array, int flags) except? NULL:
     """The first element of a buffer that the caller keeps alive; None gives NULL."""
     cdef Py_buffer view

@@ -9,12 +9,10 @@ class Isa(NamedTuple):
     `rows` is the height of the register tile (its width is one panel: four vectors); `wide` is the
     number of panels worked on at once when 1, 2, ... rows are left. rows·wide·4 sums, the panel's
     vector and the broadcast rows must fit the registers: a spill in the inner loop fails the build.
-    `rows` divides 12, so that it divides three vectors of any width.
     """
 
     name: str
     bytes: int  # of one vector register
-    registers: int
     rows: int
     wide: tuple[int, ...]
     cpu: str  # as LLVM names it
@@ -24,10 +22,10 @@ class Isa(NamedTuple):
         return self.wide[rows - 1]
 
 
-V4 = Isa("v4", 64, 32, 6, (4, 2, 1, 1, 1, 1), "x86-64-v4", "-prefer-256-bit")
-V3 = Isa("v3", 32, 16, 2, (2, 1), "x86-64-v3")
-V2 = Isa("v2", 16, 16, 2, (2, 1), "x86-64-v2")
-NEON = Isa("neon", 16, 32, 3, (3, 2, 1), "generic")
+V4 = Isa("v4", 64, 6, (4, 2, 1, 1, 1, 1), "x86-64-v4", "-prefer-256-bit")
+V3 = Isa("v3", 32, 2, (2, 1), "x86-64-v3")
+V2 = Isa("v2", 16, 2, (2, 1), "x86-64-v2")
+NEON = Isa("neon", 16, 3, (3, 2, 1), "generic")
 
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
 BY_MACHINE = {"x86_64": (V2, V3, V4), "aarch64": (NEON,)}

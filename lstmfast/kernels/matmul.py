@@ -183,7 +183,7 @@ def make_fill(simd):
 PACK = Struct(
     "lf_pack",
     data="source target",
-    size="k_stride n_stride K panel vector limit_vector limit panels",
+    size="k_stride n_stride K panel vector limit_vector limit",
 )
 # source: element (k, n) of B at k·k_stride + n·n_stride; the map as in Out; target: the panels.
 
