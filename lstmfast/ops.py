@@ -187,7 +187,7 @@ def lstm_backward(
 
 
 class LSTMStream:
-    """One LSTM layer, step by step, its weights packed once: for serving under hard latency.
+    """One LSTM layer with its weights packed once: for serving, step by step or piece by piece.
 
     Parameters
     ----------
@@ -224,6 +224,31 @@ class LSTMStream:
                 writable("out", out, self._h.shape, self._dtype)
             self._layer.step(B, x, self._h, self._c, out)
         return self._h.copy() if out is None else out
+
+    def forward(self, x: Array, out: Array | None = None) -> Array:
+        """Move T steps on: x (T, B, I) in, h of every step (T, B, H) out.
+
+        x is read through its strides (no copy unless the last axis is strided). The result is a new
+        array, or `out` (T, B, H) if that is given, which may not overlap x.
+
+        Raises
+        ------
+        ValueError
+            A shape or dtype does not fit; the state is as it was.
+        """
+        float_array("x", x, self._dtype)
+        check_shape("x", x.shape, ("T", *self._shape_x))
+        not_empty("x", x)
+        x = rows_in_place("x", x)
+        T, (B, H) = x.shape[0], self._h.shape
+        if out is None:
+            out = np.empty((T, B, H), self._dtype)
+        writable("out", out, (T, B, H), self._dtype)
+        h_n, c_n = np.empty((2, B, H), self._dtype)
+        self._layer.forward(T, B, x, _strides(x, False), self._h, self._c, out,
+                            _strides(out, False), h_n, c_n, None)  # fmt: skip
+        self._h, self._c = h_n, c_n
+        return out
 
     def reset(self) -> None:
         """Set the state to zeros."""

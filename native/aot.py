@@ -1,31 +1,48 @@
 """Build time: the Numba kernels of lstmfast/kernels/table.py become object files and a C header.
 
-    python native/aot.py OUT_DIR header                      -> OUT_DIR/kernel_table.h
-    python native/aot.py OUT_DIR x86_64 v2 v3 v4             -> OUT_DIR/kernels_v2.o, .s, ...
+    python native/aot.py OUT_DIR header           -> OUT_DIR/kernel_table.h
+    python native/aot.py OUT_DIR x86_64 v4        -> OUT_DIR/kernels_v4.o, .s
 
-Each kernel is handed over by Numba as unoptimised LLVM IR that knows no CPU (NUMBA_OPT=0), then
-optimised and compiled for each instruction set by llvmlite. An object that needs any symbol beyond
-memset, memcpy and memmove, or whose inner loops spill vectors, fails the build.
+Each kernel is handed over by Numba as unoptimised LLVM IR (NUMBA_OPT=0), then optimised and compiled
+by llvmlite. Numba's own code generation has passed over that IR by then: it must know the
+instruction set, or it would have taken masked loads and stores apart, lane by lane. So a process
+compiles for one instruction set. An object that needs any symbol beyond memset, memcpy and memmove,
+or whose inner loops spill vectors, fails the build.
 """
 
 import os
+import platform
 import re
 import sys
 import types
 from pathlib import Path
 
-os.environ.update(NUMBA_OPT="0", NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
 ROOT = Path(__file__).resolve().parent.parent
 package = types.ModuleType("lstmfast")  # the kernels, without the package that needs this build
 package.__path__ = [str(ROOT / "lstmfast")]
 sys.modules["lstmfast"] = package
 sys.path.insert(0, str(ROOT / "native"))
 
+from lstmfast.kernels import isa as isas  # noqa: E402
+
+
+def tell_numba(isa, machine_name):
+    """Set the processor for which Numba generates code, before Numba is imported."""
+    own = isa is not None and machine_name == platform.machine().lower().replace("amd64", "x86_64")
+    os.environ.update(
+        NUMBA_OPT="0",
+        NUMBA_CPU_NAME=isa.cpu if own else "generic",
+        NUMBA_CPU_FEATURES=isa.features if own else "",
+    )
+
+
+if __name__ == "__main__":
+    tell_numba(isas.BY_NAME.get(sys.argv[-1]), sys.argv[2])
+
 import llvmlite.binding as llvm  # noqa: E402
 import spills  # noqa: E402
 from numba import cfunc  # noqa: E402
 
-from lstmfast.kernels import isa as isas  # noqa: E402
 from lstmfast.kernels import matmul, rows, table  # noqa: E402
 
 KEPT_APART = ("strip", "pack_panel")  # compiled once each instead of into every caller
@@ -148,7 +165,7 @@ def declarations(isa):
     yield "};"
 
 
-def main(out, what, *wanted):
+def main(out, what, isa_name=None):
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     if what == "header":
@@ -156,9 +173,7 @@ def main(out, what, *wanted):
         return
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    for isa in isas.BY_MACHINE[what]:
-        if isa.name in wanted:
-            build(out, what, isa)
+    build(out, what, isas.BY_NAME[isa_name])
 
 
 if __name__ == "__main__":
