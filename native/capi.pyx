@@ -172,14 +172,12 @@ cdef void pack(const lf_lstm *l, const void *source, void *target, int64_t K,
     """Pack (K, columns) of 4H-row weights: turned (gates map) or as they are (plain map)."""
     cdef lf_pack a
     cdef int64_t W = l.width, count
-    a.source, a.target, a.K = <void *> source, target, K
+    a.source, a.target, a.K, a.columns, a.gates = <void *> source, target, K, columns, gates
     if gates:  # columns of the product are rows of the source: n = v·H + j
         a.k_stride, a.n_stride = 1, K
-        a.panel, a.vector, a.limit_vector, a.limit = W, l.H, 0, l.H
         count = panels(l.H, W)
     else:
         a.k_stride, a.n_stride = columns, 1
-        a.panel, a.vector, a.limit_vector, a.limit = 4 * W, W, W, columns
         count = panels(columns, 4 * W)
     lf_run_range(<lf_range_kernel> l.kernels.pack, &a, count, 1, 8.0 * K * columns,
                  lf_get_num_threads())

@@ -29,7 +29,7 @@ cdef extern from "kernel_table.h" nogil:
     ctypedef struct lf_pack:
         void *source
         void *target
-        int64_t k_stride, n_stride, K, panel, vector, limit_vector, limit
+        int64_t k_stride, n_stride, K, columns, gates
     ctypedef struct lf_product:
         void *A
         void *B

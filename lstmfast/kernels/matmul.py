@@ -7,7 +7,9 @@ zeros where the matrix ends. Two maps lead from a panel's column to the matrix's
     gates   panel p, vector v, lane w  ->  gate v of unit p·W + w         (columns v·H + p·W + w)
 
 so that in a gates panel one register tile holds all four gates of W units. A map is three strides
-and a limit (`Out`). Sums over k run in blocks of BLOCK: a block starts from zero, in order of k,
+and a limit (`Out`). The last panel has as many vectors as its columns need: in a gates panel with
+few units left each vector holds Q = W/4 units, their gates in its quarters (`parts`); its sums are
+regrouped in registers before they go to C. Sums over k run in blocks of BLOCK: a block starts from zero, in order of k,
 and is added to what is there. That order is the same for every tile shape, edge and shard, so
 results do not depend on how the work is split; and blocked sums lose less than one long one.
 """
@@ -56,71 +58,154 @@ def panel_count(columns, panel):
 
 
 @lru_cache(None)
-def make_tile(simd, rows, panels, packed):
-    """tile(count, A, B, C, S, p): C = S + A·B for `rows` rows and `panels` panels from p on.
+def make_sums(simd, rows, panels, vectors, packed):
+    """sums(acc, count, A, B): acc = A·B for `rows` rows, `panels` panels and the first `vectors`.
 
-    S has C's columns and may be C itself. The sum runs over `count` values of k. With `packed`, A
-    is packed: for each k the rows of the tile lie side by side, element (i, k) at k·stride + i.
+    The sum runs over `count` values of k. With `packed`, A is packed: for each k the rows of the
+    tile lie side by side, element (i, k) at k·stride + i.
     """
     W, load, splat, get, put = simd.width, simd.load, simd.splat, simd.get, simd.put
-    load_n, store_n = simd.load_n, simd.store_n
-    size, real = rows * panels * 4, simd.real
-    new_tile = simd.new_tile(size)
+    size, real = rows * panels * vectors, simd.real
 
     @njit(error_model="numpy")
-    def tile(count, A, B, C, S, p):
-        acc = new_tile()
+    def sums(acc, count, A, B):
         for n in range(size):
             put(acc, n, splat(real(0)))
         for k in range(count):
             for i in range(rows):
                 a = splat(A.pointer[k * A.stride + i] if packed else A.pointer[i * A.stride + k])
                 for q in range(panels):
-                    for v in range(4):
+                    for v in range(vectors):
                         b = load(B.pointer, q * B.panel + k * B.row + v * W)
-                        n = (i * panels + q) * 4 + v
+                        n = (i * panels + q) * vectors + v
                         put(acc, n, fma(a, b, get(acc, n)))
+
+    return sums
+
+
+@lru_cache(None)
+def make_tile(simd, rows, panels, vectors, packed):
+    """tile(count, A, B, C, S, p): C = S + A·B for `rows` rows and `panels` panels from p on.
+
+    Of each panel the first `vectors`. S has C's columns and may be C itself.
+    """
+    W, load, store, get = simd.width, simd.load, simd.store, simd.get
+    load_n, store_n = simd.load_n, simd.store_n
+    sums = make_sums(simd, rows, panels, vectors, packed)
+    new_tile = simd.new_tile(rows * panels * vectors)
+
+    @njit(error_model="numpy")
+    def tile(count, A, B, C, S, p):
+        acc = new_tile()
+        sums(acc, count, A, B)
+        last = (p + panels - 1) * C.panel + (vectors - 1) * C.limit_vector
+        whole = C.limit - last >= W
         for i in range(rows):
             for q in range(panels):
-                for v in range(4):
+                for v in range(vectors):
                     o = (p + q) * C.panel + v * C.vector
                     n = C.limit - (p + q) * C.panel - v * C.limit_vector
-                    start = load_n(S.pointer, i * S.stride + o, n)
-                    store_n(C.pointer, i * C.row + o, start + get(acc, (i * panels + q) * 4 + v), n)
+                    total = get(acc, (i * panels + q) * vectors + v)
+                    if whole:
+                        store(C.pointer, i * C.row + o, load(S.pointer, i * S.stride + o) + total)
+                    else:
+                        total = load_n(S.pointer, i * S.stride + o, n) + total
+                        store_n(C.pointer, i * C.row + o, total, n)
 
     return tile
 
 
 @lru_cache(None)
-def make_strip(simd, rows, packed):
+def make_parts_tile(simd, rows, parts, packed):
+    """tile(count, A, B, C, S, p): the last gates panel p, of `parts` vectors of W/4 units each."""
+    new_tile, regroup, get, put = simd.new_tile(rows * parts), simd.regroup, simd.get, simd.put
+    load_n, store_n, splat, real = simd.load_n, simd.store_n, simd.splat, simd.real
+    sums, new_gates = make_sums(simd, rows, 1, parts, packed), simd.new_tile(4)
+
+    @njit(error_model="numpy")
+    def tile(count, A, B, C, S, p):
+        acc, gates = new_tile(), new_gates()
+        sums(acc, count, A, B)
+        n = C.limit - p * C.panel
+        for i in range(rows):
+            for v in range(4):
+                put(gates, v, get(acc, i * parts + v) if v < parts else splat(real(0)))
+            regroup(gates)
+            for v in range(4):
+                o = p * C.panel + v * C.vector
+                total = load_n(S.pointer, i * S.stride + o, n) + get(gates, v)
+                store_n(C.pointer, i * C.row + o, total, n)
+
+    return tile
+
+
+@lru_cache(None)
+def make_parts(simd, gates):
+    """parts(C, p): how many vectors panel p has."""
+    if gates and not simd.regroup:
+        return njit(error_model="numpy")(lambda C, p: 4)
+    size = simd.width // 4 if gates else simd.width
+
+    @njit(error_model="numpy")
+    def parts(C, p):
+        return min(4, panel_count(C.limit - p * C.panel, size))
+
+    return parts
+
+
+@lru_cache(None)
+def make_last(simd, rows, packed, gates, most=3):
+    """last(parts, count, A, B, C, S, p): the last panel, of parts <= most vectors."""
+    if gates and not simd.regroup:
+        return njit(error_model="numpy")(lambda parts, count, A, B, C, S, p: None)
+    make = make_parts_tile if gates else (lambda s, r, n, packed: make_tile(s, r, 1, n, packed))
+    tile = make(simd, rows, most, packed)
+    fewer = make_last(simd, rows, packed, gates, most - 1) if most > 1 else tile
+
+    @njit(error_model="numpy")
+    def last(parts, count, A, B, C, S, p):
+        if most == 1 or parts == most:
+            tile(count, A, B, C, S, p)
+        else:
+            fewer(parts, count, A, B, C, S, p)
+
+    return last
+
+
+@lru_cache(None)
+def make_strip(simd, rows, packed, gates):
     """strip(panels, count, A, B, C, S, p): `rows` rows of C, several panels at a time if few rows.
 
     Only then are enough sums in flight to hide the latency of the fma.
     """
-    wide = simd.isa.panels_at_once(rows)
-    wide_tile = make_tile(simd, rows, wide, packed)
-    tile = make_tile(simd, rows, 1, packed)
+    wide, parts = simd.isa.panels_at_once(rows), make_parts(simd, gates)
+    wide_tile = make_tile(simd, rows, wide, 4, packed)
+    tile, last = make_tile(simd, rows, 1, 4, packed), make_last(simd, rows, packed, gates)
 
     @njit(error_model="numpy")
     def strip(panels, count, A, B, C, S, p):
+        left = parts(C, p + panels - 1)
+        whole = panels - (1 if left < 4 else 0)
         q = 0
-        while q + wide <= panels:
+        while q + wide <= whole:
             wide_tile(count, A, Panels(at(B.pointer, q * B.panel), B.panel, B.row), C, S, p + q)
             q += wide
-        while q < panels:
+        while q < whole:
             tile(count, A, Panels(at(B.pointer, q * B.panel), B.panel, B.row), C, S, p + q)
             q += 1
+        if left < 4:
+            last(left, count, A, Panels(at(B.pointer, q * B.panel), B.panel, B.row), C, S, p + q)
 
     return strip
 
 
 @lru_cache(None)
-def make_strips(simd, rows, packed):
+def make_strips(simd, rows, packed, gates):
     """strips(M, ...): the strip of M <= rows rows."""
-    strip = make_strip(simd, rows, packed)
+    strip = make_strip(simd, rows, packed, gates)
     if rows == 1:
         return njit(error_model="numpy")(lambda M, n, k, A, B, C, S, p: strip(n, k, A, B, C, S, p))
-    fewer = make_strips(simd, rows - 1, packed)
+    fewer = make_strips(simd, rows - 1, packed, gates)
 
     @njit(error_model="numpy")
     def strips(M, panels, count, A, B, C, S, p):
@@ -133,15 +218,16 @@ def make_strips(simd, rows, packed):
 
 
 @lru_cache(None)
-def make_multiply(simd, packed=False):
+def make_multiply(simd, packed=False, gates=False):
     """multiply(M, K, A, B, C, S, p, panels): C = S + A·B, M rows and `panels` panels from p on.
 
+    B's panels and C follow the plain map, or the `gates` map.
     S is Rows with C's columns: a stride of 0 repeats one row (a bias); `rows_of(C)` adds to C. B's
     pointer stands at panel p. Callers hand over at most GROUP panels, so that their block of B
     stays in L2 while the rows pass by.
     """
     tile_rows = simd.isa.rows
-    strips = make_strips(simd, tile_rows, packed)
+    strips = make_strips(simd, tile_rows, packed, gates)
 
     @njit(error_model="numpy")
     def multiply(M, K, A, B, C, S, p, panels):
@@ -183,38 +269,54 @@ def make_fill(simd):
 PACK = Struct(
     "lf_pack",
     data="source target",
-    size="k_stride n_stride K panel vector limit_vector limit",
+    size="k_stride n_stride K columns gates",
 )
-# source: element (k, n) of B at k·k_stride + n·n_stride; the map as in Out; target: the panels.
+# source: element (k, n) of B at k·k_stride + n·n_stride (k_stride 1 with the gates map, else the
+# plain map is meant); target: the panels, 4·W·K numbers each.
 
 
 @lru_cache(None)
-def make_pack_panel(simd):
-    """pack_panel(source, k_stride, n_stride, K, C, p, target): one panel of B, zeros past the end.
+def make_turn(simd, run):
+    """turn(source, n_stride, jump, K, n, target): W rows of length K become K rows of W.
 
-    C tells the map (its pointer and row do not matter). One of the strides is usually 1: rows are
-    copied as vectors, columns are turned W × W at a time in registers.
+    The rows come in runs of `run`, n_stride apart, each run `jump` after the one before; only the
+    first n of each run are there.
     """
     W, load_n, store, splat, real = simd.width, simd.load_n, simd.store, simd.splat, simd.real
     get, put, transpose, new_tile = simd.get, simd.put, simd.transpose, simd.new_tile(simd.width)
 
     @njit(error_model="numpy")
-    def copy_rows(source, k_stride, K, n, target):
-        for k in range(K):
-            store(target, k * 4 * W, load_n(source, k * k_stride, n))
-
-    @njit(error_model="numpy")
-    def turn_columns(source, n_stride, K, n, target):
+    def turn(source, n_stride, jump, K, n, target):
         block = new_tile()
         for k in range(0, K, W):
             for w in range(W):
                 put(block, w, splat(real(0)))
-                if w < n:
-                    put(block, w, load_n(source, w * n_stride + k, K - k))
+                if w % run < n:
+                    o = w // run * jump + w % run * n_stride
+                    put(block, w, load_n(source, o + k, K - k))
             transpose(block)
             for w in range(W):
                 if k + w < K:
                     store(target, (k + w) * 4 * W, get(block, w))
+
+    return turn
+
+
+@lru_cache(None)
+def make_pack_panel(simd, gates=False):
+    """pack_panel(source, k_stride, n_stride, K, C, p, target): one panel of B, zeros past the end.
+
+    C tells the map (its pointer and row do not matter). One of the strides is usually 1: rows are
+    copied as vectors, columns are turned W × W at a time in registers. `gates` takes columns only.
+    """
+    W, load_n, store, real = simd.width, simd.load_n, simd.store, simd.real
+    turn, parts, part = make_turn(simd, W), make_parts(simd, gates), max(1, W // 4)
+    turn_part = make_turn(simd, part)
+
+    @njit(error_model="numpy")
+    def copy_rows(source, k_stride, K, n, target):
+        for k in range(K):
+            store(target, k * 4 * W, load_n(source, k * k_stride, n))
 
     @njit(error_model="numpy")
     def gather(source, k_stride, n_stride, K, n, target):
@@ -224,15 +326,26 @@ def make_pack_panel(simd):
                 target[k * 4 * W + w] = source[o] if w < n else real(0)
 
     @njit(error_model="numpy")
+    def pack_parts(source, n_stride, K, C, p, vectors, target):
+        for v in range(vectors):
+            unit = p * C.panel + v * part
+            start, jump = at(source, unit * n_stride), C.vector * n_stride
+            turn_part(start, n_stride, jump, K, C.limit - unit, at(target, v * W))
+
+    @njit(error_model="numpy")
     def pack_panel(source, k_stride, n_stride, K, C, p, target):
-        for v in range(4):
+        vectors = parts(C, p)
+        if gates and vectors < 4:
+            pack_parts(source, n_stride, K, C, p, vectors, target)
+            return
+        for v in range(vectors):
             n = C.limit - p * C.panel - v * C.limit_vector
-            start = at(source, (p * C.panel + v * C.vector) * n_stride) if n > 0 else source
+            start = at(source, (p * C.panel + v * C.vector) * n_stride)
             lanes = at(target, v * W)
-            if n_stride == 1 or n <= 0:
+            if gates or k_stride == 1:
+                turn(start, n_stride, 0, K, n, lanes)
+            elif n_stride == 1:
                 copy_rows(start, k_stride, K, n, lanes)
-            elif k_stride == 1:
-                turn_columns(start, n_stride, K, n, lanes)
             else:
                 gather(start, k_stride, n_stride, K, n, lanes)
 
@@ -241,14 +354,18 @@ def make_pack_panel(simd):
 
 def make_pack(simd):
     """Pack panels begin..end of a matrix (PACK)."""
-    pack_panel = make_pack_panel(simd)
+    pack_plain, pack_gates = make_pack_panel(simd), make_pack_panel(simd, gates=True)
     W = simd.width
 
     def pack(a, begin, end, worker):
-        C = Out(a.source, 0, a.panel, a.vector, a.limit_vector, a.limit)
         for p in range(begin, end):
             target = at(a.target, p * a.K * 4 * W)
-            pack_panel(a.source, a.k_stride, a.n_stride, a.K, C, p, target)
+            if a.gates:
+                C = gates_out(a.source, 0, a.columns // 4, W)
+                pack_gates(a.source, 1, a.n_stride, a.K, C, p, target)
+            else:
+                C = plain_out(a.source, 0, a.columns, W)
+                pack_plain(a.source, a.k_stride, a.n_stride, a.K, C, p, target)
         return 0
 
     return pack

@@ -85,7 +85,7 @@ def c_at(a, t, row):
 
 def make_project(simd):
     """z = W_ih x + b for the steps t_begin..t_end of the rows and panels given."""
-    multiply, W = make_multiply(simd), simd.width
+    multiply, W = make_multiply(simd, gates=True), simd.width
 
     def project(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
         M, steps = row_end - row_begin, t_end - t_begin
@@ -131,7 +131,8 @@ def make_unit_forward(simd):
 
 def make_steps(simd):
     """The steps t_begin..t_end, for the rows and panels given; z holds the projections."""
-    multiply, unit, W = make_multiply(simd), make_unit_forward(simd), simd.width
+    multiply, W = make_multiply(simd, gates=True), simd.width
+    unit = make_unit_forward(simd)
 
     @njit(error_model="numpy")
     def cells(a, t, row_begin, row_end, p_begin, p_end):

@@ -254,8 +254,10 @@ def lanes(real, isa):
     `load_n(p, i, n)`, `store_n(p, i, v, n)` only the first n of them (the other lanes read as 0;
     n <= 0 touches nothing); `load_or` fills them from a vector. `splat(x)` fills a vector.
     `new_tile(n)` makes an intrinsic without arguments that reserves n vectors, read and written by
-    `get(tile, i)` and `put(tile, i, v)`; `transpose(tile)` turns a square of them. `total(v)` adds
-    the lanes in a fixed order, `largest(v)` is their maximum.
+    `get(tile, i)` and `put(tile, i, v)`; `transpose(tile)` turns a square of them, and
+    `regroup(tile)` makes vector g of the g-th quarters of four vectors (it undoes itself; None where
+    a vector has no quarters). `total(v)` adds the lanes in a fixed order, `largest(v)` is their
+    maximum.
     """
     width = isa.bytes * 8 // BITS[real]
     vector, pointer = Vector(real, width), types.CPointer(real)
@@ -377,32 +379,37 @@ def lanes(real, isa):
 
         return real(vector), emit
 
-    @intrinsic
-    def transpose(typing, tile):
-        """The width × width block held by the first `width` vectors of `tile`, in place."""
+    def transposition(count):
+        """Of the block of count × count runs of lanes in the first `count` vectors, in place."""
 
-        def emit(ctx, builder, sig, args):
-            rows = [builder.load(builder.gep(args[0], [I64(i)])) for i in range(width)]
-            for i, column in enumerate(_transposed(builder, rows, width)):
-                builder.store(column, builder.gep(args[0], [I64(i)]))
-            return ctx.get_dummy_value()
+        @intrinsic
+        def transpose(typing, tile):
+            def emit(ctx, builder, sig, args):
+                rows = [builder.load(builder.gep(args[0], [I64(i)])) for i in range(count)]
+                for i, column in enumerate(_transposed(builder, rows, width)):
+                    builder.store(column, builder.gep(args[0], [I64(i)]))
+                return ctx.get_dummy_value()
 
-        return types.void(tile_type), emit
+            return types.void(tile_type), emit
+
+        return transpose
 
     return Lanes(
         isa=isa, real=real, width=width, vector=vector, pointer=pointer, load=load, store=store,
         load_n=load_n, load_or=load_or, store_n=store_n, splat=splat, new_tile=new_tile, get=get,
-        put=put, total=total, largest=largest, transpose=transpose,
+        put=put, total=total, largest=largest, transpose=transposition(width),
+        regroup=transposition(4) if width >= 4 else None,
     )  # fmt: skip
 
 
 def _transposed(builder, rows, width):
-    """log2(width) rounds of interleaving row i with row i + width/2."""
-    low = [lane for i in range(width // 2) for lane in (i, width + i)]
+    """Turn rows of runs of lanes, as many runs as rows: interleave row i with row i + half."""
+    half, run = len(rows) // 2, width // len(rows)
+    low = [start + r for i in range(half) for start in (i * run, width + i * run) for r in range(run)]
     high = [lane + width // 2 for lane in low]
     index = ir.VectorType(ir.IntType(32), width)
-    for _ in range(width.bit_length() - 1):
-        pairs = [(rows[i], rows[i + width // 2]) for i in range(width // 2)]
+    for _ in range(half.bit_length()):
+        pairs = [(rows[i], rows[i + half]) for i in range(half)]
         rows = [
             builder.shuffle_vector(a, b, ir.Constant(index, order))
             for a, b in pairs
