@@ -18,6 +18,8 @@ def bind_isa(register_bytes: int, tile_rows: int) -> None: ...
 def get_num_threads() -> int: ...
 def set_num_threads(count: int) -> None: ...
 
+class Reserve: ...
+
 class Layer:
     input_size: int
     hidden_size: int
@@ -32,6 +34,7 @@ class Layer:
         batch_size: int,
     ) -> None: ...
     def load(self, W_ih: _Array, W_hh: _Array, b: _Array) -> None: ...
+    def borrow(self, W_ih: _Array, W_hh: _Array, b: _Array) -> None: ...
     def forward(
         self,
         T: int,
@@ -44,7 +47,7 @@ class Layer:
         y_strides: _Strides,
         h_n: _Array,
         c_n: _Array,
-        reserve: _Array,
+        reserve: Reserve | None,
     ) -> None: ...
     def backward(
         self,
@@ -56,7 +59,7 @@ class Layer:
         c0: _Array,
         y: _Array,
         y_strides: _Strides,
-        reserve: _Array,
+        reserve: Reserve | None,
         dy: _Array,
         dy_strides: _Strides,
         dh_n: _Array,
@@ -69,7 +72,8 @@ class Layer:
         dW_hh: _Array,
         db: _Array,
     ) -> None: ...
-    def reserve_size(self, T: int, B: int) -> int: ...
+    def new_reserve(self, T: int, B: int) -> Reserve: ...
+    def run(self, B: int, x: _Array, h: _Array, c: _Array, out: _Array) -> bool: ...
     def step(self, B: int, x: _Array, h: _Array, c: _Array, out: _Array) -> bool: ...
 
 def product(

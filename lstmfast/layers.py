@@ -233,7 +233,8 @@ class LSTM(Layer):
         self._cache = None
         grads = {"W_ih": found.dW_ih, "W_hh": found.dW_hh, "b": found.db}
         self.grads = {name: grads[name] for name in self.params}
-        self.initial_state_grads = (found.dh0, found.dc0)
+        dh0, dc0 = found.dh0, found.dc0
+        self.initial_state_grads = None if dh0 is None or dc0 is None else (dh0, dc0)
         return found.dx
 
     def stream(self, batch_size: int = 1) -> ops.LSTMStream:

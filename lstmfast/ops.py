@@ -44,11 +44,14 @@ __all__ = [
 
 
 class LSTMGradients(NamedTuple):
-    """Gradients of one LSTM call, each shaped as what it belongs to."""
+    """Gradients of one LSTM call, each shaped as what it belongs to.
+
+    dh0 and dc0 are None where the call was given no h0 and no c0; dx unless it was needed.
+    """
 
     dx: Array | None
-    dh0: Array
-    dc0: Array
+    dh0: Array | None
+    dc0: Array | None
     dW_ih: Array
     dW_hh: Array
     db: Array
@@ -105,8 +108,8 @@ def lstm_forward(
     W_ih, W_hh, b : (4H, I), (4H, H), (4H,). b None: zeros. Copied only if not C-contiguous.
     h0, c0 : (B, H) initial state; None: zeros.
     batch_first : x and y have the batch as their first axis.
-    training : keep what `lstm_backward` needs (x, y and the state are kept by reference: leave them
-        unchanged until then).
+    training : keep what `lstm_backward` needs (x, y, the weights and the state are kept by
+        reference: leave them unchanged until then).
     return_sequences : give h of every step, else None in its place.
 
     Returns
@@ -121,7 +124,7 @@ def lstm_forward(
         A shape or dtype does not fit; the text names the argument, what was expected and found.
     """
     dtype = float_array("x", x).dtype
-    layer = _layer(W_ih, W_hh, b, dtype, training=training)
+    layer = _layer(W_ih, W_hh, b, dtype, training=training, borrow=True)
     T, B = _steps_and_rows(x, layer.input_size, batch_first)
     x = rows_in_place("x", x)
     h0, c0 = (_state(name, s, B, layer, x.dtype) for name, s in (("h0", h0), ("c0", c0)))
@@ -132,7 +135,7 @@ def lstm_forward(
             (B, T, layer.hidden_size) if batch_first else (T, B, layer.hidden_size), x.dtype
         )
     if training:
-        reserve = np.empty(layer.reserve_size(T, B), np.uint8)
+        reserve = layer.new_reserve(T, B)
     layer.forward(T, B, x, _strides(x, batch_first), h0, c0, y, _strides(y, batch_first),
                   h_n, c_n, reserve)  # fmt: skip
     cache = LSTMCache(layer, x, y, h0, c0, reserve, batch_first) if training else None
@@ -159,7 +162,7 @@ def lstm_backward(
     Returns
     -------
     LSTMGradients
-        dx, dh0, dc0, dW_ih, dW_hh, db: new arrays.
+        dx, dh0, dc0, dW_ih, dW_hh, db: new arrays; dh0 and dc0 only for a given h0 or c0.
 
     Raises
     ------
@@ -177,12 +180,18 @@ def lstm_backward(
         check_shape("dy", float_array("dy", dy, dtype).shape, y.shape)
         dy = rows_in_place("dy", dy)
     dh_n, dc_n = (_state(name, s, B, layer, dtype) for name, s in (("dh_n", dh_n), ("dc_n", dc_n)))
-    g = _empty_gradients(layer, x, B, need_dx)
+    dh0, dc0 = np.empty((2, B, layer.hidden_size), dtype)
+    given = (cache.h0, cache.c0)
+    g = LSTMGradients(
+        np.empty(x.shape, dtype) if need_dx else None,
+        *(d if state is not None else None for d, state in zip((dh0, dc0), given, strict=True)),
+        *_empty_weights(layer, dtype, T == 1 and cache.h0 is None),
+    )
     reserve, cache.reserve = cache.reserve, None
     first = cache.batch_first
     layer.backward(T, B, x, _strides(x, first), cache.h0, cache.c0, y, _strides(y, first), reserve,
                    dy, _strides(dy, first), dh_n, dc_n, g.dx, _strides(g.dx, first), g.dh0, g.dc0,
-                   g.dW_ih, g.dW_hh, g.db)  # fmt: skip
+                   g.dW_ih, None if T == 1 and cache.h0 is None else g.dW_hh, g.db)  # fmt: skip
     return g
 
 
@@ -228,26 +237,24 @@ class LSTMStream:
     def forward(self, x: Array, out: Array | None = None) -> Array:
         """Move T steps on: x (T, B, I) in, h of every step (T, B, H) out.
 
-        x is read through its strides (no copy unless the last axis is strided). The result is a new
-        array, or `out` (T, B, H) if that is given, which may not overlap x.
+        x is copied only if it is not C-contiguous. The result is a new array, or `out` (T, B, H) if
+        that is given, which may not overlap x.
 
         Raises
         ------
         ValueError
             A shape or dtype does not fit; the state is as it was.
         """
+        B, H = self._h.shape
+        if out is None and isinstance(x, np.ndarray) and x.ndim == 3:
+            out = np.empty((x.shape[0], B, H), self._dtype)
+        if self._layer.run(B, x, self._h, self._c, out):
+            return out
         float_array("x", x, self._dtype)
         check_shape("x", x.shape, ("T", *self._shape_x))
         not_empty("x", x)
-        x = rows_in_place("x", x)
-        T, (B, H) = x.shape[0], self._h.shape
-        if out is None:
-            out = np.empty((T, B, H), self._dtype)
-        writable("out", out, (T, B, H), self._dtype)
-        h_n, c_n = np.empty((2, B, H), self._dtype)
-        self._layer.forward(T, B, x, _strides(x, False), self._h, self._c, out,
-                            _strides(out, False), h_n, c_n, None)  # fmt: skip
-        self._h, self._c = h_n, c_n
+        out = writable("out", out, (x.shape[0], B, H), self._dtype)
+        self._layer.run(B, np.ascontiguousarray(x), self._h, self._c, out)
         return out
 
     def reset(self) -> None:
@@ -275,8 +282,12 @@ def _layer(
     *,
     training: bool = False,
     batch_size: int = 1,
+    borrow: bool = False,
 ) -> Any:
-    """A handle with these weights packed, all checked against each other (and x's dtype)."""
+    """A handle with these weights, all checked against each other (and x's dtype).
+
+    They are packed at once, or with `borrow` as far as passes need them.
+    """
     dtype = float_array("W_ih", W_ih, dtype).dtype
     W_ih = dense("W_ih", W_ih, ("4H", "I"), dtype)
     H, remainder = divmod(W_ih.shape[0], 4)
@@ -285,7 +296,7 @@ def _layer(
     W_hh = dense("W_hh", W_hh, (4 * H, H), dtype)
     b = None if b is None else dense("b", b, (4 * H,), dtype)
     layer = capi.Layer(W_ih.shape[1], H, dtype == np.float64, training, batch_size)
-    layer.load(W_ih, W_hh, b)
+    (layer.borrow if borrow else layer.load)(W_ih, W_hh, b)
     return layer
 
 
@@ -309,9 +320,8 @@ def _strides(array: Array | None, batch_first: bool) -> tuple[int, int]:
     return (second, first) if batch_first else (first, second)
 
 
-def _empty_gradients(layer: Any, x: Array, B: int, need_dx: bool) -> LSTMGradients:
-    H, dtype = layer.hidden_size, x.dtype
-    dx = np.empty(x.shape, dtype) if need_dx else None
-    dh0, dc0 = np.empty((2, B, H), dtype)
-    dW_ih, dW_hh = np.empty((4 * H, layer.input_size), dtype), np.empty((4 * H, H), dtype)
-    return LSTMGradients(dx, dh0, dc0, dW_ih, dW_hh, np.empty(4 * H, dtype))
+def _empty_weights(layer: Any, dtype: np.dtype[Any], no_past: bool) -> tuple[Array, Array, Array]:
+    """Room for dW_ih, dW_hh, db; with no_past, dW_hh is zero and nothing will be added to it."""
+    I, H = layer.input_size, layer.hidden_size
+    dW_hh = (np.zeros if no_past else np.empty)((4 * H, H), dtype)
+    return np.empty((4 * H, I), dtype), dW_hh, np.empty(4 * H, dtype)

@@ -5,7 +5,7 @@
 from libc.math cimport floor
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uintptr_t
-from libc.stdlib cimport calloc, free, getenv, malloc
+from libc.stdlib cimport calloc, free, getenv
 from libc.string cimport memcpy, memset, strcmp
 
 include "declarations.pxi"
@@ -148,10 +148,10 @@ cdef int place(lf_lstm *l) noexcept nogil:
     cdef int64_t hh_back = packed_plain(l, l.H) if l.training else 0
     cdef char *p
     l.step_work_size = forward_work(l, 1, l.batch_size)
-    l.memory = <char *> malloc(ih + hh + b + ih_back + hh_back + l.step_work_size + 64)
+    l.memory = <char *> lf_take(ih + hh + b + ih_back + hh_back + l.step_work_size)
     if l.memory == NULL:
         return 0
-    p = l.memory + (64 - <uintptr_t> l.memory % 64)
+    p = l.memory
     l.w_ih = p
     l.w_hh = p + ih
     l.b = p + ih + hh
@@ -163,7 +163,7 @@ cdef int place(lf_lstm *l) noexcept nogil:
 
 cdef void lf_free(lf_lstm *lstm) noexcept nogil:
     if lstm != NULL:
-        free(lstm.memory)
+        lf_give(lstm.memory)
         free(lstm)
 
 
@@ -183,21 +183,41 @@ cdef void pack(const lf_lstm *l, const void *source, void *target, int64_t K,
                  lf_get_num_threads())
 
 
-cdef int lf_load_weights(lf_lstm *lstm, const void *W_ih, const void *W_hh,
-                         const void *b) noexcept nogil:
-    cdef lf_lstm *l = lstm
-    if l == NULL or W_ih == NULL or W_hh == NULL:
-        return LF_ENULL
-    pack(l, W_ih, l.w_ih, l.I, 4 * l.H, 1)
-    pack(l, W_hh, l.w_hh, l.H, 4 * l.H, 1)
-    if l.training:
+cdef enum:
+    PACK_IH = 1         # the packed forms of the weights: for z = W_ih x + W_hh h
+    PACK_HH = 2
+    PACK_IH_BACK = 4    # and for dx = dz W_ih, dh = dz W_hh
+    PACK_HH_BACK = 8
+
+
+cdef void pack_weights(const lf_lstm *l, const void *W_ih, const void *W_hh,
+                       int which) noexcept nogil:
+    if which & PACK_IH:
+        pack(l, W_ih, l.w_ih, l.I, 4 * l.H, 1)
+    if which & PACK_HH:
+        pack(l, W_hh, l.w_hh, l.H, 4 * l.H, 1)
+    if which & PACK_IH_BACK:
         pack(l, W_ih, l.w_ih_back, 4 * l.H, l.I, 0)
+    if which & PACK_HH_BACK:
         pack(l, W_hh, l.w_hh_back, 4 * l.H, l.H, 0)
+
+
+cdef void load_bias(lf_lstm *l, const void *b) noexcept nogil:
     if b == NULL:
         memset(l.b, 0, 4 * l.H * l.item)
     else:
         memcpy(l.b, b, 4 * l.H * l.item)
     l.loaded = 1
+
+
+cdef int lf_load_weights(lf_lstm *lstm, const void *W_ih, const void *W_hh,
+                         const void *b) noexcept nogil:
+    if lstm == NULL or W_ih == NULL or W_hh == NULL:
+        return LF_ENULL
+    pack_weights(lstm, W_ih, W_hh, PACK_IH | PACK_HH)
+    if lstm.training:
+        pack_weights(lstm, W_ih, W_hh, PACK_IH_BACK | PACK_HH_BACK)
+    load_bias(lstm, b)
     return LF_OK
 
 
@@ -281,6 +301,7 @@ cdef void describe(const lf_lstm *l, const lf_args *a, lf_layer *r, char *zero) 
     if a.h0 == NULL or a.c0 == NULL:
         zeros(zero, a.B * l.H * l.item)
     r.h0 = <void *> a.h0 if a.h0 != NULL else zero
+    r.fresh = a.h0 == NULL
     r.c0 = <void *> a.c0 if a.c0 != NULL else zero
     if a.reserve != NULL:
         r.z, r.z_slots, r.keep = a.reserve, a.T, 1
@@ -368,7 +389,9 @@ cdef int weight_gradients(const lf_lstm *l, const lf_args *a, const lf_layer *r,
         o.first, o.first_row = r.x, r.x_b
         o.rest, o.rest_t, o.rest_b = <char *> r.x + r.x_t * l.item, r.x_t, r.x_b
         status |= weight_gradient(l, r, &o, a.dW_ih, l.I, workers)
-    if a.dW_hh != NULL:
+    if a.dW_hh != NULL and a.T == 1 and a.h0 == NULL and (a.dW_ih != NULL or a.db == NULL):
+        memset(a.dW_hh, 0, 4 * l.H * l.H * l.item)
+    elif a.dW_hh != NULL:
         o.column_sums = a.db if a.dW_ih == NULL else NULL
         o.first, o.first_row = r.h0, l.H
         o.rest, o.rest_t, o.rest_b = r.y, r.y_t, r.y_b

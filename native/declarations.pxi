@@ -8,7 +8,7 @@ cdef extern from "kernel_table.h" nogil:
         LF_OUTER_PANELS
     ctypedef struct lf_layer:
         int64_t T, B, I, H, x_t, x_b, y_t, y_b, y_slots, z_t, z_slots, c_t, c_slots, keep
-        int64_t projects, turn, dy_t, dy_b, dx_t, dx_b
+        int64_t projects, turn, fresh, dy_t, dy_b, dx_t, dx_b
         void *x
         void *y
         void *h0
@@ -113,6 +113,10 @@ cdef extern from "kernels.h" nogil:
     const lf_table *lf_kernels(int is_double)
     int lf_bind_kernel(int is_double, const char *name, void *address)
     void lf_bind_isa(int64_t register_bytes, int64_t tile_rows)
+
+cdef extern from "pool.h" nogil:
+    void *lf_take(int64_t bytes)
+    void lf_give(void *block)
 
 cdef extern from "team.h" nogil:
     enum:

@@ -81,12 +81,31 @@ def set_num_threads(int64_t count):
     lf_set_num_threads(count)
 
 
+cdef class Reserve:
+    """Memory for what a forward pass leaves for the backward pass."""
+
+    cdef void *block
+
+    def __cinit__(self, int64_t size):
+        check(LF_ESIZE if size < 0 else LF_OK)
+        self.block = lf_take(size)
+        check(LF_EMEMORY if self.block == NULL else LF_OK)
+
+    def __dealloc__(self):
+        lf_give(self.block)
+
+
 cdef class Layer:
-    """A handle of the C-level API: one LSTM layer with packed weights."""
+    """A handle of the C-level API: one LSTM layer with packed weights.
+
+    After `load` all forms of the weights are packed; after `borrow` the arrays are kept, unchanged
+    by anyone, and a form is packed when a pass first needs it.
+    """
 
     cdef lf_lstm *lstm
     cdef readonly int64_t input_size, hidden_size
     cdef readonly bint is_double, training
+    cdef object W_ih, W_hh
 
     def __cinit__(self, int64_t input_size, int64_t hidden_size, bint is_double, bint training,
                   int64_t batch_size):
@@ -117,14 +136,27 @@ cdef class Layer:
             status = lf_load_weights(self.lstm, w_ih, w_hh, bias)
         check(status)
 
+    def borrow(self, W_ih, W_hh, b):
+        load_bias(self.lstm, source(b))
+        self.W_ih, self.W_hh = W_ih, W_hh
+
+    cdef int pack(self, int which) except -1:
+        cdef void *w_ih = source(self.W_ih)
+        cdef void *w_hh = source(self.W_hh)
+        if w_ih != NULL:
+            with nogil:
+                pack_weights(self.lstm, w_ih, w_hh, which)
+        return 0
+
     def forward(self, int64_t T, int64_t B, x, x_strides, h0, c0, y, y_strides, h_n, c_n, reserve):
-        """Strides are (t, b) in elements; reserve has `reserve_size` bytes or is None."""
+        """Strides are (t, b) in elements; reserve is `new_reserve` or None."""
         cdef lf_args a
         cdef int status
         begin_args(&a, T, B, x, x_strides, h0, c0, reserve)
         a.y, (a.y_t, a.y_b) = target(y), y_strides
         a.h_n, a.c_n = target(h_n), target(c_n)
         a.work_size = lf_forward_work(self.lstm, T, B)
+        self.pack(PACK_IH | (PACK_HH if T > 1 or h0 is not None else 0))
         with nogil:
             status = with_work(self.lstm, &a, 0)
         check(status)
@@ -141,16 +173,40 @@ cdef class Layer:
         a.dh0, a.dc0 = target(dh0), target(dc0)
         a.dW_ih, a.dW_hh, a.db = target(dW_ih), target(dW_hh), target(db)
         a.work_size = lf_backward_work(self.lstm, T, B)
+        self.pack((PACK_HH_BACK if T > 1 or dh0 is not None else 0)
+                  | (PACK_IH_BACK if dx is not None else 0))
         with nogil:
             status = with_work(self.lstm, &a, 1)
         check(status)
 
-    def reserve_size(self, int64_t T, int64_t B) -> int:
-        """Bytes of what forward leaves for backward."""
-        cdef int64_t size = lf_reserve_size(self.lstm, T, B)
-        if size < 0:
-            check(LF_ESIZE)
-        return size
+    def new_reserve(self, int64_t T, int64_t B) -> Reserve:
+        return Reserve(lf_reserve_size(self.lstm, T, B))
+
+    def run(self, int64_t B, x, h, c, out) -> bool:
+        """Move the state h, c on by the steps of x (T, B, I); h of every step goes to `out`.
+
+        False, and nothing done, if x or out (T, B, H) is no contiguous array of the layer's kind of
+        float.
+        """
+        cdef int64_t T = 0
+        cdef lf_args a
+        cdef int status
+        memset(&a, 0, sizeof(a))
+        a.x = exact(x, &T, B, self.input_size, self.is_double, 0)
+        if a.x != NULL:
+            a.y = exact(out, &T, B, self.hidden_size, self.is_double, PyBUF_WRITABLE)
+        if a.y == NULL:
+            return False
+        a.size, a.T, a.B = sizeof(lf_args), T, B
+        a.x_t, a.x_b = B * self.input_size, self.input_size
+        a.y_t, a.y_b = B * self.hidden_size, self.hidden_size
+        a.h0 = a.h_n = target(h)
+        a.c0 = a.c_n = target(c)
+        a.work_size = lf_forward_work(self.lstm, T, B)
+        with nogil:
+            status = with_work(self.lstm, &a, 0)
+        check(status)
+        return True
 
     def step(self, int64_t B, x, h, c, out) -> bool:
         """Move the state h, c one step on and copy h to `out`, unless that is None.
@@ -158,13 +214,13 @@ cdef class Layer:
         False, and nothing done, if x is no contiguous (B, I) or `out` no contiguous (B, H) array
         of the layer's kind of float. (A test of that here costs a tenth of what it does in Python.)
         """
-        cdef void *input = exact(x, B, self.input_size, self.is_double, 0)
+        cdef void *input = exact(x, NULL, B, self.input_size, self.is_double, 0)
         cdef void *output = NULL
         cdef void *h_state
         cdef void *c_state
         cdef int status
         if input != NULL and out is not None:
-            output = exact(out, B, self.hidden_size, self.is_double, PyBUF_WRITABLE)
+            output = exact(out, NULL, B, self.hidden_size, self.is_double, PyBUF_WRITABLE)
         if input == NULL or (output == NULL and out is not None):
             return False
         h_state, c_state = target(h), target(c)
@@ -176,17 +232,24 @@ cdef class Layer:
         return True
 
 
-cdef void *exact(object array, int64_t rows, int64_t columns, bint is_double, int flags):
-    """The data of a contiguous native (rows, columns) array of floats; NULL if it is none."""
+cdef void *exact(object array, int64_t *T, int64_t B, int64_t columns, bint is_double, int flags):
+    """The data of a contiguous native (T, B, columns) array of floats; NULL if it is none.
+
+    T NULL means (B, columns); T 0 takes any and is set.
+    """
     cdef Py_buffer view
+    cdef int first = 0 if T == NULL else 1
     cdef bint fits
     cdef void *array_data
     try:
         PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags)
     except (BufferError, TypeError, ValueError):
         return NULL
-    fits = (view.ndim == 2 and view.shape[0] == rows and view.shape[1] == columns
+    fits = (view.ndim == first + 2 and view.shape[first] == B and view.shape[first + 1] == columns
             and view.format[0] == (c"d" if is_double else c"f") and view.format[1] == 0)
+    if fits and first and T[0] == 0:
+        T[0] = view.shape[0]
+    fits = fits and (not first or (T[0] > 0 and view.shape[0] == T[0]))
     array_data = view.buf
     PyBuffer_Release(&view)
     return array_data if fits else NULL
@@ -197,17 +260,18 @@ cdef int begin_args(lf_args *a, int64_t T, int64_t B, x, x_strides, h0, c0, rese
     a.size, a.T, a.B = sizeof(lf_args), T, B
     a.x, (a.x_t, a.x_b) = source(x), x_strides
     a.h0, a.c0 = source(h0), source(c0)
-    a.reserve = target(reserve)
+    if reserve is not None:
+        a.reserve = (<Reserve?> reserve).block
     return 0
 
 
 cdef int with_work(const lf_lstm *lstm, lf_args *a, int backward) noexcept nogil:
     cdef int status
-    a.work = malloc(a.work_size)
+    a.work = lf_take(a.work_size)
     if a.work == NULL:
         return LF_EMEMORY
     status = lf_backward(lstm, a) if backward else lf_forward(lstm, a)
-    free(a.work)
+    lf_give(a.work)
     return status
 
 
@@ -227,11 +291,11 @@ cdef int run_with_scratch(lf_range_kernel kernel, void *a, void **scratch, int64
     cdef int64_t workers = lf_get_num_threads()
     cdef int status
     stride[0] = elements
-    scratch[0] = malloc(elements * item * workers)
+    scratch[0] = lf_take(elements * item * workers)
     if scratch[0] == NULL:
         return LF_EMEMORY
     status = lf_run_range(kernel, a, count, 1, cost, workers)
-    free(scratch[0])
+    lf_give(scratch[0])
     return status
 
 

@@ -117,6 +117,9 @@ def assert_case_close(case, **options):
         assert outputs[name].dtype == dtype, name
         assert forward_error(outputs[name], ref) <= FORWARD_BAR[str(dtype)], name
     for name, ref in ref_gradients.items():
+        if name in ("dh0", "dc0") and case.inputs.get(name[1:]) is None:
+            assert gradients[name] is None, name
+            continue
         assert gradients[name].dtype == dtype, name
         assert gradient_error(gradients[name], ref) <= GRADIENT_BAR[str(dtype)], name
 

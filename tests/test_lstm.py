@@ -130,8 +130,9 @@ def test_inputs_are_neither_written_nor_returned():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("missing", (("b",), ("h0",), ("c0",), ("h0", "c0"), ("b", "h0", "c0")))
-def test_missing_inputs_are_zeros(missing, dtype):
-    case = lstm_case(5, 3, 4, 17, dtype)
+@pytest.mark.parametrize("shape", ((5, 3, 4, 17), (1, 3, 4, 17), (1, 40, 33, 20)))
+def test_missing_inputs_are_zeros(shape, missing, dtype):
+    case = lstm_case(*shape, dtype)
     assert_case_close(
         Case({k: a for k, a in case.inputs.items() if k not in missing}, case.upstream)
     )

@@ -36,6 +36,47 @@ def test_a_hundred_steps_of_the_articles_layer(dtype):
     assert_close(y, expected(case)[0]["y"], dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", ((1, 1, 4, 17), (7, 3, 5, 33), (40, 70, 9, 20)))
+def test_pieces_follow_the_sequence(shape, dtype):
+    case = lstm_case(*shape, dtype)
+    x, ref = case.inputs["x"], expected(case)[0]
+    whole, pieces = stream_of(case, shape[1]), stream_of(case, shape[1])
+    y = whole.forward(x)
+    assert_close(y, ref["y"], dtype)
+    cut = shape[0] // 3
+    strided = np.concatenate((x, x), axis=2)[:, :, : shape[2]]
+    parts = [pieces.forward(part) for part in (strided[:cut], strided[cut:]) if len(part)]
+    assert np.abs(np.concatenate(parts) - y).max() <= FORWARD_BAR[dtype]
+    for got, name in zip(whole.state, ("h_n", "c_n"), strict=True):
+        assert_close(got, ref[name], dtype)
+
+
+def test_forward_into_out_and_what_it_refuses():
+    case = lstm_case(4, 2, 3, 17)
+    x, stream, other = case.inputs["x"], stream_of(case, 2), stream_of(case, 2)
+    out = np.empty((4, 2, 17), np.float32)
+    assert stream.forward(x, out=out) is out
+    assert same_bits(out, other.forward(x))
+    before = stream.state
+    for bad, wrong_out, text in (
+        (x[:, :1], None, r"x: expected \(T, 2, 3\), got \(4, 1, 3\)"),
+        (x[0], None, "x: expected"),
+        (x[:0], None, "x: expected no axis of size 0"),
+        (x.astype(np.float64), None, "x: expected dtype float32"),
+        (x.tolist(), None, "x: expected a NumPy array"),
+        (x, out[1:], r"out: expected \(4, 2, 17\)"),
+        (x, out.astype(np.float64), "out: expected dtype float32"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            stream.forward(bad, out=wrong_out)
+    shared = np.zeros((4, 2, 17), np.float32)
+    with pytest.raises(ValueError, match="overlaps"):
+        overlapping = np.lib.stride_tricks.as_strided(shared, (4, 2, 3), (24, 12, 4))
+        stream.forward(overlapping, out=shared)
+    assert all(same_bits(a, b) for a, b in zip(stream.state, before, strict=True))
+
+
 def test_without_a_bias():
     case = lstm_case(3, 2, 5, 17)
     W_ih, W_hh = case.inputs["W_ih"], case.inputs["W_hh"]

@@ -36,7 +36,7 @@ from .struct import Struct
 
 LAYER = Struct(
     "lf_layer",
-    size="T B I H x_t x_b y_t y_b y_slots z_t z_slots c_t c_slots keep projects turn "
+    size="T B I H x_t x_b y_t y_b y_slots z_t z_slots c_t c_slots keep projects turn fresh "
     "dy_t dy_b dx_t dx_b",
     data="x y h0 c0 z c w_ih w_hh b dy dh_n dc dh dh0 dx w_hh_back w_ih_back",
 )
@@ -47,6 +47,7 @@ LAYER = Struct(
 # c[t, b]   at c + (t mod c_slots)·c_t + b·H, (H,): with one slot the cell is updated in place
 # projects  steps projects x itself; turn: even steps take the panels forwards if it is 0, else odd
 #           ones do. Back and forth, the weights used last are met first, in cache.
+# fresh     h0 is zero: the first step needs no product with it
 # h0, c0    (B, H); dh_n (B, H) or null; dy[t, b] at dy + t·dy_t + b·dy_b, or dy null
 # dc, dh    (B, H) work: dc holds dc_n before and dc0 after
 # w_ih, w_hh            packed, gates map, K = I and K = H
@@ -149,8 +150,9 @@ def make_steps(simd):
         if a.projects:
             B = Panels(at(a.w_ih, p * a.I * 4 * W), a.I * 4 * W, 4 * W)
             multiply(M, a.I, Rows(x_at(a, t, row), a.x_b), B, C, Rows(a.b, 0), p, panels)
-        B = Panels(at(a.w_hh, p * a.H * 4 * W), a.H * 4 * W, 4 * W)
-        multiply(M, a.H, h_before(a, t, row), B, C, rows_of(C), p, panels)
+        if t > 0 or not a.fresh:
+            B = Panels(at(a.w_hh, p * a.H * 4 * W), a.H * 4 * W, 4 * W)
+            multiply(M, a.H, h_before(a, t, row), B, C, rows_of(C), p, panels)
 
     def steps(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
         groups = panel_count(p_end - p_begin, GROUP)
