@@ -8,10 +8,12 @@ zeros where the matrix ends. Two maps lead from a panel's column to the matrix's
 
 so that in a gates panel one register tile holds all four gates of W units. A map is three strides
 and a limit (`Out`). The last panel has as many vectors as its columns need: in a gates panel with
-few units left each vector holds Q = W/4 units, their gates in its quarters (`parts`); its sums are
-regrouped in registers before they go to C. Sums over k run in blocks of BLOCK: a block starts from zero, in order of k,
-and is added to what is there. That order is the same for every tile shape, edge and shard, so
-results do not depend on how the work is split; and blocked sums lose less than one long one.
+few units left each vector holds W/4 units, their gates in its quarters (`parts`); its sums are
+regrouped in registers before they go to C.
+
+Sums over k run in blocks of BLOCK: a block starts from zero, in order of k, and is added to what is
+there. That order is the same for every tile shape, edge and shard, so results do not depend on how
+the work is split; and blocked sums lose less than one long one.
 """
 
 from collections import namedtuple
@@ -154,20 +156,21 @@ def make_parts(simd, gates):
 
 
 @lru_cache(None)
-def make_last(simd, rows, packed, gates, most=3):
-    """last(parts, count, A, B, C, S, p): the last panel, of parts <= most vectors."""
+def make_last(simd, rows, packed, gates):
+    """last(parts, count, A, B, C, S, p): the last panel, of 1, 2 or 3 vectors."""
     if gates and not simd.regroup:
         return njit(error_model="numpy")(lambda parts, count, A, B, C, S, p: None)
     make = make_parts_tile if gates else (lambda s, r, n, packed: make_tile(s, r, 1, n, packed))
-    tile = make(simd, rows, most, packed)
-    fewer = make_last(simd, rows, packed, gates, most - 1) if most > 1 else tile
+    one, two, three = (make(simd, rows, n, packed) for n in (1, 2, 3))
 
     @njit(error_model="numpy")
     def last(parts, count, A, B, C, S, p):
-        if most == 1 or parts == most:
-            tile(count, A, B, C, S, p)
+        if parts == 1:
+            one(count, A, B, C, S, p)
+        elif parts == 2:
+            two(count, A, B, C, S, p)
         else:
-            fewer(parts, count, A, B, C, S, p)
+            three(count, A, B, C, S, p)
 
     return last
 
@@ -200,19 +203,25 @@ def make_strip(simd, rows, packed, gates):
 
 
 @lru_cache(None)
-def make_strips(simd, rows, packed, gates):
-    """strips(M, ...): the strip of M <= rows rows."""
-    strip = make_strip(simd, rows, packed, gates)
-    if rows == 1:
-        return njit(error_model="numpy")(lambda M, n, k, A, B, C, S, p: strip(n, k, A, B, C, S, p))
-    fewer = make_strips(simd, rows - 1, packed, gates)
+def make_strips(simd, packed, gates):
+    """strips(M, ...): the strip of M rows, at most those of the instruction set's tile (six)."""
+    heights = [min(n, simd.isa.rows) for n in (1, 2, 3, 4, 5, 6)]
+    one, two, three, four, five, six = (make_strip(simd, n, packed, gates) for n in heights)
 
     @njit(error_model="numpy")
-    def strips(M, panels, count, A, B, C, S, p):
-        if rows == M:
-            strip(panels, count, A, B, C, S, p)
+    def strips(M, n, count, A, B, C, S, p):
+        if M == 1:
+            one(n, count, A, B, C, S, p)
+        elif M == 2:
+            two(n, count, A, B, C, S, p)
+        elif M == 3:
+            three(n, count, A, B, C, S, p)
+        elif M == 4:
+            four(n, count, A, B, C, S, p)
+        elif M == 5:
+            five(n, count, A, B, C, S, p)
         else:
-            fewer(M, panels, count, A, B, C, S, p)
+            six(n, count, A, B, C, S, p)
 
     return strips
 
@@ -227,7 +236,7 @@ def make_multiply(simd, packed=False, gates=False):
     stays in L2 while the rows pass by.
     """
     tile_rows = simd.isa.rows
-    strips = make_strips(simd, tile_rows, packed, gates)
+    strips = make_strips(simd, packed, gates)
 
     @njit(error_model="numpy")
     def multiply(M, K, A, B, C, S, p, panels):

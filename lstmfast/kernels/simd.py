@@ -255,9 +255,9 @@ def lanes(real, isa):
     n <= 0 touches nothing); `load_or` fills them from a vector. `splat(x)` fills a vector.
     `new_tile(n)` makes an intrinsic without arguments that reserves n vectors, read and written by
     `get(tile, i)` and `put(tile, i, v)`; `transpose(tile)` turns a square of them, and
-    `regroup(tile)` makes vector g of the g-th quarters of four vectors (it undoes itself; None where
-    a vector has no quarters). `total(v)` adds the lanes in a fixed order, `largest(v)` is their
-    maximum.
+    `regroup(tile)` makes vector g of the g-th quarters of four vectors (it undoes itself; None
+    where a vector has no quarters). `total(v)` adds the lanes in a fixed order, `largest(v)` is
+    their maximum.
     """
     width = isa.bytes * 8 // BITS[real]
     vector, pointer = Vector(real, width), types.CPointer(real)
@@ -405,7 +405,8 @@ def lanes(real, isa):
 def _transposed(builder, rows, width):
     """Turn rows of runs of lanes, as many runs as rows: interleave row i with row i + half."""
     half, run = len(rows) // 2, width // len(rows)
-    low = [start + r for i in range(half) for start in (i * run, width + i * run) for r in range(run)]
+    starts = [start for i in range(half) for start in (i * run, width + i * run)]
+    low = [start + r for start in starts for r in range(run)]
     high = [lane + width // 2 for lane in low]
     index = ir.VectorType(ir.IntType(32), width)
     for _ in range(half.bit_length()):
