@@ -24,6 +24,7 @@ if not _capi._choose_isa() or _wanted not in ("", "0"):
     _jit.bind(_wanted)
 
 from . import ops
+from . import threadpool as _threadpool
 from .config import __version__, get_include, show_config
 from .initializers import Initializer
 from .layers import LSTM, Dense, Embedding, Layer
@@ -40,6 +41,8 @@ from .ops import (
 )
 from .optimizers import SGD, Adam
 from .training import History
+
+_threadpool.watch()
 
 __all__ = [
     "LSTM", "SGD", "Adam", "CategoricalCrossentropy", "Dense", "Embedding", "History",

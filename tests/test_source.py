@@ -18,7 +18,7 @@ FLOORS = (
     "kernels",
     "capi",
     "kernels.jit arguments arrays array_ops ops config",
-    "initializers layer layers losses optimizers",
+    "threadpool initializers layer layers losses optimizers",
     "training files chain saving model",
     "__init__",
     "examples",
