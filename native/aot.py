@@ -144,7 +144,7 @@ def header():
     text += [f"#define LF_BLOCK {matmul.BLOCK}", f"#define LF_GROUP {matmul.GROUP}"]
     text += [f"#define LF_CHUNK {rows.CHUNK}", f"#define LF_OUTER_PANELS {matmul.OUTER_PANELS}"]
     text += [struct.declaration() for struct in structs]
-    text += ["typedef struct lf_table {", "    int64_t register_bytes;", "    int64_t tile_rows;"]
+    text += ["typedef struct lf_table {", "    int64_t register_bytes;"]
     text += [f"    {prototype('(*' + name + ')', row)};" for name, row in table.TABLE.items()]
     text += ["} lf_table;", f"#define LF_KERNEL_NAMES {names()}"]
     for machine, kinds in isas.BY_MACHINE.items():
@@ -171,7 +171,7 @@ def declarations(isa):
     yield f"static const lf_table lf_tables_{isa.name}[2] = {{"
     for real in table.REALS:
         entries = ", ".join(symbol(name, real, isa) for name in table.TABLE)
-        yield f"    {{{isa.bytes}, {isa.rows}, {entries}}},"
+        yield f"    {{{isa.bytes}, {entries}}},"
     yield "};"
 
 

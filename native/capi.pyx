@@ -230,10 +230,16 @@ cdef inline int64_t steps_at_once(int64_t T, int64_t B) noexcept nogil:
     return steps if steps < T else T
 
 
+cdef inline int64_t projected_steps(int64_t T, int64_t B) noexcept nogil:
+    """Steps whose projections are kept: of two chunks, one made while the other is used."""
+    cdef int64_t steps = steps_at_once(T, B)
+    return min(T, 2 * steps) if steps > 1 else 1
+
+
 cdef int64_t forward_work(const lf_lstm *l, int64_t T, int64_t B) noexcept nogil:
     """Inference: projections of some steps, h of two steps, c, zeros. Training: the zeros."""
     cdef int64_t state = padded(B * l.H * l.item)
-    return padded(steps_at_once(T, B) * B * 4 * l.H * l.item) + 4 * state + 64
+    return padded(projected_steps(T, B) * B * 4 * l.H * l.item) + 4 * state + 64
 
 
 cdef int64_t outer_scratch(const lf_lstm *l) noexcept nogil:
@@ -320,7 +326,7 @@ cdef int run_forward(const lf_lstm *l, const lf_args *a, int turn) noexcept nogi
         r.y, r.y_t, r.y_b, r.y_slots = work, a.B * l.H, l.H, 2
     if a.reserve == NULL:
         r.c, r.c_slots = a.c_n if a.c_n != NULL else work + 2 * state, 1
-        r.z, r.z_slots = work + 4 * state, steps
+        r.z, r.z_slots = work + 4 * state, projected_steps(a.T, a.B)
     status = lf_run_forward(l.kernels, &r, steps)
     h = <char *> r.y + (a.T - 1) % r.y_slots * r.y_t * l.item
     if a.h_n != NULL:

@@ -75,7 +75,7 @@ cdef extern from "kernel_table.h" nogil:
         void *y
         int64_t kind
     ctypedef struct lf_table:
-        int64_t register_bytes, tile_rows
+        int64_t register_bytes
         void *project
         void *pack
         void *product
@@ -112,7 +112,7 @@ cdef extern from "kernels.h" nogil:
     const char *lf_isa_name()
     const lf_table *lf_kernels(int is_double)
     int lf_bind_kernel(int is_double, const char *name, void *address)
-    void lf_bind_isa(int64_t register_bytes, int64_t tile_rows)
+    void lf_bind_isa(int64_t register_bytes)
 
 cdef extern from "pool.h" nogil:
     void *lf_take(int64_t bytes)

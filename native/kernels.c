@@ -73,10 +73,7 @@ int lf_bind_kernel(int is_double, const char *name, void *address) {
     return -1;
 }
 
-void lf_bind_isa(int64_t register_bytes, int64_t tile_rows) {
-    for (int i = 0; i < 2; i++) {
-        bound[i].register_bytes = register_bytes;
-        bound[i].tile_rows = tile_rows;
-    }
+void lf_bind_isa(int64_t register_bytes) {
+    for (int i = 0; i < 2; i++) bound[i].register_bytes = register_bytes;
     choose("jit", bound);
 }

@@ -19,6 +19,6 @@ const lf_table *lf_kernels(int is_double);
 
 /* Put one kernel compiled at run time into the table. Returns 0, or -1 for an unknown name. */
 int lf_bind_kernel(int is_double, const char *name, void *address);
-void lf_bind_isa(int64_t register_bytes, int64_t tile_rows);
+void lf_bind_isa(int64_t register_bytes);
 
 #endif

@@ -4,22 +4,26 @@
 
 #include "team.h"
 
-/* Work below this many operations is not worth waking a second thread (some 50 µs). */
-#define SMALL_WORK 1e7
-/* Work of one step and one worker that is worth a wait after every step, also when a neighbour
- * holds a processor for a moment (some 10 µs). */
-#define SMALL_STEP 1.5e6
-
+/* ns of one operation, to tell small work from large. */
+#define SPEED 0.005
+/* Operations of the cell for one unit and row, its exponentials and quotients. */
+#define CELL 300.0
+/* Work of one step and one worker that is worth a wait after every step: some µs. */
+#define SMALL_STEP 2e5
 /* Rows of one worker that outweigh its reading all the weights, so that nobody need wait. */
 #define ENOUGH_ROWS 8
+/* The part of its time that work waits for its threads before it goes on with those it has. */
+#define PATIENCE 0.2
 
 static int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* The first of `count` items for this worker, a multiple of `grain`. */
-static int64_t share_begin(int64_t count, int64_t grain, int64_t worker, int64_t workers) {
-    return at_most(count, ceil_div(count, grain) * worker / workers * grain);
+/* The first of `count` items for this share, a multiple of `grain`. */
+static int64_t share_begin(int64_t count, int64_t grain, int64_t share, int64_t shares) {
+    return at_most(count, ceil_div(count, grain) * share / shares * grain);
 }
+
+/* ---------------------------------------------------------------- ranges */
 
 typedef struct range_job {
     lf_range_kernel kernel;
@@ -28,85 +32,150 @@ typedef struct range_job {
     atomic_int status;
 } range_job;
 
-static void range_share(void *context, int64_t worker, int64_t workers) {
+static void range_share(void *context, int64_t share, int64_t shares) {
     range_job *job = context;
-    int64_t begin = share_begin(job->count, job->grain, worker, workers);
-    int64_t end = share_begin(job->count, job->grain, worker + 1, workers);
-    if (begin < end) atomic_fetch_or(&job->status, job->kernel(job->a, begin, end, worker));
+    int64_t begin = share_begin(job->count, job->grain, share, shares);
+    int64_t end = share_begin(job->count, job->grain, share + 1, shares);
+    if (begin < end) atomic_fetch_or(&job->status, job->kernel(job->a, begin, end, share));
 }
 
 int32_t lf_run_range(lf_range_kernel kernel, void *a, int64_t count, int64_t grain, double cost,
                      int64_t workers) {
     range_job job = {kernel, a, count, grain, 0};
-    workers = cost < SMALL_WORK ? 1 : at_most(workers, ceil_div(count, grain));
+    workers = at_most(workers, ceil_div(count, grain));
+    if (workers > 1 && !lf_team_is_worth(cost * SPEED)) workers = 1;
     lf_team_run(range_share, &job, workers);
     return atomic_load(&job.status);
 }
 
-/* Who does what of a layer: workers take batch rows, which never meet, or panels of hidden units
- * with a wait after every step. */
+/* ---------------------------------------------------------------- layers: who does what
+ *
+ * BY_ROWS    each share takes batch rows, which never meet, through all steps
+ * BY_PANELS  each share takes panels of hidden units, and waits for the others after every step
+ * AHEAD      one share takes the steps, the others project x for the steps to come */
+enum way { ALONE, BY_ROWS, BY_PANELS, AHEAD };
+
 typedef struct layer_job {
     const lf_table *k;
     lf_layer *a;
     int64_t chunk, panels, workers;
-    int by_panels;
+    enum way way;
+    int together; /* shares wait for each other */
     atomic_int status;
+    /* AHEAD: chunks of steps in units of GROUP panels, which are claimed in order */
+    int64_t chunks, units;
+    atomic_llong claimed, made[2], done; /* units; units of even and odd chunks; chunks */
 } layer_job;
 
-typedef struct share {
+typedef struct range {
     int64_t row_begin, row_end, p_begin, p_end;
-} share;
+} range;
 
-static void plan(layer_job *job, double step_cost) {
-    int64_t threads = lf_get_num_threads(), B = job->a->B;
+/* The part of the time on one thread that is left if x is projected ahead. */
+static double left_ahead(const layer_job *job, double n, double project, double step) {
+    double all = project + step, even = all / n > step ? all / n : step;
+    return (job->a->T > job->chunk ? even : project / n + step) / all;
+}
+
+/* `project`: operations of W_ih x for one step; `step`: of the rest. */
+static void plan(layer_job *job, double project, double step, int64_t count) {
+    int64_t n = lf_get_num_threads(), B = job->a->B;
+    job->way = ALONE;
     job->workers = 1;
-    job->by_panels = 0;
-    if (step_cost * job->a->T < SMALL_WORK) return;
-    if (B >= ENOUGH_ROWS * threads) {
-        job->workers = threads;
-    } else if (step_cost / threads >= SMALL_STEP && job->panels > 1) {
-        job->by_panels = 1;
-        job->workers = at_most(threads, job->panels);
-    } else if (B > 1) {
-        job->workers = at_most(threads, B);
-    }
+    if (n < 2 || !lf_team_is_worth((project + step) * count * SPEED)) return;
+    double by_rows = (double)ceil_div(B, at_most(n, B)) / B;
+    if (B >= ENOUGH_ROWS * n) job->way = BY_ROWS;
+    else if (job->panels > 1 && (count == 1 || step / n >= SMALL_STEP)) job->way = BY_PANELS;
+    else if (job->chunk > 1 && left_ahead(job, n, project, step) < by_rows) job->way = AHEAD;
+    else if (B > 1) job->way = BY_ROWS;
+    else return;
+    job->workers = job->way == AHEAD ? n : at_most(n, job->way == BY_ROWS ? B : job->panels);
+    job->together = job->way == BY_PANELS && count > 1;
 }
 
-static share share_of(const layer_job *job, int64_t worker, int64_t workers) {
-    share s = {0, job->a->B, 0, job->panels};
-    if (job->by_panels) {
-        s.p_begin = share_begin(job->panels, 1, worker, workers);
-        s.p_end = share_begin(job->panels, 1, worker + 1, workers);
+static void run(layer_job *job, lf_work work, double cost) {
+    int64_t patience = (int64_t)(cost * SPEED * PATIENCE);
+    if (job->together) lf_team_run_together(work, job, job->workers, patience);
+    else lf_team_run(work, job, job->workers);
+}
+
+static range range_of(const layer_job *job, int64_t share, int64_t shares) {
+    range r = {0, job->a->B, 0, job->panels};
+    if (job->way == BY_PANELS) {
+        r.p_begin = share_begin(job->panels, 1, share, shares);
+        r.p_end = share_begin(job->panels, 1, share + 1, shares);
     } else {
-        int64_t grain = job->a->B >= workers * job->k->tile_rows ? job->k->tile_rows : 1;
-        s.row_begin = share_begin(job->a->B, grain, worker, workers);
-        s.row_end = share_begin(job->a->B, grain, worker + 1, workers);
+        r.row_begin = share_begin(job->a->B, 1, share, shares);
+        r.row_end = share_begin(job->a->B, 1, share + 1, shares);
     }
-    return s;
+    return r;
 }
 
-static int32_t forward_steps(layer_job *job, share s, int64_t t, int64_t end, int64_t workers) {
-    if (!job->by_panels)
-        return job->k->steps(job->a, t, end, s.row_begin, s.row_end, s.p_begin, s.p_end);
+/* ---------------------------------------------------------------- forward */
+
+static int32_t steps(const layer_job *job, range r, int64_t t, int64_t end) {
+    return job->k->steps(job->a, t, end, r.row_begin, r.row_end, r.p_begin, r.p_end);
+}
+
+static int32_t project(const layer_job *job, range r, int64_t t, int64_t end) {
+    return job->k->project(job->a, t, end, r.row_begin, r.row_end, r.p_begin, r.p_end);
+}
+
+static int32_t steps_together(const layer_job *job, range r, int64_t t, int64_t end,
+                              int64_t shares) {
     int32_t status = 0;
     for (; t < end; t++) {
-        status |= job->k->steps(job->a, t, t + 1, s.row_begin, s.row_end, s.p_begin, s.p_end);
-        lf_team_wait(workers);
+        status |= steps(job, r, t, t + 1);
+        lf_team_wait(shares);
     }
     return status;
 }
 
-static void forward_share(void *context, int64_t worker, int64_t workers) {
+static void forward_share(void *context, int64_t share, int64_t shares) {
     layer_job *job = context;
-    share s = share_of(job, worker, workers);
+    range r = range_of(job, share, shares);
     int32_t status = 0;
     for (int64_t t = 0; t < job->a->T; t += job->chunk) {
         int64_t end = at_most(t + job->chunk, job->a->T);
-        if (!job->a->projects)
-            status |= job->k->project(job->a, t, end, s.row_begin, s.row_end, s.p_begin, s.p_end);
-        status |= forward_steps(job, s, t, end, workers);
+        if (!job->a->projects) status |= project(job, r, t, end);
+        status |= job->together ? steps_together(job, r, t, end, shares) : steps(job, r, t, end);
     }
     atomic_fetch_or(&job->status, status);
+}
+
+/* Project one unit, at most of the chunk after the one whose steps are taken; 0 if none is free. */
+static int project_unit(layer_job *job) {
+    long long unit = atomic_load(&job->claimed), chunk;
+    do {
+        chunk = unit / job->units;
+        if (chunk >= job->chunks || chunk > atomic_load(&job->done) + 1) return 0;
+    } while (!atomic_compare_exchange_weak(&job->claimed, &unit, unit + 1));
+    int64_t p = unit % job->units * LF_GROUP, t = chunk * job->chunk;
+    range r = {0, job->a->B, p, at_most(p + LF_GROUP, job->panels)};
+    atomic_fetch_or(&job->status, project(job, r, t, at_most(t + job->chunk, job->a->T)));
+    atomic_fetch_add(&job->made[chunk % 2], 1);
+    return 1;
+}
+
+/* Share 0 takes the steps and projects when there is nothing else to do; the others project. */
+static void forward_ahead(void *context, int64_t share, int64_t shares) {
+    (void)shares;
+    layer_job *job = context;
+    lf_look look = {0, 0};
+    if (share > 0) {
+        while (atomic_load(&job->claimed) < job->chunks * job->units)
+            if (!project_unit(job)) lf_look_or_yield(&look);
+        return;
+    }
+    range all = {0, job->a->B, 0, job->panels};
+    for (int64_t chunk = 0; chunk < job->chunks; chunk++) {
+        int64_t t = chunk * job->chunk, wanted = (chunk / 2 + 1) * job->units;
+        while (atomic_load(&job->made[chunk % 2]) < wanted)
+            if (!project_unit(job)) lf_look_or_yield(&look);
+        int32_t status = steps(job, all, t, at_most(t + job->chunk, job->a->T));
+        atomic_fetch_or(&job->status, status);
+        atomic_fetch_add(&job->done, 1);
+    }
 }
 
 static int64_t lanes(const lf_table *k, int is_double) {
@@ -116,34 +185,43 @@ static int64_t lanes(const lf_table *k, int is_double) {
 int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk) {
     int64_t width = lanes(k, k == lf_kernels(1));
     layer_job job = {.k = k, .a = a, .chunk = chunk, .panels = ceil_div(a->H, width)};
+    double x_cost = 8.0 * a->B * a->H * a->I, h_cost = a->B * a->H * (8.0 * a->H + CELL);
+    job.chunks = ceil_div(a->T, chunk);
+    job.units = ceil_div(job.panels, LF_GROUP);
     a->projects = chunk == 1;
-    plan(&job, 8.0 * a->B * a->H * (a->H + a->I));
-    lf_team_run(forward_share, &job, job.workers);
+    plan(&job, x_cost, h_cost, a->T);
+    if (!a->keep && job.way != AHEAD) a->z_slots = chunk; /* the least memory passes the caches */
+    run(&job, job.way == AHEAD ? forward_ahead : forward_share, (x_cost + h_cost) * a->T);
     return atomic_load(&job.status);
 }
 
-static void backward_share(void *context, int64_t worker, int64_t workers) {
+/* ---------------------------------------------------------------- backward */
+
+static int32_t backward(const layer_job *job, range r, int64_t t, int64_t end) {
+    return job->k->steps_backward(job->a, t, end, r.row_begin, r.row_end, r.p_begin, r.p_end);
+}
+
+static void backward_share(void *context, int64_t share, int64_t shares) {
     layer_job *job = context;
-    lf_layer *a = job->a;
-    share s = share_of(job, worker, workers);
-    int64_t first = a->dh0 ? -1 : 0;
+    range r = range_of(job, share, shares);
+    int64_t first = job->a->dh0 ? -1 : 0;
     int32_t status = 0;
-    if (!job->by_panels) {
-        status = job->k->steps_backward(a, first, a->T, s.row_begin, s.row_end, s.p_begin, s.p_end);
-    } else {
-        for (int64_t t = a->T - 1; t >= first; t--) {
-            status |= job->k->steps_backward(a, t, t + 1, s.row_begin, s.row_end, s.p_begin,
-                                             s.p_end);
-            lf_team_wait(workers);
+    if (job->together) {
+        for (int64_t t = job->a->T - 1; t >= first; t--) {
+            status |= backward(job, r, t, t + 1);
+            lf_team_wait(shares);
         }
+    } else {
+        status = backward(job, r, first, job->a->T);
     }
     atomic_fetch_or(&job->status, status);
 }
 
 int32_t lf_run_backward(const lf_table *k, lf_layer *a) {
     int64_t width = lanes(k, k == lf_kernels(1));
-    layer_job job = {.k = k, .a = a, .panels = ceil_div(a->H, 4 * width)};
-    plan(&job, 8.0 * a->B * a->H * a->H);
-    lf_team_run(backward_share, &job, job.workers);
+    layer_job job = {.k = k, .a = a, .chunk = 1, .panels = ceil_div(a->H, 4 * width)};
+    double cost = a->B * a->H * (8.0 * a->H + CELL);
+    plan(&job, 0, cost, a->T + (a->dh0 ? 1 : 0));
+    run(&job, backward_share, cost * a->T);
     return atomic_load(&job.status);
 }

@@ -15,7 +15,8 @@ typedef int32_t (*lf_range_kernel)(void *a, int64_t begin, int64_t end, int64_t 
 int32_t lf_run_range(lf_range_kernel kernel, void *a, int64_t count, int64_t grain, double cost,
                      int64_t workers);
 
-/* The forward pass over a->T steps, `chunk` steps projected at a time. */
+/* The forward pass over a->T steps, `chunk` steps projected at a time: with a->keep into z for all
+ * steps, else into z for two chunks (one if that is one step). */
 int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk);
 
 /* dz for all steps, dc0 in a->dc, and dh0 unless a->dh0 is NULL. */

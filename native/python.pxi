@@ -68,9 +68,9 @@ def bind_kernel(bint is_double, str name, size_t pointer):
         raise KeyError(name)
 
 
-def bind_isa(int64_t register_bytes, int64_t tile_rows):
+def bind_isa(int64_t register_bytes):
     """Use the table that bind_kernel has filled."""
-    lf_bind_isa(register_bytes, tile_rows)
+    lf_bind_isa(register_bytes)
 
 
 def get_num_threads() -> int:

@@ -5,10 +5,20 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
 
-/* How long a thread looks at memory before it gives its processor away: some tens of µs. */
-#define SPINS 2000
+/* How long a thread looks at memory before it gives its processor away, ns: longer than most of
+ * what comes between two calls. */
+#define LOOK 100000
+#define LOOKS 64 /* at memory, for each at the clock */
+
+/* Work, in ns, that is worth a call to threads that are awake, and to any. */
+#define LITTLE 8000
+#define MUCH 50000
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -34,17 +44,37 @@ static void restore_flags(float_flags old) { __asm__ volatile("msr fpcr, %0" : :
 #error "lstmfast: only x86-64 and aarch64 are known here"
 #endif
 
+typedef struct helper {
+    int64_t worker;   /* 1, 2, ...: the share that it does first */
+    int asleep;       /* guarded by team.lock, as all below */
+    int moved;        /* `allowed` is to be restored */
+#if defined(__linux__)
+    pid_t thread;
+    cpu_set_t allowed;
+#endif
+} helper;
+
+/* The state of the region: its number << 24 | its workers << 16 | helpers inside. A helper enters
+ * while there are workers: 0 means closed. */
+#define INSIDE 0xffff
+#define WORKERS(state) ((int64_t)((state) >> 16 & 0xff))
+#define NUMBER(state) ((state) >> 24)
+
 static struct {
-    pthread_mutex_t region;        /* held while a region runs */
-    pthread_mutex_t lock;          /* guards sleeping */
+    pthread_mutex_t region; /* held while a region runs */
+    pthread_mutex_t lock;   /* guards sleeping */
     pthread_cond_t wake;
-    int threads;                   /* helpers started: workers 1..threads */
-    lf_work work;                  /* the region's work, for its workers only */
+    int64_t helpers;        /* started: workers 1..helpers */
+    helper helper[LF_MAX_THREADS];
+    lf_work work;           /* the region's, for those inside */
     void *context;
-    _Alignas(64) atomic_uint_fast64_t call; /* number of the region << 8 | its workers */
+    int64_t shares;
+    int together;
+    atomic_char taken[LF_MAX_THREADS];
+    _Alignas(64) atomic_uint_fast64_t state;
+    _Alignas(64) atomic_uint_fast64_t begun; /* number << 8 | shares of the region together */
     _Alignas(64) atomic_int sleepers;
-    _Alignas(64) atomic_int running;        /* helpers that have not finished the region */
-    _Alignas(64) atomic_int arrived;        /* lf_team_wait */
+    _Alignas(64) atomic_int arrived; /* lf_team_wait */
     _Alignas(64) atomic_int generation;
 } team = {.region = PTHREAD_MUTEX_INITIALIZER,
           .lock = PTHREAD_MUTEX_INITIALIZER,
@@ -52,56 +82,146 @@ static struct {
 
 static atomic_llong limit; /* 0: not set yet */
 
-static void pause_or_yield(int *spins) {
-    if (++*spins < SPINS) PAUSE();
-    else sched_yield();
+/* ---------------------------------------------------------------- waiting */
+
+static int64_t nanoseconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void run_share(int64_t worker, int64_t workers) {
-    float_flags flags = flush_to_zero();
-    team.work(team.context, worker, workers);
-    restore_flags(flags);
+/* A pause; false when `patience` ns have gone by since the first one. */
+static int look_on(lf_look *l, int64_t patience) {
+    PAUSE();
+    if (++l->count % LOOKS) return 1;
+    int64_t now = nanoseconds();
+    if (!l->end) l->end = now + patience;
+    return now < l->end;
 }
 
-/* The number of the next region after `seen`: look for a while, then sleep. */
-static uint64_t next_call(uint64_t seen) {
-    uint64_t call;
-    for (int spins = 0; spins < SPINS; spins++) {
-        if ((call = atomic_load(&team.call)) != seen) return call;
-        PAUSE();
-    }
+void lf_look_or_yield(lf_look *l) {
+    if (!look_on(l, LOOK)) sched_yield();
+}
+
+/* ---------------------------------------------------------------- sleep and wake
+ *
+ * Linux likes to wake a thread on the processor of the one that wakes it, and then takes
+ * milliseconds to move one of the two to an idle processor. So a sleeper is kept off its waker's
+ * processor until it sleeps again. */
+
+#if defined(__linux__)
+static void keep_off(helper *h, int processor) {
+    cpu_set_t set;
+    if (processor < 0 || sched_getaffinity(h->thread, sizeof set, &h->allowed)) return;
+    set = h->allowed;
+    CPU_CLR((size_t)processor, &set);
+    h->moved = CPU_COUNT(&set) && !sched_setaffinity(h->thread, sizeof set, &set);
+}
+
+static void restore_processors(helper *h) {
+    if (h->moved) sched_setaffinity(h->thread, sizeof h->allowed, &h->allowed);
+    h->moved = 0;
+}
+
+static void know_thread(helper *h) { h->thread = (pid_t)syscall(SYS_gettid); }
+static int processor(void) { return sched_getcpu(); }
+#else
+static void keep_off(helper *h, int processor) { (void)h, (void)processor; }
+static void restore_processors(helper *h) { (void)h; }
+static void know_thread(helper *h) { (void)h; }
+static int processor(void) { return -1; }
+#endif
+
+static void wake_helpers(int64_t workers) {
+    int here = processor();
     pthread_mutex_lock(&team.lock);
-    atomic_fetch_add(&team.sleepers, 1);
-    while ((call = atomic_load(&team.call)) == seen) pthread_cond_wait(&team.wake, &team.lock);
-    atomic_fetch_sub(&team.sleepers, 1);
+    for (int64_t i = 1; i < workers; i++)
+        if (team.helper[i].asleep && !team.helper[i].moved) keep_off(&team.helper[i], here);
+    pthread_cond_broadcast(&team.wake);
     pthread_mutex_unlock(&team.lock);
-    return call;
 }
 
-/* A region cannot end before its workers have, so a worker reads its work safely; a helper that is
- * no worker of a region learns so from the number itself and touches nothing. */
-static void *helper(void *argument) {
-    int64_t worker = (int64_t)(intptr_t)argument;
+static uint64_t sleep_until_other(helper *h, uint64_t seen) {
+    uint64_t state;
+    pthread_mutex_lock(&team.lock);
+    restore_processors(h);
+    h->asleep = 1;
+    atomic_fetch_add(&team.sleepers, 1);
+    while (NUMBER(state = atomic_load(&team.state)) == seen)
+        pthread_cond_wait(&team.wake, &team.lock);
+    atomic_fetch_sub(&team.sleepers, 1);
+    h->asleep = 0;
+    pthread_mutex_unlock(&team.lock);
+    return state;
+}
+
+/* The state of the next region after number `seen`: look for a while, then sleep. */
+static uint64_t next_region(helper *h, uint64_t seen) {
+    lf_look l = {0, 0};
+    do {
+        uint64_t state = atomic_load(&team.state);
+        if (NUMBER(state) != seen) return state;
+    } while (look_on(&l, LOOK));
+    return sleep_until_other(h, seen);
+}
+
+/* ---------------------------------------------------------------- shares */
+
+/* Shares that nobody has begun, one's own first. */
+static void take_shares(int64_t worker) {
+    for (int64_t i = 0; i < team.shares; i++) {
+        int64_t share = (worker + i) % team.shares;
+        if (!atomic_exchange(&team.taken[share], 1)) team.work(team.context, share, team.shares);
+    }
+}
+
+/* A helper's share of a region together: its own if all have come, else by order of entering. */
+static void take_part(int64_t worker, int64_t workers, int64_t order, uint64_t number) {
+    uint64_t begun;
+    lf_look l = {0, 0};
+    while ((begun = atomic_load(&team.begun)) >> 8 != number) lf_look_or_yield(&l);
+    int64_t shares = (int64_t)(begun & 0xff);
+    team.work(team.context, shares == workers ? worker : order, shares);
+}
+
+/* Enter the region of `state` if it is still open; returns one's place, 0 if it is closed. */
+static int64_t enter(uint64_t state) {
+    uint64_t number = NUMBER(state);
+    while (NUMBER(state) == number && WORKERS(state))
+        if (atomic_compare_exchange_weak(&team.state, &state, state + 1))
+            return (int64_t)(state & INSIDE) + 1;
+    return 0;
+}
+
+static void *help(void *argument) {
+    helper *h = argument;
     uint64_t seen = 0;
+    know_thread(h);
     for (;;) {
-        seen = next_call(seen);
-        int64_t workers = (int64_t)(seen & 0xff);
-        if (worker < workers) {
-            run_share(worker, workers);
-            atomic_fetch_sub(&team.running, 1);
-        }
+        uint64_t state = next_region(h, seen);
+        seen = NUMBER(state);
+        if (h->worker >= WORKERS(state)) continue;
+        int64_t place = enter(state);
+        if (!place) continue;
+        float_flags flags = flush_to_zero();
+        if (team.together) take_part(h->worker, WORKERS(state), place, seen);
+        else take_shares(h->worker);
+        restore_flags(flags);
+        atomic_fetch_sub(&team.state, 1);
     }
     return NULL;
 }
+
+/* ---------------------------------------------------------------- forks, threads */
 
 static void after_fork_in_child(void) {
     pthread_mutex_init(&team.region, NULL);
     pthread_mutex_init(&team.lock, NULL);
     pthread_cond_init(&team.wake, NULL);
-    team.threads = 0;
-    atomic_store(&team.call, 0);
+    team.helpers = 0;
+    atomic_store(&team.state, 0);
+    atomic_store(&team.begun, 0);
     atomic_store(&team.sleepers, 0);
-    atomic_store(&team.running, 0);
     atomic_store(&team.arrived, 0);
 }
 
@@ -111,30 +231,22 @@ static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork_in_child);
 static int64_t recruit(int64_t wanted) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, watch_forks);
-    while (team.threads + 1 < wanted) {
+    while (team.helpers + 1 < wanted) {
         pthread_t thread;
         pthread_attr_t detached;
+        helper *h = &team.helper[team.helpers + 1];
+        *h = (helper){.worker = team.helpers + 1};
         pthread_attr_init(&detached);
         pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-        void *worker = (void *)(intptr_t)(team.threads + 1);
-        int failed = pthread_create(&thread, &detached, helper, worker);
+        int failed = pthread_create(&thread, &detached, help, h);
         pthread_attr_destroy(&detached);
         if (failed) break;
-        team.threads++;
+        team.helpers++;
     }
-    return wanted <= team.threads + 1 ? wanted : team.threads + 1;
+    return wanted <= team.helpers + 1 ? wanted : team.helpers + 1;
 }
 
-static void call_helpers(int64_t workers) {
-    uint64_t number = (atomic_load(&team.call) >> 8) + 1;
-    atomic_store(&team.running, (int)workers - 1);
-    atomic_store(&team.call, number << 8 | (uint64_t)workers);
-    if (atomic_load(&team.sleepers)) {
-        pthread_mutex_lock(&team.lock);
-        pthread_cond_broadcast(&team.wake);
-        pthread_mutex_unlock(&team.lock);
-    }
-}
+/* ---------------------------------------------------------------- regions */
 
 static void run_alone(lf_work work, void *context) {
     float_flags flags = flush_to_zero();
@@ -142,31 +254,92 @@ static void run_alone(lf_work work, void *context) {
     restore_flags(flags);
 }
 
-void lf_team_run(lf_work work, void *context, int64_t wanted) {
+/* Open a region; returns its number. Nobody is inside the one before. */
+static uint64_t open_region(lf_work work, void *context, int64_t workers, int together) {
+    uint64_t number = NUMBER(atomic_load(&team.state)) + 1;
+    team.work = work;
+    team.context = context;
+    team.shares = workers;
+    team.together = together;
+    for (int64_t i = 0; i < workers; i++) atomic_store(&team.taken[i], 0);
+    atomic_store(&team.state, number << 24 | (uint64_t)workers << 16);
+    if (atomic_load(&team.sleepers)) wake_helpers(workers);
+    return number;
+}
+
+/* Let nobody else in; returns the helpers inside. */
+static int64_t close_region(void) {
+    return (int64_t)(atomic_fetch_and(&team.state, ~(uint64_t)0xff0000) & INSIDE);
+}
+
+static void await_helpers(void) {
+    lf_look l = {0, 0};
+    while (atomic_load(&team.state) & INSIDE) lf_look_or_yield(&l);
+}
+
+/* Take the team for a region; returns its workers: 1 if it cannot be had, and then it is not. */
+static int64_t take_team(int64_t wanted) {
     if (wanted > LF_MAX_THREADS) wanted = LF_MAX_THREADS;
-    if (wanted < 2 || pthread_mutex_trylock(&team.region)) {
+    if (wanted < 2 || pthread_mutex_trylock(&team.region)) return 1;
+    int64_t workers = recruit(wanted);
+    if (workers < 2) pthread_mutex_unlock(&team.region);
+    return workers;
+}
+
+int lf_team_is_worth(double ns) {
+    static atomic_llong last; /* when work of this size was there before */
+    if (ns < LITTLE || ns >= MUCH) return ns >= MUCH;
+    int64_t now = nanoseconds();
+    int follows = now - atomic_exchange(&last, now) < LOOK;
+    return follows || !atomic_load(&team.sleepers);
+}
+
+void lf_team_run(lf_work work, void *context, int64_t wanted) {
+    int64_t workers = take_team(wanted);
+    if (workers < 2) {
         run_alone(work, context);
         return;
     }
-    int64_t workers = recruit(wanted);
-    team.work = work;
-    team.context = context;
-    if (workers > 1) call_helpers(workers);
-    run_share(0, workers);
-    for (int spins = 0; atomic_load(&team.running) > 0;) pause_or_yield(&spins);
+    float_flags flags = flush_to_zero();
+    open_region(work, context, workers, 0);
+    take_shares(0);
+    close_region();
+    await_helpers();
+    restore_flags(flags);
     pthread_mutex_unlock(&team.region);
 }
 
-void lf_team_wait(int64_t workers) {
-    if (workers < 2) return;
+void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t patience) {
+    int64_t workers = take_team(wanted);
+    if (workers < 2) {
+        run_alone(work, context);
+        return;
+    }
+    float_flags flags = flush_to_zero();
+    uint64_t number = open_region(work, context, workers, 1);
+    lf_look l = {0, 0};
+    while ((int64_t)(atomic_load(&team.state) & INSIDE) < workers - 1 && look_on(&l, patience)) {}
+    int64_t shares = close_region() + 1;
+    atomic_store(&team.begun, number << 8 | (uint64_t)shares);
+    work(context, 0, shares);
+    await_helpers();
+    restore_flags(flags);
+    pthread_mutex_unlock(&team.region);
+}
+
+void lf_team_wait(int64_t shares) {
+    if (shares < 2) return;
     int generation = atomic_load(&team.generation);
-    if (atomic_fetch_add(&team.arrived, 1) == workers - 1) {
+    if (atomic_fetch_add(&team.arrived, 1) == shares - 1) {
         atomic_store(&team.arrived, 0);
         atomic_store(&team.generation, generation + 1);
         return;
     }
-    for (int spins = 0; atomic_load(&team.generation) == generation;) pause_or_yield(&spins);
+    lf_look l = {0, 0};
+    while (atomic_load(&team.generation) == generation) lf_look_or_yield(&l);
 }
+
+/* ---------------------------------------------------------------- the number of threads */
 
 static int64_t clip(long long count) {
     return count < 1 ? 1 : count > LF_MAX_THREADS ? LF_MAX_THREADS : count;

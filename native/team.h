@@ -1,11 +1,10 @@
 /* A team of threads for one region of work at a time.
  *
- * lf_team_run(work, context, wanted) calls work(context, worker, workers) for each worker in
- * 0..workers-1, worker 0 on the calling thread, and returns when all have returned. `workers` is at
- * most `wanted`, and less when threads cannot be had: another thread's region is running, or the
- * system grants no more. Kernels leave the same bits whatever it is, so nothing is lost but time.
- * Inside a region flush-to-zero is set on every worker and restored when it leaves.
- * A forked child starts with no threads and makes its own.
+ * A region is a number of shares, each done once by a call work(context, share, shares). Kernels
+ * leave the same bits however many shares there are and whoever does them: nothing is lost but time
+ * when threads cannot be had, because another thread's region is running, because the system grants
+ * no more, or because a neighbour has the processor. Inside a region flush-to-zero is set on every
+ * thread and restored when it leaves. A forked child starts with no threads and makes its own.
  */
 #ifndef LF_TEAM_H
 #define LF_TEAM_H
@@ -13,12 +12,27 @@
 
 #define LF_MAX_THREADS 255
 
-typedef void (*lf_work)(void *context, int64_t worker, int64_t workers);
+typedef void (*lf_work)(void *context, int64_t share, int64_t shares);
 
+/* Is work of so many ns worth sharing? Much work is; little is not; what lies between is when the
+ * threads are awake, or when such calls follow each other and will find them so. */
+int lf_team_is_worth(double ns);
+
+/* Shares that do not meet: as many as `wanted`. The caller does those that nobody has begun. */
 void lf_team_run(lf_work work, void *context, int64_t wanted);
 
-/* Inside a region: wait until all its workers have come here. */
-void lf_team_wait(int64_t workers);
+/* Shares that wait for each other: as many as threads have come within `patience` ns. */
+void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t patience);
+
+/* Inside such a region: wait until all its shares have come here. */
+void lf_team_wait(int64_t shares);
+
+/* Wait for something else in memory: lf_look_or_yield between two looks at it. */
+typedef struct lf_look {
+    int count;
+    int64_t end;
+} lf_look;
+void lf_look_or_yield(lf_look *look);
 
 /* The number of threads that a region may have: OMP_NUM_THREADS or the processors of this process
  * until it is set. Setting is clipped to 1..LF_MAX_THREADS. */

@@ -42,7 +42,7 @@ def bind(wanted: str = "1") -> None:
     for real in REALS:
         for kernel_name in names:
             bind_one(kernel_name, real, isa)
-    capi.bind_isa(isa.bytes, isa.rows)
+    capi.bind_isa(isa.bytes)
 
 
 def bind_one(name: str, real: str, isa: isas.Isa) -> None:

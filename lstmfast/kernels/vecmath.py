@@ -1,9 +1,9 @@
-"""exp and tanh for SIMD vectors: what `cell.py` calls when its numbers are vectors.
+"""exp, tanh and quotients of SIMD vectors: what `cell.py` calls when its numbers are vectors.
 
-Both write x = n ln 2 + r with an integer n and |r| <= ln(2)/2, and e^r = 1 + r + r² q(r), where q
-is the minimax polynomial (Remez, found with 50 digits; the relative error of e^r is 3.1e-9 for
-float32 and 3.6e-18 for float64, far below half an ulp). Then e^x = 2ⁿ e^r, and
-e^x - 1 = 2ⁿ (e^r - 1) + (2ⁿ - 1) loses nothing to cancellation near 0.
+Both functions write x = n ln 2 + r with an integer n and |r| <= ln(2)/2, and
+e^r = 1 + r + r² q(r), where q is the minimax polynomial (Remez, found with 50 digits; the relative
+error of e^r is 3.1e-9 for float32 and 3.6e-18 for float64, far below half an ulp). Then
+e^x = 2ⁿ e^r, and e^x - 1 = 2ⁿ (e^r - 1) + (2ⁿ - 1) loses nothing to cancellation near 0.
 Measured over all floats: tests/test_vecmath.py.
 """
 
@@ -15,15 +15,25 @@ from numba import njit, types
 from numba.extending import intrinsic, overload
 
 from . import cell
-from .simd import Vector, at_least, at_most, constant, fma, polynomial, pow2_of_shifted
+from .simd import (
+    Vector,
+    at_least,
+    at_most,
+    constant,
+    fast_quotient,
+    fma,
+    polynomial,
+    pow2_of_shifted,
+)
 
 # Per kind of float: the q above; ln 2 as a short head and its tail (n·head is exact); the shift
-# that rounds; the ends of exp's range, where 2ⁿ becomes 0 and inf; where tanh reaches ±1.
+# that rounds; the ends of exp's range, where 2ⁿ becomes 0 and inf (for float32, whose quotients
+# want finite numbers, the last before inf); where tanh reaches ±1.
 FLOAT32 = SimpleNamespace(
     q=(0.4999999343181169496, 0.1666652039873147088, 0.04166839086511186317,
        0.008368745149348863572, 0.001381453572975989689),
     ln2_head=0.693359375, ln2_tail=-2.12194440054690583e-4, shift=1.5 * 2.0**23,
-    lowest=-88.0, highest=88.5, saturated=10.0,
+    lowest=-88.0, highest=88.0, saturated=10.0,
 )  # fmt: skip
 FLOAT64 = SimpleNamespace(
     q=(0.5000000000000010669, 0.1666666666666641154, 0.04166666666652972899, 0.00833333333349496133,
@@ -74,7 +84,7 @@ def _exp_and_tanh(real):
         x = at_least(at_most(x, saturated(x)), -saturated(x))
         scale, rest = reduced(two(x) * x)
         e = fma(scale, rest, scale - one(x))  # exp(2x) - 1
-        return e / (e + two(x))
+        return fast_quotient(e, e + two(x))
 
     return exp, tanh
 
@@ -92,6 +102,15 @@ def _overload_tanh(x):
     if isinstance(x, Vector):
         _, tanh = _exp_and_tanh(x.real)
         return lambda x: tanh(x)
+    return None
+
+
+@overload(cell.quotient)
+def _overload_quotient(x, y):
+    if isinstance(x, Vector):
+        return lambda x, y: fast_quotient(x, y)
+    if isinstance(x, types.Float):
+        return lambda x, y: x / y
     return None
 
 
