@@ -4,8 +4,10 @@
 
 #include "team.h"
 
-/* ns of one operation, to tell small work from large. */
+/* ns of one operation, to tell small work from large, where each weight that is read serves so many
+ * rows at least. */
 #define SPEED 0.005
+#define BUSY_ROWS 4
 /* Operations of the cell for one unit and row, its exponentials and quotients. */
 #define CELL 300.0
 /* Work of one step and one worker that is worth a wait after every step: some µs. */
@@ -82,7 +84,8 @@ static void plan(layer_job *job, double project, double step, int64_t count) {
     int64_t n = lf_get_num_threads(), B = job->a->B;
     job->way = ALONE;
     job->workers = 1;
-    if (n < 2 || !lf_team_is_worth((project + step) * count * SPEED)) return;
+    double busy = B < BUSY_ROWS ? (double)BUSY_ROWS / B : 1;
+    if (n < 2 || !lf_team_is_worth((project + step) * count * busy * SPEED)) return;
     double by_rows = (double)ceil_div(B, at_most(n, B)) / B;
     if (B >= ENOUGH_ROWS * n) job->way = BY_ROWS;
     else if (job->panels > 1 && (count == 1 || step / n >= SMALL_STEP)) job->way = BY_PANELS;
