@@ -259,17 +259,18 @@ class LSTMStream:
 
     def reset(self) -> None:
         """Set the state to zeros."""
-        self._h[...] = 0
-        self._c[...] = 0
+        self._layer.reset()
 
     @property
     def state(self) -> tuple[Array, Array]:
         """(h, c), each (B, H): copies."""
+        self._layer.settle(self._h, self._c)
         return self._h.copy(), self._c.copy()
 
     def set_state(self, h: Array, c: Array) -> None:
         """Set (h, c), each (B, H); ValueError leaves the state as it was."""
         h, c = (dense(n, s, self._h.shape, self._dtype) for n, s in (("h", h), ("c", c)))
+        self._layer.settle(self._h, self._c)
         self._h[...] = h
         self._c[...] = c
 

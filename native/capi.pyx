@@ -379,7 +379,7 @@ cdef int weight_gradient(const lf_lstm *l, const lf_layer *r, lf_outer *a, void 
     a.T, a.B, a.M, a.N = r.T, r.B, 4 * l.H, columns
     a.A, a.a_row, a.C, a.c_row = r.z, 4 * l.H, target, columns
     a.scratch_stride = outer_scratch(l) // l.item
-    return lf_run_range(<lf_range_kernel> l.kernels.outer, a, panels(4 * l.H, 3 * l.width), 1,
+    return lf_run_range(<lf_range_kernel> l.kernels.outer, a, panels(4 * l.H, l.width), 1,
                         8.0 * r.T * r.B * l.H * columns, workers)
 
 
@@ -421,7 +421,7 @@ cdef int run_backward(const lf_lstm *l, const lf_args *a) noexcept nogil:
     status = lf_run_backward(l.kernels, &r)
     status |= weight_gradients(l, a, &r, work + 3 * state)
     if a.dx != NULL:
-        status |= lf_run_range(<lf_range_kernel> l.kernels.input_gradient, &r, a.T, 1,
+        status |= lf_run_range(<lf_range_kernel> l.kernels.input_gradient, &r, a.T * a.B, 1,
                                8.0 * a.T * a.B * l.H * l.I, lf_get_num_threads())
     return status
 

@@ -106,6 +106,7 @@ cdef class Layer:
     cdef readonly int64_t input_size, hidden_size
     cdef readonly bint is_double, training
     cdef object W_ih, W_hh
+    cdef bint fresh
 
     def __cinit__(self, int64_t input_size, int64_t hidden_size, bint is_double, bint training,
                   int64_t batch_size):
@@ -114,6 +115,7 @@ cdef class Layer:
             raise MemoryError("lstmfast: out of memory")
         self.input_size, self.hidden_size = input_size, hidden_size
         self.is_double, self.training = is_double, training
+        self.fresh = True
         try:
             check(lf_config_set(config, "input_size", input_size))
             check(lf_config_set(config, "hidden_size", hidden_size))
@@ -200,13 +202,26 @@ cdef class Layer:
         a.size, a.T, a.B = sizeof(lf_args), T, B
         a.x_t, a.x_b = B * self.input_size, self.input_size
         a.y_t, a.y_b = B * self.hidden_size, self.hidden_size
-        a.h0 = a.h_n = target(h)
-        a.c0 = a.c_n = target(c)
+        a.h_n, a.c_n = target(h), target(c)
+        if not self.fresh:
+            a.h0, a.c0 = a.h_n, a.c_n
         a.work_size = lf_forward_work(self.lstm, T, B)
         with nogil:
             status = with_work(self.lstm, &a, 0)
         check(status)
+        self.fresh = False
         return True
+
+    def reset(self):
+        """The next step or run begins from zeros, whatever h and c hold: no product with h is due."""
+        self.fresh = True
+
+    def settle(self, h, c):
+        """Put into h and c what they stand for."""
+        if self.fresh:
+            h[...] = 0
+            c[...] = 0
+            self.fresh = False
 
     def step(self, int64_t B, x, h, c, out) -> bool:
         """Move the state h, c one step on and copy h to `out`, unless that is None.
@@ -224,6 +239,8 @@ cdef class Layer:
         if input == NULL or (output == NULL and out is not None):
             return False
         h_state, c_state = target(h), target(c)
+        if self.fresh:
+            self.settle(h, c)
         with nogil:
             status = lf_step(self.lstm, B, input, h_state, c_state)
             if status == LF_OK and output != NULL:
@@ -329,7 +346,7 @@ def outer(bint is_double, int64_t R, int64_t M, int64_t N, A, X, C, column_sums)
     a.first_row, a.rest, a.rest_t, a.rest_b = N, a.first, 0, N
     with nogil:
         status = run_with_scratch(
-            <lf_range_kernel> k.outer, &a, &a.scratch, &a.scratch_stride, panels(M, 3 * width),
+            <lf_range_kernel> k.outer, &a, &a.scratch, &a.scratch_stride, panels(M, width),
             LF_BLOCK * (3 + 4 * LF_OUTER_PANELS) * width, item, 2.0 * M * N * R)
     check(status)
 

@@ -11,9 +11,9 @@ and a limit (`Out`). The last panel has as many vectors as its columns need: in 
 few units left each vector holds W/4 units, their gates in its quarters (`parts`); its sums are
 regrouped in registers before they go to C.
 
-Sums over k run in blocks of BLOCK: a block starts from zero, in order of k, and is added to what is
-there. That order is the same for every tile shape, edge and shard, so results do not depend on how
-the work is split; and blocked sums lose less than one long one.
+Sums over k run in equal blocks of about BLOCK: a block starts from zero, in order of k, and is
+added to what is there. That order is the same for every tile shape, edge and shard, so results do
+not depend on how the work is split; and blocked sums lose less than one long one.
 """
 
 from collections import namedtuple
@@ -24,7 +24,7 @@ from numba import njit
 from .simd import at, fma, is_null
 from .struct import Struct
 
-BLOCK = 256  # k per block: a panel's block is 64 KB, which stays in L2
+BLOCK = 256  # k per block, and up to half as many more: a panel's block is 64 KB, and stays in L2
 GROUP = 4  # panels that are worked on together: a block of them is 256 KB
 OUTER_PANELS = 8  # panels of the right factor that a sum of outer products packs at once
 
@@ -242,9 +242,10 @@ def make_multiply(simd, packed=False, gates=False):
     def multiply(M, K, A, B, C, S, p, panels):
         row_step = 1 if packed else A.stride
         k_step = A.stride if packed else 1
-        for k in range(0, K, BLOCK):
+        k = 0
+        for blocks in range(max(1, (K + BLOCK // 2) // BLOCK), 0, -1):
             b = Panels(at(B.pointer, k * B.row), B.panel, B.row)
-            count = min(BLOCK, K - k)
+            count = panel_count(K - k, blocks)
             r = 0
             for left in range(panel_count(M, tile_rows), 0, -1):
                 rows = panel_count(M - r, left)  # strips of nearly equal height: no lone row
@@ -253,6 +254,7 @@ def make_multiply(simd, packed=False, gates=False):
                 s = Rows(at(S.pointer, r * S.stride), S.stride)
                 strips(rows, panels, count, a, b, c, s, p)
                 r += rows
+            k += count
             S = rows_of(C)
 
     return multiply
@@ -436,12 +438,12 @@ OUTER = Struct(
 
 
 def make_outer(simd):
-    """The blocks begin..end of 3·W rows of a sum of outer products (OUTER)."""
+    """The rows begin·W..end·W of a sum of outer products, 3·W of them at a time (OUTER)."""
     multiply, fill = make_multiply(simd, packed=True), make_fill(simd)
     W, load_n, store, splat, real = simd.width, simd.load_n, simd.store, simd.splat, simd.real
     store_n, new_tile, get, put = simd.store_n, simd.new_tile, simd.get, simd.put
-    rows, columns = 3 * W, 4 * W
-    new_sums = new_tile(3)
+    high, rows, columns = 3, 3 * W, 4 * W
+    new_sums = new_tile(high)
 
     @njit(error_model="numpy")
     def input_row(a, r):
@@ -464,7 +466,7 @@ def make_outer(simd):
     @njit(error_model="numpy")
     def pack_left(a, r, count, m, target, sums):
         """Three vectors of A's columns side by side; their sums over the rows go to `sums`."""
-        for v in range(3):
+        for v in range(high):
             total = splat(real(0))
             n = a.M - m - v * W
             for k in range(count):
@@ -476,12 +478,11 @@ def make_outer(simd):
             put(sums, v, total)
 
     @njit(error_model="numpy")
-    def add_column_sums(a, r, m, sums):
-        for v in range(3):
-            n = a.M - m - v * W
-            if n > 0:
-                old = load_n(a.column_sums, m + v * W, n) if r > 0 else splat(real(0))
-                store_n(a.column_sums, m + v * W, old + get(sums, v), n)
+    def add_column_sums(a, r, m, M, sums):
+        for v in range(panel_count(M, W)):
+            n = M - v * W
+            old = load_n(a.column_sums, m + v * W, n) if r > 0 else splat(real(0))
+            store_n(a.column_sums, m + v * W, old + get(sums, v), n)
 
     def outer(a, begin, end, worker):
         left = at(a.scratch, worker * a.scratch_stride)
@@ -494,12 +495,11 @@ def make_outer(simd):
             for r in range(0, a.T * a.B, BLOCK):
                 count = min(BLOCK, a.T * a.B - r)
                 pack_inputs(a, r, count, p, panels, right)
-                for block in range(begin, end):
-                    m = block * rows
-                    M = min(rows, a.M - m)
+                for m in range(begin * W, end * W, rows):
+                    M = min(rows, min(end * W, a.M) - m)
                     pack_left(a, r, count, m, left, sums)
                     if wanted and p == 0:
-                        add_column_sums(a, r, m, sums)
+                        add_column_sums(a, r, m, M, sums)
                     C = plain_out(at(a.C, m * a.c_row), a.c_row, a.N, W)
                     if r == 0:
                         fill(M, C, p, panels)

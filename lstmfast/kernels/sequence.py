@@ -249,11 +249,18 @@ def make_add(simd):
 
 
 def make_input_gradient(simd):
-    """dx = dz W_ih for the steps begin..end."""
+    """dx = dz W_ih for the rows begin..end of all T·B.
+
+    They are counted step by step; but batch row by batch row if those are longer and dx is not one
+    matrix of T·B rows, as z is. Products have as many rows as there are side by side.
+    """
     multiply, fill, W = make_multiply(simd), make_fill(simd), simd.width
 
     @njit(error_model="numpy")
-    def rows(a, M, A, C):
+    def rows(a, t, row, M, z_row, dx_row):
+        """M rows of dx from (t, row) on."""
+        A = Rows(z_at(a, t, row), z_row)
+        C = plain_out(at(a.dx, t * a.dx_t + row * a.dx_b), dx_row, a.I, W)
         count = panel_count(a.I, 4 * W)
         for p in range(0, count, GROUP):
             panels = min(GROUP, count - p)
@@ -262,14 +269,19 @@ def make_input_gradient(simd):
             multiply(M, 4 * a.H, A, B, C, rows_of(C), p, panels)
 
     def input_gradient(a, begin, end, worker):
-        if end - begin <= a.B:
-            for t in range(begin, end):
-                C = plain_out(at(a.dx, t * a.dx_t), a.dx_b, a.I, W)
-                rows(a, a.B, Rows(z_at(a, t, 0), 4 * a.H), C)
+        if a.dx_t == a.B * a.dx_b:
+            rows(a, begin // a.B, begin % a.B, end - begin, 4 * a.H, a.dx_b)
             return 0
-        for row in range(a.B):
-            C = plain_out(at(a.dx, begin * a.dx_t + row * a.dx_b), a.dx_t, a.I, W)
-            rows(a, end - begin, Rows(z_at(a, begin, row), a.z_t), C)
+        by_steps = a.T <= a.B
+        length = a.B if by_steps else a.T
+        while begin < end:
+            first = begin % length
+            M = min(length - first, end - begin)
+            if by_steps:
+                rows(a, begin // length, first, M, 4 * a.H, a.dx_b)
+            else:
+                rows(a, first, begin // length, M, a.z_t, a.dx_t)
+            begin += M
         return 0
 
     return input_gradient
