@@ -58,14 +58,24 @@ def dense_backward(
     check_shape("W", W.shape, (K, "N"))
     float_array("W", W, x.dtype)
     dy = dense("dy", dy, (M, N), x.dtype)
-    dx = np.empty((M, K), x.dtype) if need_dx else None
-    if dx is not None:
-        capi.product(_double(x), M, K, N, dy, N, W, 1, _row(W), dx, None)
+    dx = _input_gradient(dy, W) if need_dx else None
     dW, db = np.empty((K, N), x.dtype), np.empty((1, N), x.dtype)
     capi.outer(_double(x), M, K, N, x, dy, dW, None)
     ones = np.ones((M, 1), x.dtype)  # onesᵀ · dy: the columns' sums, in the kernels' fixed order
     capi.outer(_double(x), M, 1, N, ones, dy, db, None)
     return dx, dW, db[0]
+
+
+def _input_gradient(dy: Array, W: Array) -> Array:
+    """dy (M, N) Wᵀ: the left factor is read as it is, so the smaller one shall be the right one."""
+    (M, N), K = dy.shape, W.shape[0]
+    if 2 * M > K:
+        dx = np.empty((M, K), dy.dtype)
+        capi.product(_double(dy), M, K, N, dy, N, W, 1, _row(W), dx, None)
+        return dx
+    turned = np.empty((K, M), dy.dtype)
+    capi.product(_double(dy), K, M, N, W, _row(W), dy, 1, N, turned, None)
+    return np.ascontiguousarray(turned.T)
 
 
 def _matrix(name: str, value: Any) -> Array:

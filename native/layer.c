@@ -16,6 +16,8 @@
 #define ENOUGH_ROWS 8
 /* The part of its time that work waits for its threads before it goes on with those it has. */
 #define PATIENCE 0.2
+/* The time that shares of a step may differ by, in times that of a step. */
+#define UNEVEN 4
 
 static int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -73,6 +75,8 @@ typedef struct range {
     int64_t row_begin, row_end, p_begin, p_end;
 } range;
 
+static double busy(int64_t B) { return B < BUSY_ROWS ? (double)BUSY_ROWS / B : 1; }
+
 /* The part of the time on one thread that is left if x is projected ahead. */
 static double left_ahead(const layer_job *job, double n, double project, double step) {
     double all = project + step, even = all / n > step ? all / n : step;
@@ -84,8 +88,7 @@ static void plan(layer_job *job, double project, double step, int64_t count) {
     int64_t n = lf_get_num_threads(), B = job->a->B;
     job->way = ALONE;
     job->workers = 1;
-    double busy = B < BUSY_ROWS ? (double)BUSY_ROWS / B : 1;
-    if (n < 2 || !lf_team_is_worth((project + step) * count * busy * SPEED)) return;
+    if (n < 2 || !lf_team_is_worth((project + step) * count * busy(B) * SPEED)) return;
     double by_rows = (double)ceil_div(B, at_most(n, B)) / B;
     if (B >= ENOUGH_ROWS * n) job->way = BY_ROWS;
     else if (job->panels > 1 && (count == 1 || step / n >= SMALL_STEP)) job->way = BY_PANELS;
@@ -96,22 +99,41 @@ static void plan(layer_job *job, double project, double step, int64_t count) {
     job->together = job->way == BY_PANELS && count > 1;
 }
 
-static void run(layer_job *job, lf_work work, double cost) {
-    int64_t patience = (int64_t)(cost * SPEED * PATIENCE);
-    if (job->together) lf_team_run_together(work, job, job->workers, patience);
+static void run(layer_job *job, lf_work work, double cost, int64_t count) {
+    double ns = cost * SPEED * busy(job->a->B);
+    int64_t patience = (int64_t)(ns * count * PATIENCE);
+    if (job->together)
+        lf_team_run_together(work, job, job->workers, patience, (int64_t)(ns * UNEVEN));
     else lf_team_run(work, job, job->workers);
 }
 
-static range range_of(const layer_job *job, int64_t share, int64_t shares) {
-    range r = {0, job->a->B, 0, job->panels};
+/* A share, and what is its own. No shares: nothing is left to do. */
+typedef struct part {
+    range r;
+    int64_t share, shares;
+} part;
+
+static range everything(const layer_job *job) {
+    return (range){0, job->a->B, 0, job->panels};
+}
+
+static part part_of(const layer_job *job, int64_t share, int64_t shares) {
+    part p = {everything(job), share, shares};
     if (job->way == BY_PANELS) {
-        r.p_begin = share_begin(job->panels, 1, share, shares);
-        r.p_end = share_begin(job->panels, 1, share + 1, shares);
+        p.r.p_begin = share_begin(job->panels, 1, share, shares);
+        p.r.p_end = share_begin(job->panels, 1, share + 1, shares);
     } else {
-        r.row_begin = share_begin(job->a->B, 1, share, shares);
-        r.row_end = share_begin(job->a->B, 1, share + 1, shares);
+        p.r.row_begin = share_begin(job->a->B, 1, share, shares);
+        p.r.row_end = share_begin(job->a->B, 1, share + 1, shares);
     }
-    return r;
+    return p;
+}
+
+/* Wait for the step of the others. If the team gives up, share 0 goes on with all of it. */
+static void wait_for_others(const layer_job *job, part *p) {
+    if (!lf_team_wait(p->shares)) return;
+    p->r = everything(job);
+    p->shares = p->share == 0;
 }
 
 /* ---------------------------------------------------------------- forward */
@@ -124,24 +146,23 @@ static int32_t project(const layer_job *job, range r, int64_t t, int64_t end) {
     return job->k->project(job->a, t, end, r.row_begin, r.row_end, r.p_begin, r.p_end);
 }
 
-static int32_t steps_together(const layer_job *job, range r, int64_t t, int64_t end,
-                              int64_t shares) {
+static int32_t steps_together(const layer_job *job, part *p, int64_t t, int64_t end) {
     int32_t status = 0;
-    for (; t < end; t++) {
-        status |= steps(job, r, t, t + 1);
-        lf_team_wait(shares);
+    for (; t < end && p->shares; t++) {
+        status |= steps(job, p->r, t, t + 1);
+        wait_for_others(job, p);
     }
     return status;
 }
 
 static void forward_share(void *context, int64_t share, int64_t shares) {
     layer_job *job = context;
-    range r = range_of(job, share, shares);
+    part p = part_of(job, share, shares);
     int32_t status = 0;
-    for (int64_t t = 0; t < job->a->T; t += job->chunk) {
+    for (int64_t t = 0; t < job->a->T && p.shares; t += job->chunk) {
         int64_t end = at_most(t + job->chunk, job->a->T);
-        if (!job->a->projects) status |= project(job, r, t, end);
-        status |= job->together ? steps_together(job, r, t, end, shares) : steps(job, r, t, end);
+        if (!job->a->projects) status |= project(job, p.r, t, end);
+        status |= job->together ? steps_together(job, &p, t, end) : steps(job, p.r, t, end);
     }
     atomic_fetch_or(&job->status, status);
 }
@@ -170,12 +191,11 @@ static void forward_ahead(void *context, int64_t share, int64_t shares) {
             if (!project_unit(job)) lf_look_or_yield(&look);
         return;
     }
-    range all = {0, job->a->B, 0, job->panels};
     for (int64_t chunk = 0; chunk < job->chunks; chunk++) {
         int64_t t = chunk * job->chunk, wanted = (chunk / 2 + 1) * job->units;
         while (atomic_load(&job->made[chunk % 2]) < wanted)
             if (!project_unit(job)) lf_look_or_yield(&look);
-        int32_t status = steps(job, all, t, at_most(t + job->chunk, job->a->T));
+        int32_t status = steps(job, everything(job), t, at_most(t + job->chunk, job->a->T));
         atomic_fetch_or(&job->status, status);
         atomic_fetch_add(&job->done, 1);
     }
@@ -194,7 +214,7 @@ int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk) {
     a->projects = chunk == 1;
     plan(&job, x_cost, h_cost, a->T);
     if (!a->keep && job.way != AHEAD) a->z_slots = chunk; /* the least memory passes the caches */
-    run(&job, job.way == AHEAD ? forward_ahead : forward_share, (x_cost + h_cost) * a->T);
+    run(&job, job.way == AHEAD ? forward_ahead : forward_share, x_cost + h_cost, a->T);
     return atomic_load(&job.status);
 }
 
@@ -206,16 +226,13 @@ static int32_t backward(const layer_job *job, range r, int64_t t, int64_t end) {
 
 static void backward_share(void *context, int64_t share, int64_t shares) {
     layer_job *job = context;
-    range r = range_of(job, share, shares);
+    part p = part_of(job, share, shares);
     int64_t first = job->a->dh0 ? -1 : 0;
     int32_t status = 0;
-    if (job->together) {
-        for (int64_t t = job->a->T - 1; t >= first; t--) {
-            status |= backward(job, r, t, t + 1);
-            lf_team_wait(shares);
-        }
-    } else {
-        status = backward(job, r, first, job->a->T);
+    if (!job->together) status = backward(job, p.r, first, job->a->T);
+    for (int64_t t = job->a->T - 1; job->together && t >= first && p.shares; t--) {
+        status |= backward(job, p.r, t, t + 1);
+        wait_for_others(job, &p);
     }
     atomic_fetch_or(&job->status, status);
 }
@@ -224,7 +241,8 @@ int32_t lf_run_backward(const lf_table *k, lf_layer *a) {
     int64_t width = lanes(k, k == lf_kernels(1));
     layer_job job = {.k = k, .a = a, .chunk = 1, .panels = ceil_div(a->H, 4 * width)};
     double cost = a->B * a->H * (8.0 * a->H + CELL);
-    plan(&job, 0, cost, a->T + (a->dh0 ? 1 : 0));
-    run(&job, backward_share, cost * a->T);
+    int64_t count = a->T + (a->dh0 ? 1 : 0);
+    plan(&job, 0, cost, count);
+    run(&job, backward_share, cost, count);
     return atomic_load(&job.status);
 }

@@ -16,6 +16,12 @@
 #define LOOK 100000
 #define LOOKS 64 /* at memory, for each at the clock */
 
+/* Waits of more than LOOK for a thread that has lost its processor, in ns, after which it is not
+ * waited for any longer if they are this part of the time; and for how long nobody tries again. */
+#define STALLED 3000000
+#define STALLED_PART 3
+#define CROWDED 50000000
+
 /* Work, in ns, that is worth a call to threads that are awake, and to any. */
 #define LITTLE 8000
 #define MUCH 50000
@@ -76,6 +82,11 @@ static struct {
     _Alignas(64) atomic_int sleepers;
     _Alignas(64) atomic_int arrived; /* lf_team_wait */
     _Alignas(64) atomic_int generation;
+    int64_t opened;       /* when the region together was */
+    int64_t step;         /* ns that shares may differ from wait to wait */
+    atomic_llong stalled; /* ns in it, of all threads */
+    atomic_int alone;     /* share 0 goes on alone */
+    atomic_llong crowded; /* until when the processors are taken to have other work */
 } team = {.region = PTHREAD_MUTEX_INITIALIZER,
           .lock = PTHREAD_MUTEX_INITIALIZER,
           .wake = PTHREAD_COND_INITIALIZER};
@@ -309,34 +320,58 @@ void lf_team_run(lf_work work, void *context, int64_t wanted) {
     pthread_mutex_unlock(&team.region);
 }
 
-void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t patience) {
-    int64_t workers = take_team(wanted);
+/* The region's shares: as many as helpers have come in time, and one. */
+static int64_t gather(int64_t workers, uint64_t number, int64_t patience) {
+    lf_look l = {0, 0};
+    while ((int64_t)(atomic_load(&team.state) & INSIDE) < workers - 1 && look_on(&l, patience)) {}
+    int64_t shares = close_region() + 1;
+    team.opened = nanoseconds();
+    atomic_store(&team.stalled, 0);
+    atomic_store(&team.alone, 0);
+    atomic_store(&team.begun, number << 8 | (uint64_t)shares);
+    return shares;
+}
+
+void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t patience,
+                          int64_t step) {
+    int64_t workers = nanoseconds() < atomic_load(&team.crowded) ? 1 : take_team(wanted);
     if (workers < 2) {
         run_alone(work, context);
         return;
     }
     float_flags flags = flush_to_zero();
     uint64_t number = open_region(work, context, workers, 1);
-    lf_look l = {0, 0};
-    while ((int64_t)(atomic_load(&team.state) & INSIDE) < workers - 1 && look_on(&l, patience)) {}
-    int64_t shares = close_region() + 1;
-    atomic_store(&team.begun, number << 8 | (uint64_t)shares);
-    work(context, 0, shares);
+    team.step = step;
+    work(context, 0, gather(workers, number, patience));
+    if (atomic_load(&team.alone)) atomic_store(&team.crowded, nanoseconds() + CROWDED);
     await_helpers();
     restore_flags(flags);
     pthread_mutex_unlock(&team.region);
 }
 
-void lf_team_wait(int64_t shares) {
-    if (shares < 2) return;
+/* Decided by the last to arrive, before it lets the others go: all read the same. */
+static void give_up_if_stalled(void) {
+    int64_t stalled = atomic_load(&team.stalled);
+    if (stalled > STALLED && stalled > (nanoseconds() - team.opened) / STALLED_PART)
+        atomic_store(&team.alone, 1);
+}
+
+int lf_team_wait(int64_t shares) {
+    if (shares < 2) return 0;
     int generation = atomic_load(&team.generation);
     if (atomic_fetch_add(&team.arrived, 1) == shares - 1) {
         atomic_store(&team.arrived, 0);
+        give_up_if_stalled();
         atomic_store(&team.generation, generation + 1);
-        return;
+        return atomic_load(&team.alone);
     }
     lf_look l = {0, 0};
     while (atomic_load(&team.generation) == generation) lf_look_or_yield(&l);
+    if (l.end) {
+        int64_t waited = nanoseconds() - (l.end - LOOK);
+        if (waited > LOOK + team.step) atomic_fetch_add(&team.stalled, waited);
+    }
+    return atomic_load(&team.alone);
 }
 
 /* ---------------------------------------------------------------- the number of threads */

@@ -21,11 +21,15 @@ int lf_team_is_worth(double ns);
 /* Shares that do not meet: as many as `wanted`. The caller does those that nobody has begun. */
 void lf_team_run(lf_work work, void *context, int64_t wanted);
 
-/* Shares that wait for each other: as many as threads have come within `patience` ns. */
-void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t patience);
+/* Shares that wait for each other: as many as threads have come within `patience` ns. Between two
+ * waits they may take times that differ by `step` ns; longer waits are for a thread that has lost
+ * its processor. */
+void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t patience,
+                          int64_t step);
 
-/* Inside such a region: wait until all its shares have come here. */
-void lf_team_wait(int64_t shares);
+/* Inside such a region: wait until all its shares have come here. If it returns true, in all of
+ * them, too much time went by in waiting: share 0 is to do all the rest, the others to return. */
+int lf_team_wait(int64_t shares);
 
 /* Wait for something else in memory: lf_look_or_yield between two looks at it. */
 typedef struct lf_look {

@@ -7,11 +7,15 @@ from agreement import DTYPES, FORWARD_BAR, SIZES, assert_close, expected, lstm_c
 from lstmfast import ops
 
 
+def new_stream(case, batch_size):
+    """Return a stream of a case's weights."""
+    return ops.LSTMStream(*(case.inputs[name] for name in ("W_ih", "W_hh", "b")), batch_size)
+
+
 def stream_of(case, batch_size):
     """Return a stream of a case's weights, its state set to the case's h0 and c0."""
-    inputs = case.inputs
-    stream = ops.LSTMStream(inputs["W_ih"], inputs["W_hh"], inputs["b"], batch_size)
-    stream.set_state(inputs["h0"], inputs["c0"])
+    stream = new_stream(case, batch_size)
+    stream.set_state(case.inputs["h0"], case.inputs["c0"])
     return stream
 
 
@@ -111,8 +115,33 @@ def test_reset_starts_from_zeros():
     stream.step(case.inputs["x"][0])
     stream.reset()
     assert not any(state.any() for state in stream.state)
-    fresh = ops.LSTMStream(*(case.inputs[name] for name in ("W_ih", "W_hh", "b")), 2)
-    assert same_bits(stream.step(case.inputs["x"][0]), fresh.step(case.inputs["x"][0]))
+    assert same_bits(
+        stream.step(case.inputs["x"][0]), new_stream(case, 2).step(case.inputs["x"][0])
+    )
+
+
+@pytest.mark.parametrize("first", ("step", "forward"))
+@pytest.mark.parametrize("then", ("step", "forward", "state", "set_state"))
+def test_after_a_reset_the_old_state_is_gone(first, then):
+    """The product with zeros is left out then: each way on from there must know that."""
+    case = lstm_case(3, 2, 4, 17)
+    x, used, new = case.inputs["x"], stream_of(case, 2), new_stream(case, 2)
+
+    def move(stream, how):
+        if how == "set_state":
+            h, c = stream.state
+            stream.set_state(h + 1, c)
+        return stream.step(x[0]) if how == "step" else stream.forward(x)
+
+    move(used, first)
+    used.reset()
+    with pytest.raises(ValueError, match="x: expected"):
+        used.step(x[0, :1])
+    for _ in range(2):
+        if then == "state":
+            assert all(map(same_bits, used.state, new.state))
+        assert same_bits(move(used, then), move(new, then))
+    assert all(map(same_bits, used.state, new.state))
 
 
 def test_a_state_put_back_repeats_the_steps():

@@ -14,11 +14,13 @@ from lstmfast import ops
 
 FORK_TIMEOUT = 60  # seconds; a fork that hangs must fail, not stall the run
 # (T, B, I, H), by how native/layer.c shares them: on one thread; by rows; by panels with a wait
-# after every step (few rows, much work in a step).
-ALONE = ((5, 7, 33, 64), (20, 1, 65, 130))
+# after every step (few rows, much work in a step; without waits where there is one step); one
+# thread takes the steps and others project ahead, for many chunks of steps, for two, within one.
+ALONE = ((5, 7, 33, 16), (20, 1, 25, 16))
 BY_ROWS = ((5, 33, 17, 100), (2, 64, 128, 256), (100, 13, 3, 31))
-BY_PANELS = ((3, 3, 200, 520), (2, 1, 512, 1000), (2, 7, 260, 390))
-SHAPES = ALONE + BY_ROWS + BY_PANELS
+BY_PANELS = ((3, 3, 200, 520), (2, 1, 512, 1000), (2, 7, 260, 390), (1, 1, 512, 700))
+AHEAD = ((300, 1, 300, 70), (40, 3, 400, 33), (20, 1, 900, 65))
+SHAPES = ALONE + BY_ROWS + BY_PANELS + AHEAD
 
 
 def arrays(case):
