@@ -3,10 +3,9 @@
     python -m pytest benches --benchmark-json=cpu.json
     python -m benches.report cpu.json -o benches/results/cpu.md
 
-times every shape at one and two threads (two hours with all libraries, most of it Keras's compiling;
-`--peers torch,onnxruntime` and `-k "forward and 1thread"` restrict it; the report takes several
-files). With `--benchmark-disable` a few small shapes are prepared,
-checked and run once.
+times every shape at one and two threads: two hours with all libraries, most of it Keras's
+compiling. `--peers torch,onnxruntime` and `-k "forward and 1thread"` restrict it; the report takes
+several files. With `--benchmark-disable` a few small shapes are prepared, checked and run once.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""Behaviour under load (benches/load.py says what it means): `python -m pytest benches/test_load.py`.
+"""Behaviour under load; benches/load.py says what it means.
 
 pytest-benchmark's own figure is the time of the whole measurement; the factors are in `extra_info`:
 kind "load", the load, and one row per job. Results are held to the bits of a call alone.
