@@ -14,8 +14,10 @@
 #define SMALL_STEP 2e5
 /* Rows of one worker that outweigh its reading all the weights, so that nobody need wait. */
 #define ENOUGH_ROWS 8
-/* The part of its time that work waits for its threads before it goes on with those it has. */
+/* The part of its time, and the most ns, that work waits for its threads before it goes on with
+ * those it has. */
 #define PATIENCE 0.2
+#define MOST_PATIENCE 5000000
 /* The time that shares of a step may differ by, in times that of a step. */
 #define UNEVEN 4
 
@@ -101,7 +103,7 @@ static void plan(layer_job *job, double project, double step, int64_t count) {
 
 static void run(layer_job *job, lf_work work, double cost, int64_t count) {
     double ns = cost * SPEED * busy(job->a->B);
-    int64_t patience = (int64_t)(ns * count * PATIENCE);
+    int64_t patience = at_most((int64_t)(ns * count * PATIENCE), MOST_PATIENCE);
     if (job->together)
         lf_team_run_together(work, job, job->workers, patience, (int64_t)(ns * UNEVEN));
     else lf_team_run(work, job, job->workers);

@@ -6,15 +6,18 @@ from typing import NamedTuple
 class Isa(NamedTuple):
     """Registers of one instruction set.
 
-    `rows` is the height of the register tile (its width is one panel: four vectors); `wide` is the
-    number of panels worked on at once when 1, 2, ... rows are left. rows·wide·4 sums, the panel's
-    vector and the broadcast rows must fit the registers: a spill in the inner loop fails the build.
+    `rows` is the height of the register tile; `wide` is the number of panels of four vectors worked
+    on at once when 1, 2, ... rows are left. Tiles of more than `whole` rows take half a panel:
+    where registers are few, a tall tile of two vectors reads less for each operation than a low one
+    of four. The sums, the panel's vectors and the broadcast rows must fit the registers: a spill in
+    the inner loop fails the build.
     """
 
     name: str
     bytes: int  # of one vector register
     rows: int
     wide: tuple[int, ...]
+    whole: int
     cpu: str  # as LLVM names it
     features: str = ""
 
@@ -22,10 +25,10 @@ class Isa(NamedTuple):
         return self.wide[rows - 1]
 
 
-V4 = Isa("v4", 64, 6, (4, 2, 1, 1, 1, 1), "x86-64-v4", "-prefer-256-bit")
-V3 = Isa("v3", 32, 2, (2, 1), "x86-64-v3")
-V2 = Isa("v2", 16, 2, (2, 1), "x86-64-v2")
-NEON = Isa("neon", 16, 3, (3, 2, 1), "generic")
+V4 = Isa("v4", 64, 6, (4, 2, 1, 1, 1, 1), 6, "x86-64-v4", "-prefer-256-bit")
+V3 = Isa("v3", 32, 6, (2, 1, 1, 1, 1, 1), 2, "x86-64-v3")
+V2 = Isa("v2", 16, 2, (2, 1), 2, "x86-64-v2")
+NEON = Isa("neon", 16, 3, (3, 2, 1), 3, "generic")
 
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
 BY_MACHINE = {"x86_64": (V2, V3, V4), "aarch64": (NEON,)}

@@ -20,19 +20,10 @@ from functools import lru_cache
 from numba import njit
 
 from .cell import cell_backward, cell_forward
-from .matmul import (
-    GROUP,
-    Panels,
-    Rows,
-    gates_out,
-    make_fill,
-    make_multiply,
-    panel_count,
-    plain_out,
-    rows_of,
-)
+from .matmul import GROUP, make_fill, make_multiply
 from .simd import at, is_null
 from .struct import Struct
+from .tiles import Panels, Rows, gates_out, panel_count, plain_out, rows_of
 
 LAYER = Struct(
     "lf_layer",

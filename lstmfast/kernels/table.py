@@ -11,6 +11,7 @@ from numba import types
 
 from . import (
     matmul,
+    packing,
     pointwise,
     rows,
     sequence,
@@ -42,7 +43,7 @@ TABLE = {
     "steps": Row(sequence.LAYER, SHARE, sequence.make_steps),
     "steps_backward": Row(sequence.LAYER, SHARE, sequence.make_steps_backward),
     "input_gradient": Row(sequence.LAYER, RANGE, sequence.make_input_gradient),
-    "pack": Row(matmul.PACK, RANGE, matmul.make_pack),
+    "pack": Row(packing.PACK, RANGE, packing.make_pack),
     "product": Row(matmul.PRODUCT, RANGE, matmul.make_product),
     "outer": Row(matmul.OUTER, RANGE, matmul.make_outer),
     "softmax": Row(rows.SOFTMAX, RANGE, rows.make_softmax),

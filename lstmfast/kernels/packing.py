@@ -1,0 +1,113 @@
+"""Packing: a matrix becomes panels, as tiles read them (tiles.py says how they lie)."""
+
+from functools import lru_cache
+
+from numba import njit
+
+from .simd import at
+from .struct import Struct
+from .tiles import gates_out, make_parts, plain_out
+
+PACK = Struct(
+    "lf_pack",
+    data="source target",
+    size="k_stride n_stride K columns gates",
+)
+# source: element (k, n) of B at k·k_stride + n·n_stride (k_stride 1 with the gates map, else the
+# plain map is meant); target: the panels, 4·W·K numbers each.
+
+
+@lru_cache(None)
+def make_turn(simd, run):
+    """turn(source, n_stride, jump, K, n, target): W rows of length K become K rows of W.
+
+    The rows come in runs of `run`, n_stride apart, each run `jump` after the one before; only the
+    first n of each run are there.
+    """
+    W, load_n, store, splat, real = simd.width, simd.load_n, simd.store, simd.splat, simd.real
+    get, put, transpose, new_tile = simd.get, simd.put, simd.transpose, simd.new_tile(simd.width)
+
+    @njit(error_model="numpy")
+    def turn(source, n_stride, jump, K, n, target):
+        block = new_tile()
+        for k in range(0, K, W):
+            for w in range(W):
+                put(block, w, splat(real(0)))
+                if w % run < n:
+                    o = w // run * jump + w % run * n_stride
+                    put(block, w, load_n(source, o + k, K - k))
+            transpose(block)
+            for w in range(W):
+                if k + w < K:
+                    store(target, (k + w) * 4 * W, get(block, w))
+
+    return turn
+
+
+@lru_cache(None)
+def make_pack_panel(simd, gates=False):
+    """pack_panel(source, k_stride, n_stride, K, C, p, target): one panel of B, zeros past the end.
+
+    C tells the map (its pointer and row do not matter). One of the strides is usually 1: rows are
+    copied as vectors, columns are turned W × W at a time in registers. `gates` takes columns only.
+    """
+    W, load_n, store, real = simd.width, simd.load_n, simd.store, simd.real
+    turn, parts, part = make_turn(simd, W), make_parts(simd, gates), max(1, W // 4)
+    turn_part = make_turn(simd, part)
+
+    @njit(error_model="numpy")
+    def copy_rows(source, k_stride, K, n, target):
+        for k in range(K):
+            store(target, k * 4 * W, load_n(source, k * k_stride, n))
+
+    @njit(error_model="numpy")
+    def gather(source, k_stride, n_stride, K, n, target):
+        for k in range(K):
+            for w in range(W):
+                o = k * k_stride + w * n_stride
+                target[k * 4 * W + w] = source[o] if w < n else real(0)
+
+    @njit(error_model="numpy")
+    def pack_parts(source, n_stride, K, C, p, vectors, target):
+        for v in range(vectors):
+            unit = p * C.panel + v * part
+            start, jump = at(source, unit * n_stride), C.vector * n_stride
+            turn_part(start, n_stride, jump, K, C.limit - unit, at(target, v * W))
+
+    @njit(error_model="numpy")
+    def pack_panel(source, k_stride, n_stride, K, C, p, target):
+        vectors = parts(C, p)
+        if gates and vectors < 4:
+            pack_parts(source, n_stride, K, C, p, vectors, target)
+            return
+        for v in range(vectors):
+            n = C.limit - p * C.panel - v * C.limit_vector
+            start = at(source, (p * C.panel + v * C.vector) * n_stride)
+            lanes = at(target, v * W)
+            if gates or k_stride == 1:
+                turn(start, n_stride, 0, K, n, lanes)
+            elif n_stride == 1:
+                copy_rows(start, k_stride, K, n, lanes)
+            else:
+                gather(start, k_stride, n_stride, K, n, lanes)
+
+    return pack_panel
+
+
+def make_pack(simd):
+    """Pack panels begin..end of a matrix (PACK)."""
+    pack_plain, pack_gates = make_pack_panel(simd), make_pack_panel(simd, gates=True)
+    W = simd.width
+
+    def pack(a, begin, end, worker):
+        for p in range(begin, end):
+            target = at(a.target, p * a.K * 4 * W)
+            if a.gates:
+                C = gates_out(a.source, 0, a.columns // 4, W)
+                pack_gates(a.source, 1, a.n_stride, a.K, C, p, target)
+            else:
+                C = plain_out(a.source, 0, a.columns, W)
+                pack_plain(a.source, a.k_stride, a.n_stride, a.K, C, p, target)
+        return 0
+
+    return pack
