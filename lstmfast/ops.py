@@ -180,13 +180,9 @@ def lstm_backward(
         check_shape("dy", float_array("dy", dy, dtype).shape, y.shape)
         dy = rows_in_place("dy", dy)
     dh_n, dc_n = (_state(name, s, B, layer, dtype) for name, s in (("dh_n", dh_n), ("dc_n", dc_n)))
-    dh0, dc0 = np.empty((2, B, layer.hidden_size), dtype)
-    given = (cache.h0, cache.c0)
-    g = LSTMGradients(
-        np.empty(x.shape, dtype) if need_dx else None,
-        *(d if state is not None else None for d, state in zip((dh0, dc0), given, strict=True)),
-        *_empty_weights(layer, dtype, T == 1 and cache.h0 is None),
-    )
+    dx = np.empty(x.shape, dtype) if need_dx else None
+    dh0, dc0 = (None if s is None else np.empty_like(s) for s in (cache.h0, cache.c0))
+    g = LSTMGradients(dx, dh0, dc0, *_empty_weights(layer, dtype, T == 1 and cache.h0 is None))
     reserve, cache.reserve = cache.reserve, None
     first = cache.batch_first
     layer.backward(T, B, x, _strides(x, first), cache.h0, cache.c0, y, _strides(y, first), reserve,
@@ -246,16 +242,15 @@ class LSTMStream:
             A shape or dtype does not fit; the state is as it was.
         """
         B, H = self._h.shape
-        if out is None and isinstance(x, np.ndarray) and x.ndim == 3:
-            out = np.empty((x.shape[0], B, H), self._dtype)
-        if self._layer.run(B, x, self._h, self._c, out):
+        if out is not None and self._layer.run(B, x, self._h, self._c, out):
             return out
         float_array("x", x, self._dtype)
         check_shape("x", x.shape, ("T", *self._shape_x))
         not_empty("x", x)
-        out = writable("out", out, (x.shape[0], B, H), self._dtype)
-        self._layer.run(B, np.ascontiguousarray(x), self._h, self._c, out)
-        return out
+        shape = (x.shape[0], B, H)
+        y = np.empty(shape, x.dtype) if out is None else writable("out", out, shape, x.dtype)
+        self._layer.run(B, np.require(x, requirements=["C", "A"]), self._h, self._c, y)
+        return y
 
     def reset(self) -> None:
         """Set the state to zeros."""
