@@ -38,6 +38,9 @@ spinning, with one call that is not timed. All compute in float32 on the same ar
 compared before they were timed. Where a library can be used in several ways, all were tried for
 each shape, and the fastest is what stands here.
 
+Forward and training begin from a state of zeros: lstmfast leaves out the products with it, which is
+half of the work where T is 1; the floor holds them.
+
 Times are medians over rounds. A ratio is their time over lstmfast's, taken round by round: median
 [10-90%]; above 1 lstmfast is faster, below 1 it is set in bold. Machines drift: only ratios within
 a row say something. The floor is the least that the job must take by the FMA rate and bandwidth of

@@ -30,7 +30,7 @@ def test_load(benchmark, name, threads_put_back):
 
     def measured():
         with load.LOADS[name]() as present:
-            return [load.measure(work, present, turns) for work in works]
+            return [{"load": name, **load.measure(work, present, turns)} for work in works]
 
     rows = benchmark.pedantic(measured, rounds=1, iterations=1)
     benchmark.extra_info.update(kind="load", load=name, processors=load.PROCESSORS, rows=rows)

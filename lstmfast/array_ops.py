@@ -12,7 +12,7 @@ import numpy as np
 
 from . import capi
 from .arguments import Array, check_shape, choice, flag, integer, number
-from .arrays import dense, float_array, not_empty, rows_in_place, whole_numbers, writable
+from .arrays import dense, float_array, new, not_empty, rows_in_place, whole_numbers, writable
 
 ACTIVATIONS = {"relu": 0, "sigmoid": 1, "tanh": 2}
 KERAS_EPSILON = 1e-7
@@ -38,7 +38,7 @@ def dense_forward(x: Array, W: Array, b: Array | None = None) -> Array:
     check_shape("W", W.shape, (K, "N"))
     float_array("W", W, x.dtype)
     b = None if b is None else dense("b", b, (N,), x.dtype)
-    y = np.empty((M, N), x.dtype)
+    y = new((M, N), x.dtype)
     capi.product(_double(x), M, N, K, x, _row(x), W, _row(W), 1, y, b)
     return y
 
@@ -59,18 +59,16 @@ def dense_backward(
     float_array("W", W, x.dtype)
     dy = dense("dy", dy, (M, N), x.dtype)
     dx = _input_gradient(dy, W) if need_dx else None
-    dW, db = np.empty((K, N), x.dtype), np.empty((1, N), x.dtype)
-    capi.outer(_double(x), M, K, N, x, dy, dW, None)
-    ones = np.ones((M, 1), x.dtype)  # onesᵀ · dy: the columns' sums, in the kernels' fixed order
-    capi.outer(_double(x), M, 1, N, ones, dy, db, None)
-    return dx, dW, db[0]
+    dW, db = new((K, N), x.dtype), np.empty(N, x.dtype)
+    capi.outer(_double(x), M, K, N, x, dy, dW, db)
+    return dx, dW, db
 
 
 def _input_gradient(dy: Array, W: Array) -> Array:
     """dy (M, N) Wᵀ: the left factor is read as it is, so the smaller one shall be the right one."""
     (M, N), K = dy.shape, W.shape[0]
     if 2 * M > K:
-        dx = np.empty((M, K), dy.dtype)
+        dx = new((M, K), dy.dtype)
         capi.product(_double(dy), M, K, N, dy, N, W, 1, _row(W), dx, None)
         return dx
     turned = np.empty((K, M), dy.dtype)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from . import capi
 from .arguments import Array, check_shape
 
+POOLED = 1 << 18  # bytes
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -27,6 +30,17 @@ def float_array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Ar
     if dtype is not None and value.dtype != dtype:
         raise ValueError(f"{name}: expected dtype {dtype} like its fellows, got {value.dtype}")
     return value
+
+
+def new(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
+    """Return an array with nothing set, a large one on memory that the pool has kept.
+
+    Fresh pages of the system cost as much as passing them several times.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size < POOLED:
+        return np.empty(shape, dtype)
+    return np.ndarray(shape, dtype, memoryview(capi.Block(size)))
 
 
 def describe(value: Any) -> str:

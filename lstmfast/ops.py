@@ -33,7 +33,7 @@ from .array_ops import (
     softmax_crossentropy,
     sum_of_squares,
 )
-from .arrays import dense, describe, float_array, not_empty, rows_in_place, writable
+from .arrays import dense, describe, float_array, new, not_empty, rows_in_place, writable
 
 __all__ = [
     "LSTMCache", "LSTMGradients", "LSTMStream", "activation_backward", "activation_forward",
@@ -131,9 +131,7 @@ def lstm_forward(
     h_n, c_n = np.empty((2, B, layer.hidden_size), x.dtype)
     y = reserve = None
     if return_sequences or training:
-        y = np.empty(
-            (B, T, layer.hidden_size) if batch_first else (T, B, layer.hidden_size), x.dtype
-        )
+        y = new((*x.shape[:2], layer.hidden_size), x.dtype)
     if training:
         reserve = layer.new_reserve(T, B)
     layer.forward(T, B, x, _strides(x, batch_first), h0, c0, y, _strides(y, batch_first),
@@ -180,7 +178,7 @@ def lstm_backward(
         check_shape("dy", float_array("dy", dy, dtype).shape, y.shape)
         dy = rows_in_place("dy", dy)
     dh_n, dc_n = (_state(name, s, B, layer, dtype) for name, s in (("dh_n", dh_n), ("dc_n", dc_n)))
-    dx = np.empty(x.shape, dtype) if need_dx else None
+    dx = new(x.shape, dtype) if need_dx else None
     dh0, dc0 = (None if s is None else np.empty_like(s) for s in (cache.h0, cache.c0))
     g = LSTMGradients(dx, dh0, dc0, *_empty_weights(layer, dtype, T == 1 and cache.h0 is None))
     reserve, cache.reserve = cache.reserve, None
@@ -248,7 +246,7 @@ class LSTMStream:
         check_shape("x", x.shape, ("T", *self._shape_x))
         not_empty("x", x)
         shape = (x.shape[0], B, H)
-        y = np.empty(shape, x.dtype) if out is None else writable("out", out, shape, x.dtype)
+        y = new(shape, x.dtype) if out is None else writable("out", out, shape, x.dtype)
         self._layer.run(B, np.require(x, requirements=["C", "A"]), self._h, self._c, y)
         return y
 
@@ -319,5 +317,5 @@ def _strides(array: Array | None, batch_first: bool) -> tuple[int, int]:
 def _empty_weights(layer: Any, dtype: np.dtype[Any], no_past: bool) -> tuple[Array, Array, Array]:
     """Room for dW_ih, dW_hh, db; with no_past, dW_hh is zero and nothing will be added to it."""
     I, H = layer.input_size, layer.hidden_size
-    dW_hh = (np.zeros if no_past else np.empty)((4 * H, H), dtype)
-    return np.empty((4 * H, I), dtype), dW_hh, np.empty(4 * H, dtype)
+    dW_hh = np.zeros((4 * H, H), dtype) if no_past else new((4 * H, H), dtype)
+    return new((4 * H, I), dtype), dW_hh, np.empty(4 * H, dtype)

@@ -43,6 +43,7 @@ cdef extern from "kernel_table.h" nogil:
         void *rest
         void *C
         void *column_sums
+        void *right_sums
         void *scratch
         int64_t T, B, M, N, a_row, first_row, rest_t, rest_b, c_row, scratch_stride
     ctypedef struct lf_softmax:

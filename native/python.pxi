@@ -2,8 +2,8 @@
 # been checked there; here arrays become pointers and the GIL is released.
 
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release,
-    PyObject_GetBuffer,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, Py_buffer, PyBuffer_FillInfo,
+    PyBuffer_Release, PyObject_GetBuffer,
 )
 
 
@@ -81,18 +81,22 @@ def set_num_threads(int64_t count):
     lf_set_num_threads(count)
 
 
-cdef class Reserve:
-    """Memory for what a forward pass leaves for the backward pass."""
+cdef class Block:
+    """Memory from the pool: a reserve, or what a NumPy array lies on (it has the buffer protocol)."""
 
-    cdef void *block
+    cdef void *start
+    cdef int64_t size
 
     def __cinit__(self, int64_t size):
         check(LF_ESIZE if size < 0 else LF_OK)
-        self.block = lf_take(size)
-        check(LF_EMEMORY if self.block == NULL else LF_OK)
+        self.start, self.size = lf_take(size), size
+        check(LF_EMEMORY if self.start == NULL else LF_OK)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.start, self.size, 0, flags)
 
     def __dealloc__(self):
-        lf_give(self.block)
+        lf_give(self.start)
 
 
 cdef class Layer:
@@ -181,8 +185,8 @@ cdef class Layer:
             status = with_work(self.lstm, &a, 1)
         check(status)
 
-    def new_reserve(self, int64_t T, int64_t B) -> Reserve:
-        return Reserve(lf_reserve_size(self.lstm, T, B))
+    def new_reserve(self, int64_t T, int64_t B) -> Block:
+        return Block(lf_reserve_size(self.lstm, T, B))
 
     def run(self, int64_t B, x, h, c, out) -> bool:
         """Move the state h, c on by the steps of x (T, B, I); h of every step goes to `out`.
@@ -278,7 +282,7 @@ cdef int begin_args(lf_args *a, int64_t T, int64_t B, x, x_strides, h0, c0, rese
     a.x, (a.x_t, a.x_b) = source(x), x_strides
     a.h0, a.c0 = source(h0), source(c0)
     if reserve is not None:
-        a.reserve = (<Reserve?> reserve).block
+        a.reserve = (<Block?> reserve).start
     return 0
 
 
@@ -335,14 +339,15 @@ def product(bint is_double, int64_t M, int64_t N, int64_t K, A, int64_t a_row, B
     check(status)
 
 
-def outer(bint is_double, int64_t R, int64_t M, int64_t N, A, X, C, column_sums):
-    """C (M, N) = Aᵀ · X and column_sums (M,) = Σ rows of A, for A (R, M), X (R, N) contiguous."""
+def outer(bint is_double, int64_t R, int64_t M, int64_t N, A, X, C, right_sums):
+    """C (M, N) = Aᵀ · X and right_sums (N,) = Σ rows of X, for A (R, M), X (R, N) contiguous."""
     cdef const lf_table *k = kernels_of(is_double)
     cdef int64_t item = 8 if is_double else 4, width = k.register_bytes // item
     cdef lf_outer a
     cdef int status
     a.T, a.B, a.M, a.N, a.a_row, a.c_row = 1, R, M, N, M, N
-    a.A, a.first, a.C, a.column_sums = source(A), source(X), target(C), target(column_sums)
+    a.A, a.first, a.C = source(A), source(X), target(C)
+    a.column_sums, a.right_sums = NULL, target(right_sums)
     a.first_row, a.rest, a.rest_t, a.rest_b = N, a.first, 0, N
     with nogil:
         status = run_with_scratch(

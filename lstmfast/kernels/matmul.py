@@ -117,10 +117,11 @@ def make_product(simd):
 
 OUTER = Struct(
     "lf_outer",
-    data="A first rest C column_sums scratch",
+    data="A first rest C column_sums right_sums scratch",
     size="T B M N a_row first_row rest_t rest_b c_row scratch_stride",
 )
-# C (M, N) = Σ over t, b of A[t, b] ⊗ X[t, b], and column_sums (M,) = Σ A[t, b] unless null.
+# C (M, N) = Σ over t, b of A[t, b] ⊗ X[t, b]; column_sums (M,) = Σ A[t, b] and right_sums (N,) =
+# Σ X[t, b], unless null.
 # A: row (t, b) at (t·B + b)·a_row. X: row (0, b) at first + b·first_row, row (t, b) with t >= 1 at
 # rest + (t-1)·rest_t + b·rest_b: so h[t-1] stands beside dz[t], with h0 as the first.
 
@@ -129,7 +130,7 @@ def make_outer(simd):
     """The rows begin·W..end·W of a sum of outer products, 3·W of them at a time (OUTER)."""
     multiply, fill = make_multiply(simd, packed=True), make_fill(simd)
     W, load_n, store, splat, real = simd.width, simd.load_n, simd.store, simd.splat, simd.real
-    store_n, new_tile, get, put = simd.store_n, simd.new_tile, simd.get, simd.put
+    load, store_n, new_tile, get, put = simd.load, simd.store_n, simd.new_tile, simd.get, simd.put
     high, rows, columns = 3, 3 * W, 4 * W
     new_sums = new_tile(high)
 
@@ -150,6 +151,18 @@ def make_outer(simd):
                     n = (p + q) * columns + v * W
                     value = load_n(row, n, a.N - n) if n < a.N else splat(real(0))
                     store(target, (q * BLOCK + k) * columns + v * W, value)
+
+    @njit(error_model="numpy")
+    def add_right_sums(a, r, count, p, panels, packed):
+        for q in range(panels):
+            for v in range(4):
+                n = (p + q) * columns + v * W
+                if n < a.N:
+                    old = load_n(a.right_sums, n, a.N - n) if r > 0 else splat(real(0))
+                    total = splat(real(0))
+                    for k in range(count):
+                        total = total + load(packed, (q * BLOCK + k) * columns + v * W)
+                    store_n(a.right_sums, n, old + total, a.N - n)
 
     @njit(error_model="numpy")
     def pack_left(a, r, count, m, target, sums):
@@ -183,6 +196,8 @@ def make_outer(simd):
             for r in range(0, a.T * a.B, BLOCK):
                 count = min(BLOCK, a.T * a.B - r)
                 pack_inputs(a, r, count, p, panels, right)
+                if begin == 0 and not is_null(a.right_sums):
+                    add_right_sums(a, r, count, p, panels, right)
                 for m in range(begin * W, end * W, rows):
                     M = min(rows, min(end * W, a.M) - m)
                     pack_left(a, r, count, m, left, sums)
