@@ -41,22 +41,11 @@ if __name__ == "__main__":
 
 import llvmlite.binding as llvm  # noqa: E402
 import spills  # noqa: E402
-from numba import cfunc  # noqa: E402
-from numba.core.cpu import CPUContext  # noqa: E402
 
 from lstmfast.kernels import matmul, rows, table  # noqa: E402
 
 KEPT_APART = ("strip", "pack_panel")  # compiled once each instead of into every caller
 ALLOWED = {"memset", "memcpy", "memmove"}
-
-
-def compile_nothing_to_run():
-    """Keep Numba from making machine code of every inner function: a third of the build's time.
-
-    Numba looks a callee up by the function that it would call from Python: any, if a new one.
-    """
-    CPUContext.create_cpython_wrapper = lambda *arguments, **options: None
-    CPUContext.get_executable = lambda *arguments: [].append
 
 
 def symbol(name, real, isa):
@@ -65,9 +54,7 @@ def symbol(name, real, isa):
 
 def kernel_module(name, real, isa):
     """The LLVM module of one kernel, its entry renamed to the exported symbol."""
-    row = table.TABLE[name]
-    function = table.kernel(name, real, isa)
-    compiled = cfunc(row.signature(table.REALS[real]), **table.OPTIONS)(function)
+    compiled = table.compiled(name, real, isa)
     entry = re.escape(compiled.native_name)
     text = re.sub(rf'(?<=@)"?{entry}"?(?=\()', symbol(name, real, isa), compiled.inspect_llvm())
     return llvm.parse_assembly(text)
@@ -183,7 +170,6 @@ def main(out, what, isa_name=None):
         return
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    compile_nothing_to_run()
     build(out, what, isas.BY_NAME[isa_name])
 
 

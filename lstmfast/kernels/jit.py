@@ -7,11 +7,9 @@ does for the linked kernels; instructions are this processor's own.
 
 import os
 
-from numba import cfunc
-
 from .. import capi
 from . import isa as isas
-from .table import OPTIONS, REALS, TABLE, kernel
+from .table import REALS, TABLE, compiled
 
 _alive = []  # an address is good for as long as its compiled function lives
 
@@ -46,7 +44,6 @@ def bind(wanted: str = "1") -> None:
 
 
 def bind_one(name: str, real: str, isa: isas.Isa) -> None:
-    signature = TABLE[name].signature(REALS[real])
-    compiled = cfunc(signature, **OPTIONS)(kernel(name, real, isa))
-    _alive.append(compiled)
-    capi.bind_kernel(real == "f64", name, compiled.address)
+    kernel = compiled(name, real, isa)
+    _alive.append(kernel)
+    capi.bind_kernel(real == "f64", name, kernel.address)
