@@ -53,10 +53,10 @@ static void restore_flags(float_flags old) { __asm__ volatile("msr fpcr, %0" : :
 typedef struct helper {
     int64_t worker;   /* 1, 2, ...: the share that it does first */
     int asleep;       /* guarded by team.lock, as all below */
-    int moved;        /* `allowed` is to be restored */
+    int moved;        /* from `allowed` to `narrowed` */
 #if defined(__linux__)
     pid_t thread;
-    cpu_set_t allowed;
+    cpu_set_t allowed, narrowed;
 #endif
 } helper;
 
@@ -122,15 +122,19 @@ void lf_look_or_yield(lf_look *l) {
 
 #if defined(__linux__)
 static void keep_off(helper *h, int processor) {
-    cpu_set_t set;
-    if (processor < 0 || sched_getaffinity(h->thread, sizeof set, &h->allowed)) return;
-    set = h->allowed;
-    CPU_CLR((size_t)processor, &set);
-    h->moved = CPU_COUNT(&set) && !sched_setaffinity(h->thread, sizeof set, &set);
+    size_t size = sizeof(cpu_set_t);
+    if (processor < 0 || sched_getaffinity(h->thread, size, &h->allowed)) return;
+    h->narrowed = h->allowed;
+    CPU_CLR((size_t)processor, &h->narrowed);
+    h->moved = CPU_COUNT(&h->narrowed) && !sched_setaffinity(h->thread, size, &h->narrowed);
 }
 
+/* (If somebody else has bound the thread meanwhile, that stands.) */
 static void restore_processors(helper *h) {
-    if (h->moved) sched_setaffinity(h->thread, sizeof h->allowed, &h->allowed);
+    cpu_set_t now;
+    if (h->moved && !sched_getaffinity(h->thread, sizeof now, &now) &&
+        CPU_EQUAL(&now, &h->narrowed))
+        sched_setaffinity(h->thread, sizeof now, &h->allowed);
     h->moved = 0;
 }
 

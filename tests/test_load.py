@@ -78,6 +78,44 @@ def test_by_default_the_processors_of_this_process(environment):
     assert printed(script, environment) == ["1"]
 
 
+AFFINITY = """
+import os, threading, time
+import numpy as np
+from lstmfast import ops
+
+ops.set_num_threads(2)
+rng = np.random.default_rng(0)
+weights = [rng.uniform(-0.05, 0.05, s).astype("f4") for s in ((1024, 128), (1024, 256), (1024,))]
+x = rng.standard_normal((50, 32, 128)).astype("f4")
+everyone = os.sched_getaffinity(0)
+first = {min(everyone)}
+
+def call(pause):
+    ops.lstm_forward(x, *weights)
+    time.sleep(pause)
+
+def masks():
+    tasks = map(int, os.listdir("/proc/self/task"))
+    return [os.sched_getaffinity(task) for task in tasks]
+
+for pause in (0.02, 0.02, 0.02):  # helpers fall asleep and are woken elsewhere
+    call(pause)
+print(all(mask == everyone for mask in masks()))
+ops.lstm_forward(x, *weights)  # at once: the helper is awake when it is bound
+for task in map(int, os.listdir("/proc/self/task")):
+    os.sched_setaffinity(task, first)
+time.sleep(0.02)
+call(0.02)
+print(all(mask == first for mask in masks()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_processors_of_helpers_are_put_back(environment):
+    """Helpers are kept off their waker's processor for a while, but not off what a user binds."""
+    assert printed(AFFINITY, environment) == ["True", "True"]
+
+
 def test_a_setting_outweighs_the_environment(environment):
     script = COUNT + "; lstmfast.set_num_threads(2); print(lstmfast.get_num_threads())"
     assert printed(script, environment, OMP_NUM_THREADS="3") == ["3", "2"]
