@@ -33,9 +33,9 @@ def float_array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Ar
 
 
 def new(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
-    """Return an array with nothing set, a large one on memory that the pool has kept.
+    """Return an array with nothing set, a large one on memory from the pool (native/pool.h).
 
-    Fresh pages of the system cost as much as passing them several times.
+    Fresh pages of the system cost as much as passing over them several times.
     """
     size = math.prod(shape) * dtype.itemsize
     if size < POOLED:

@@ -1,5 +1,6 @@
-/* Memory for handles, reserves, work spaces and results. A large block that is given back is kept for the next
- * call that needs its size: fresh pages of the system cost more than the work of a small layer. */
+/* Memory for handles, reserves, work spaces and results. A large block that is given back is kept
+ * for the next call that needs its size: fresh pages of the system cost more than the work of a
+ * small layer. */
 #ifndef LF_POOL_H
 #define LF_POOL_H
 #include <stdint.h>

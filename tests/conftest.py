@@ -24,8 +24,12 @@ def threads():
 
 @pytest.fixture(scope="session")
 def environment():
-    """Return the environment of a fresh process that shall import this lstmfast."""
-    return os.environ | {"PYTHONPATH": lstmfast.get_include()}
+    """Return the environment of a fresh process that shall import this lstmfast.
+
+    It uses the linked kernels, where there are any: to compile them again takes minutes.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != "LSTMFAST_JIT"}
+    return inherited | {"PYTHONPATH": lstmfast.get_include()}
 
 
 @pytest.fixture(scope="session")
