@@ -4,7 +4,8 @@ The floor of a job is the largest of
 
     operations / (FMA rate of one core · threads)
     bytes, once, at the bandwidth of reading a buffer of that size
-    W_hh, once for each time step (twice in training), at the bandwidth of a buffer of its size
+    W_hh, once for each step after the first (and as often again in training; once in a streaming
+        step), at the bandwidth of a buffer of its size
 
 where two threads are taken to read half a buffer each, both as fast as one core alone. Bytes:
 
@@ -12,9 +13,10 @@ where two threads are taken to read half a buffer each, both as fast as one core
     training    x, dx, dy, W_ih, W_hh, b and their gradients (nothing of what is kept in between)
     step        W_ih, W_hh, b, x, and h and c in and out
 
-Operations are multiplications and additions of the products, those with the zero initial state
-among them; gates are not counted. The FMA rate is that of a loop of independent fused steps on the
-vector type of lstmfast's kernels, in float32. Both rates are measured anew in every round.
+Operations are multiplications and additions of the products, without those with the zero initial
+state (a streaming step has a state), and so W_hh is not read where T is 1; gates are not counted.
+The FMA rate is that of a loop of independent fused steps on the vector type of lstmfast's kernels,
+in float32. Both rates are measured anew in every round.
 """
 
 from __future__ import annotations
@@ -135,16 +137,24 @@ def pointer(data: np.ndarray) -> Any:
     return data.ctypes.data_as(loops()[0].argtypes[0])
 
 
+def steps_with_state(kind: str, shape: Shape) -> int:
+    """Steps that need a product with h."""
+    return 1 if kind == "step" else shape.T - 1
+
+
 def operations(kind: str, shape: Shape) -> float:
-    return shape.operations * (3 if kind == "training" else 1)
+    T, B, I, H = shape
+    forward = 8.0 * B * H * (T * I + steps_with_state(kind, shape) * H)
+    return forward * (3 if kind == "training" else 1)
 
 
 def once_bytes(kind: str, shape: Shape) -> int:
     """Bytes that must be read or written at least once; the table is on top of this file."""
     T, B, I, H = shape
     weights, x, y = 4 * H * (I + H + 1), T * B * I, T * B * H
-    sizes = {"forward": weights + x + y, "training": 2 * weights + 2 * x + y,
-             "step": weights + x + 4 * H}  # fmt: skip
+    read = weights if steps_with_state(kind, shape) else weights - 4 * H * H
+    sizes = {"forward": read + x + y, "training": read + weights + 2 * x + y,
+             "step": read + x + 4 * H}  # fmt: skip
     return FLOAT * sizes[kind]
 
 
@@ -154,7 +164,7 @@ class Floors:
     def __init__(self, kind: str, shape: Shape, threads: int):
         self.threads, self.operations = threads, operations(kind, shape)
         self.bytes, self.recurrent_bytes = once_bytes(kind, shape), 16 * shape.H**2
-        self.passes = shape.T * (2 if kind == "training" else 1)
+        self.passes = steps_with_state(kind, shape) * (2 if kind == "training" else 1)
         self.rounds: list[dict[str, float]] = []
 
     def sample(self) -> None:

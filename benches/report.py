@@ -39,7 +39,7 @@ compared before they were timed. Where a library can be used in several ways, al
 each shape, and the fastest is what stands here.
 
 Forward and training begin from a state of zeros: lstmfast leaves out the products with it, which is
-much of the work where T is 1; the floor holds them.
+much of the work where T is 1; the floor leaves them out too.
 
 Times are medians over rounds. A ratio is their time over lstmfast's, taken round by round: median
 [10-90%]; above 1 lstmfast is faster, below 1 it is set in bold. Machines drift: only ratios within
