@@ -141,14 +141,14 @@ def softmax(x: Array, out: Array | None = None) -> Array:
 
 
 def softmax_crossentropy(
-    logits: Array, targets: Array, *, gradient: bool = True
+    logits: Array, targets: Array, *, gradient: bool = True, scale: float = 1.0
 ) -> tuple[Array, Array]:
     """Cross-entropy of softmax(logits) against the targets, row by row.
 
     Parameters
     ----------
     logits : (M, N), C-contiguous. With `gradient`, it becomes the gradient of the sum of the
-        losses, softmax - targets. No second array of this size is made.
+        losses times `scale`, `scale * (softmax - targets)`. No second array of this size is made.
     targets : (M,) integers in 0..N-1, or (M, N) weights of the same dtype (usually summing to 1).
 
     Returns
@@ -159,7 +159,7 @@ def softmax_crossentropy(
     Raises
     ------
     ValueError
-        A shape, a dtype or a label does not fit; the logits are as they were.
+        A shape, a dtype, a label or `scale` (>= 0) does not fit; the logits are as they were.
     """
     dtype = float_array("logits", logits).dtype
     check = writable if gradient else dense
@@ -169,7 +169,7 @@ def softmax_crossentropy(
     totals, shifted, sums = np.empty((3, M), dtype)
     correct = np.empty(M, np.bool_)
     capi.crossentropy(_double(logits), M, N, logits, labels, weights, totals, shifted, sums,
-                      correct.view(np.uint8), gradient)  # fmt: skip
+                      correct.view(np.uint8), gradient, number("scale", scale, 0.0))  # fmt: skip
     return sums * np.log(totals) - shifted, correct
 
 

@@ -111,9 +111,8 @@ class Crossentropy(Loss):
 
     def backward(self, outputs: Array, y: Array) -> tuple[BatchLoss, Array]:
         logits = _rows(outputs)
-        loss = _summed(*ops.softmax_crossentropy(logits, self._targets(y, logits)))
-        ops.scale(logits, 1.0 / loss.rows)
-        return loss, logits.reshape(outputs.shape)
+        found = ops.softmax_crossentropy(logits, self._targets(y, logits), scale=1.0 / len(logits))
+        return _summed(*found), logits.reshape(outputs.shape)
 
     def _mean(self, outputs: Array, y: Array) -> float:
         if self.from_logits:

@@ -389,7 +389,7 @@ cdef int weight_gradients(const lf_lstm *l, const lf_args *a, const lf_layer *r,
     cdef lf_outer o
     cdef int64_t workers = workers_with_scratch(l, a)
     cdef int status = 0
-    o.scratch, o.right_sums = scratch, NULL
+    o.scratch, o.right_sums, o.by_columns = scratch, NULL, 0
     if a.dW_ih != NULL:
         o.column_sums = a.db
         o.first, o.first_row = r.x, r.x_b

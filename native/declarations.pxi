@@ -45,7 +45,7 @@ cdef extern from "kernel_table.h" nogil:
         void *column_sums
         void *right_sums
         void *scratch
-        int64_t T, B, M, N, a_row, first_row, rest_t, rest_b, c_row, scratch_stride
+        int64_t T, B, M, N, a_row, first_row, rest_t, rest_b, c_row, by_columns, scratch_stride
     ctypedef struct lf_softmax:
         void *x
         void *targets
@@ -55,6 +55,7 @@ cdef extern from "kernel_table.h" nogil:
         int64_t *labels
         uint8_t *correct
         int64_t N, x_row, target_row, gradient
+        double scale
     ctypedef struct lf_scatter:
         void *dy
         void *table

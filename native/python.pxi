@@ -343,15 +343,18 @@ def outer(bint is_double, int64_t R, int64_t M, int64_t N, A, X, C, right_sums):
     """C (M, N) = Aᵀ · X and right_sums (N,) = Σ rows of X, for A (R, M), X (R, N) contiguous."""
     cdef const lf_table *k = kernels_of(is_double)
     cdef int64_t item = 8 if is_double else 4, width = k.register_bytes // item
+    cdef int64_t columns = panels(N, 4 * width), count
     cdef lf_outer a
     cdef int status
     a.T, a.B, a.M, a.N, a.a_row, a.c_row = 1, R, M, N, M, N
     a.A, a.first, a.C = source(A), source(X), target(C)
     a.column_sums, a.right_sums = NULL, target(right_sums)
+    a.by_columns = N > M and columns >= 4 * lf_get_num_threads()
+    count = columns if a.by_columns else panels(M, width)
     a.first_row, a.rest, a.rest_t, a.rest_b = N, a.first, 0, N
     with nogil:
         status = run_with_scratch(
-            <lf_range_kernel> k.outer, &a, &a.scratch, &a.scratch_stride, panels(M, width),
+            <lf_range_kernel> k.outer, &a, &a.scratch, &a.scratch_stride, count,
             LF_BLOCK * (3 + 4 * LF_OUTER_PANELS) * width, item, 2.0 * M * N * R)
     check(status)
 
@@ -367,7 +370,7 @@ def softmax(bint is_double, int64_t M, int64_t N, x):
 
 
 def crossentropy(bint is_double, int64_t M, int64_t N, x, labels, targets, totals, shifted, weights,
-                 correct, bint gradient):
+                 correct, bint gradient, double scale):
     """kernels/rows.py, SOFTMAX: labels (M,) int64 or targets (M, N), the other None."""
     cdef const lf_table *k = kernels_of(is_double)
     cdef lf_softmax a
@@ -375,7 +378,7 @@ def crossentropy(bint is_double, int64_t M, int64_t N, x, labels, targets, total
     a.labels, a.targets = <int64_t *> source(labels), source(targets)
     a.totals, a.shifted, a.weights = target(totals), target(shifted), target(weights)
     a.correct = <uint8_t *> target(correct)
-    a.N, a.x_row, a.target_row, a.gradient = N, N, N, gradient
+    a.N, a.x_row, a.target_row, a.gradient, a.scale = N, N, N, gradient, scale
     with nogil:
         lf_run_range(<lf_range_kernel> k.crossentropy, &a, M, 1, 20.0 * M * N,
                      lf_get_num_threads())

@@ -48,7 +48,7 @@ def test_dense_need_dx_false_leaves_dx_out():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", ((13, 33, 65), (64, 256, 1000), (1, 256, 1000)))
+@pytest.mark.parametrize("shape", ((13, 33, 65), (300, 40, 1100), (64, 256, 1000), (1, 256, 1000)))
 def test_dense_bits_do_not_depend_on_threads(shape, dtype, threads):
     x, W, b, dy = dense_case(*shape, dtype)
     results = []

@@ -64,6 +64,8 @@ def test_softmax_crossentropy(shape, kind, dtype):
     again, correct = ops.softmax_crossentropy(logits, targets)
     assert same_bits(again, losses) and np.array_equal(correct, ref_correct)
     assert_close(logits, ref_gradient, dtype)
+    ops.softmax_crossentropy(kept, targets, scale=0.125)
+    assert_close(kept, ref_gradient / 8, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from numba import njit
 
 from .packing import make_pack_panel
-from .simd import at, is_null
+from .simd import at, is_null, prefetch
 from .struct import Struct
 from .tiles import Out, Panels, Rows, make_strips, panel_count, plain_out, rows_of
 
@@ -20,16 +20,23 @@ OUTER_PANELS = 8  # panels of the right factor that a sum of outer products pack
 
 
 @lru_cache(None)
-def make_multiply(simd, packed=False, gates=False):
+def make_multiply(simd, packed=False, gates=False, ahead=False):
     """multiply(M, K, A, B, C, S, p, panels): C = S + A·B, M rows and `panels` panels from p on.
 
     B's panels and C follow the plain map, or the `gates` map.
     S is Rows with C's columns: a stride of 0 repeats one row (a bias); `rows_of(C)` adds to C. B's
     pointer stands at panel p. Callers hand over at most GROUP panels, so that their block of B
-    stays in L2 while the rows pass by.
+    stays in L2 while the rows pass by. `ahead` asks for each strip's rows of A, where they are
+    short pieces of long rows that the processor does not foresee, while the one before is at work.
     """
     tile_rows = simd.isa.rows
-    strips = make_strips(simd, packed, gates)
+    strips, W = make_strips(simd, packed, gates), simd.width
+
+    @njit(error_model="numpy")
+    def ask_for(A, rows, count):
+        for i in range(rows):
+            for k in range(0, count, W):
+                prefetch(A.pointer, i * A.stride + k)
 
     @njit(error_model="numpy")
     def multiply(M, K, A, B, C, S, p, panels):
@@ -45,6 +52,8 @@ def make_multiply(simd, packed=False, gates=False):
                 a = Rows(at(A.pointer, r * row_step + k * k_step), A.stride)
                 c = Out(at(C.pointer, r * C.row), C.row, C.panel, C.vector, C.limit_vector, C.limit)
                 s = Rows(at(S.pointer, r * S.stride), S.stride)
+                if ahead and left > 1:
+                    ask_for(Rows(at(a.pointer, rows * A.stride), A.stride), rows, count)
                 strips(rows, panels, count, a, b, c, s, p)
                 r += rows
             k += count
@@ -81,8 +90,8 @@ PRODUCT = Struct(
 
 def make_product(simd):
     """The panels begin..end of a product, or its rows begin..end if `by_rows` (PRODUCT)."""
-    multiply, fill, pack_panel = make_multiply(simd), make_fill(simd), make_pack_panel(simd)
-    W = simd.width
+    multiply, fill = make_multiply(simd, ahead=True), make_fill(simd)
+    pack_panel, W = make_pack_panel(simd), simd.width
     panel_size = 4 * W * BLOCK
 
     @njit(error_model="numpy")
@@ -118,7 +127,7 @@ def make_product(simd):
 OUTER = Struct(
     "lf_outer",
     data="A first rest C column_sums right_sums scratch",
-    size="T B M N a_row first_row rest_t rest_b c_row scratch_stride",
+    size="T B M N a_row first_row rest_t rest_b c_row by_columns scratch_stride",
 )
 # C (M, N) = Σ over t, b of A[t, b] ⊗ X[t, b]; column_sums (M,) = Σ A[t, b] and right_sums (N,) =
 # Σ X[t, b], unless null.
@@ -127,7 +136,10 @@ OUTER = Struct(
 
 
 def make_outer(simd):
-    """The rows begin·W..end·W of a sum of outer products, 3·W of them at a time (OUTER)."""
+    """Of a sum of outer products the rows begin·W..end·W, or its panels begin..end (OUTER).
+
+    Panels if `by_columns`. Worked on are 3·W rows and up to OUTER_PANELS panels at a time.
+    """
     multiply, fill = make_multiply(simd, packed=True), make_fill(simd)
     W, load_n, store, splat, real = simd.width, simd.load_n, simd.store, simd.splat, simd.real
     load, store_n, new_tile, get, put = simd.load, simd.store_n, simd.new_tile, simd.get, simd.put
@@ -190,16 +202,18 @@ def make_outer(simd):
         right = at(left, BLOCK * rows)
         sums = new_sums()
         wanted = not is_null(a.column_sums)
-        N_panels = panel_count(a.N, columns)
-        for p in range(0, N_panels, OUTER_PANELS):
-            panels = min(OUTER_PANELS, N_panels - p)
+        m_begin, m_end, p_begin, p_end = begin * W, end * W, 0, panel_count(a.N, columns)
+        if a.by_columns:
+            m_begin, m_end, p_begin, p_end = 0, a.M, begin, end
+        for p in range(p_begin, p_end, OUTER_PANELS):
+            panels = min(OUTER_PANELS, p_end - p)
             for r in range(0, a.T * a.B, BLOCK):
                 count = min(BLOCK, a.T * a.B - r)
                 pack_inputs(a, r, count, p, panels, right)
-                if begin == 0 and not is_null(a.right_sums):
+                if m_begin == 0 and not is_null(a.right_sums):
                     add_right_sums(a, r, count, p, panels, right)
-                for m in range(begin * W, end * W, rows):
-                    M = min(rows, min(end * W, a.M) - m)
+                for m in range(m_begin, m_end, rows):
+                    M = min(rows, min(m_end, a.M) - m)
                     pack_left(a, r, count, m, left, sums)
                     if wanted and p == 0:
                         add_column_sums(a, r, m, M, sums)

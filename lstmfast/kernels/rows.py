@@ -18,11 +18,12 @@ SOFTMAX = Struct(
     ids="labels",
     flags="correct",
     size="N x_row target_row gradient",
+    real="scale",
 )
 # x (M, N) logits. Targets: labels (M,), or rows of weights `targets` (M, N), the other being null.
 # Left for each row: totals = Σ exp(x - max), shifted = Σ target·(x - max), weights = Σ target,
 # correct = 1 if the first largest of x is that of the target. Then the loss of a row is
-# weights · log(totals) - shifted. With `gradient` x becomes weights · softmax - target.
+# weights · log(totals) - shifted. With `gradient` x becomes scale · (weights · softmax - target).
 
 SCATTER = Struct("lf_scatter", data="dy table", ids="ids", size="M E")
 # table[ids[r]] += dy[r] for M rows of E columns, in order of r.
@@ -129,12 +130,13 @@ def first_index(x, N, value):
 
 @lru_cache(None)
 def make_subtract(simd):
-    W, load_n, store_n = simd.width, simd.load_n, simd.store_n
+    """subtract(x, y, N, factor): x -= factor · y."""
+    W, load_n, store_n, splat = simd.width, simd.load_n, simd.store_n, simd.splat
 
     @njit(error_model="numpy")
-    def subtract(x, y, N):
+    def subtract(x, y, N, factor):
         for j in range(0, N, W):
-            store_n(x, j, load_n(x, j, N - j) - load_n(y, j, N - j), N - j)
+            store_n(x, j, fma(splat(-factor), load_n(y, j, N - j), load_n(x, j, N - j)), N - j)
 
     return subtract
 
@@ -161,11 +163,12 @@ def make_crossentropy(simd):
 
     @njit(error_model="numpy")
     def gradient(a, r, x):
-        row_scale(x, a.N, a.weights[r] / a.totals[r])
+        scale = real(a.scale)
+        row_scale(x, a.N, scale * a.weights[r] / a.totals[r])
         if is_null(a.targets):
-            x[a.labels[r]] -= real(1)
+            x[a.labels[r]] -= scale
         else:
-            subtract(x, at(a.targets, r * a.target_row), a.N)
+            subtract(x, at(a.targets, r * a.target_row), a.N, scale)
 
     def crossentropy(a, begin, end, worker):
         for r in range(begin, end):

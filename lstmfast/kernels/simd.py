@@ -242,6 +242,19 @@ def is_null(typing, pointer):
     return types.boolean(pointer), emit
 
 
+@intrinsic
+def prefetch(typing, pointer, offset):
+    """Ask for the cache line of an element that will be read soon."""
+
+    def emit(ctx, builder, sig, args):
+        i32, p = ir.IntType(32), builder.gep(args[0], [args[1]])
+        p = builder.bitcast(p, ir.IntType(8).as_pointer())
+        call(builder, "llvm.prefetch.p0", ir.VoidType(), p, i32(0), i32(3), i32(1))
+        return ctx.get_dummy_value()
+
+    return types.void(pointer, types.intp), emit
+
+
 # ---------------------------------------------------------------- one register width
 
 
