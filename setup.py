@@ -75,7 +75,15 @@ MACROS = [("Py_LIMITED_API", "0x030B0000")] if LIMITED else []
 
 capi = Extension(
     "lstmfast.capi",
-    ["native/capi.pyx", "native/kernels.c", "native/layer.c", "native/pool.c", "native/team.c"],
+    [
+        "native/capi.pyx",
+        "native/config.c",
+        "native/kernels.c",
+        "native/layer.c",
+        "native/order.c",
+        "native/pool.c",
+        "native/team.c",
+    ],
     include_dirs=["native"],
     define_macros=MACROS + ([("LF_AOT", "1")] if AOT else []),
     extra_compile_args=["-O2", "-std=c11", "-pthread"],

@@ -25,6 +25,7 @@ if not _capi._choose_isa() or _wanted not in ("", "0"):
 
 from . import ops
 from . import threadpool as _threadpool
+from .activations import Activation
 from .config import __version__, get_include, show_config
 from .initializers import Initializer
 from .layers import LSTM, Dense, Embedding, Layer
@@ -40,13 +41,15 @@ from .ops import (
     set_num_threads,
 )
 from .optimizers import SGD, Adam
+from .options import CellOptions
 from .training import History
 
 _threadpool.watch()
 
 __all__ = [
-    "LSTM", "SGD", "Adam", "CategoricalCrossentropy", "Dense", "Embedding", "History",
-    "Initializer", "LSTMCache", "LSTMGradients", "LSTMStream", "Layer", "MeanSquaredError", "Model",
-    "SparseCategoricalCrossentropy", "__version__", "get_include", "get_num_threads", "load",
-    "lstm_backward", "lstm_forward", "ops", "set_num_threads", "show_config",
+    "LSTM", "SGD", "Activation", "Adam", "CategoricalCrossentropy", "CellOptions", "Dense",
+    "Embedding", "History", "Initializer", "LSTMCache", "LSTMGradients", "LSTMStream", "Layer",
+    "MeanSquaredError", "Model", "SparseCategoricalCrossentropy", "__version__", "get_include",
+    "get_num_threads", "load", "lstm_backward", "lstm_forward", "ops", "set_num_threads",
+    "show_config",
 ]  # fmt: skip

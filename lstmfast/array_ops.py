@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from . import capi
-from .arguments import Array, check_shape, choice, flag, integer, number
+from . import activations, capi
+from .arguments import Array, check_shape, flag, integer, number
 from .arrays import dense, float_array, new, not_empty, rows_in_place, whole_numbers, writable
 
-ACTIVATIONS = {"relu": 0, "sigmoid": 1, "tanh": 2}
 KERAS_EPSILON = 1e-7
 
 
@@ -244,37 +243,41 @@ def _targets(
 # ---------------------------------------------------------------- activations
 
 
-def activation_forward(name: str, x: Array, out: Array | None = None) -> Array:
-    """relu, sigmoid or tanh of x, any shape, in a new array or in `out`, which may be x.
+def activation_forward(name: Any, x: Array, out: Array | None = None) -> Array:
+    """f(x), any shape, in a new array or in `out`, which may be x.
+
+    `name` is that of an `Activation`, (name, alpha, beta), or an `Activation`.
 
     Raises
     ------
     ValueError
         The name is unknown, or an array does not fit.
     """
-    kind = ACTIVATIONS[choice("name", name, ACTIVATIONS)]
+    f = activations.get("name", name)
     x = dense("x", x, float_array("x", x).shape, x.dtype)
     out = np.empty_like(x) if out is None else writable("out", out, x.shape, x.dtype)
     if np.may_share_memory(x, out) and x.ctypes.data != out.ctypes.data:
         raise ValueError(
             "out: expected x itself or memory apart from x, got memory that overlaps x"
         )
-    capi.activation(_double(x), x.size, kind, x, out)
+    capi.activation(_double(x), x.size, f.kind, f.alpha, f.beta, x, out)
     return out
 
 
-def activation_backward(name: str, y: Array, dy: Array) -> Array:
+def activation_backward(name: Any, y: Array, dy: Array) -> Array:
     """dy becomes the gradient to the activation's input, told from its output y; returns dy.
 
     Raises
     ------
     ValueError
-        The name is unknown, or an array does not fit.
+        The name is unknown, an array does not fit, or y does not tell the slope
+        (`activations.check_slope`).
     """
-    kind = ACTIVATIONS[choice("name", name, ACTIVATIONS)]
+    f = activations.get("name", name)
+    activations.check_slope("name", f)
     y = dense("y", y, float_array("y", y).shape, y.dtype)
     dy = writable("dy", dy, y.shape, y.dtype)
-    capi.activation_backward(_double(y), y.size, kind, dy, y)
+    capi.activation_backward(_double(y), y.size, f.kind, f.alpha, f.beta, dy, y)
     return dy
 
 

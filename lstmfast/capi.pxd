@@ -21,7 +21,7 @@
 # Options that come later are new keys and new fields at the end of lf_args: code compiled today
 # goes on working.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 
 cdef enum lf_status:
     LF_OK = 0
@@ -36,6 +36,9 @@ cdef enum lf_status:
                         # work made for fewer threads than now set serves: fewer are used
     LF_EVERSION = 9     # lf_args.size is not that of this version or of an earlier one
     LF_EKERNELS = 10    # no kernels for this processor (see lstmfast.show_config())
+    LF_EOPTION = 11     # an array for an option that the handle was not built with, or gradients
+                        # asked for in two places, or both lengths and a mask
+    LF_ELENGTH = 12     # a length is not in 0..T
 
 cdef const char *lf_status_text(int status) noexcept nogil
 
@@ -63,10 +66,34 @@ cdef void lf_config_free(lf_config *config) noexcept nogil
 #   precision     32 (float, the default) or 64 (double)
 #   training      1: lf_backward will be called (weights are packed a second time); default 0
 #   batch_size    the largest B of lf_step; default 1
+#   lengths       1: lf_args.lengths or lf_args.mask may be given (work space for that); default 0
+#   repeat        1: with them, y holds the last output where no step is taken; 0, the default: zeros
+#   reverse       1: steps are taken from the last to the first; y stays where x is; default 0
+# The cell (lstmfast.CellOptions has the formulas):
+#   peepholes     1: weights p (3, H) of i, f and o (lf_load); default 0
+#   coupled       1: f = 1 - i; the rows of f in the weights lie idle; default 0
+#   clip          z, peepholes included, is held in -clip..clip; > 0, default inf
+#   cell_clip     c is held in -cell_clip..cell_clip; > 0, default inf
+#   gate_kind, candidate_kind, output_kind
+#                 lf_activation_kind of i, f and o; of g; and of c in h = o f(c). Each has its _alpha and
+#                 _beta (real numbers, default 0), for the kinds that know them
 # LF_EKEY for another key, LF_EVALUE for a value out of range: the configuration keeps what it had.
 cdef int lf_config_set(lf_config *config, const char *key, double value) noexcept nogil
 
 # ---- handle: opaque, owned by the caller until lf_free
+
+cdef enum lf_activation_kind:
+    LF_SIGMOID = 0
+    LF_TANH = 1
+    LF_RELU = 2
+    LF_HARD_SIGMOID = 3     # alpha x + beta, held in 0..1
+    LF_AFFINE = 4           # alpha x + beta
+    LF_LEAKY_RELU = 5       # x, or alpha x below 0; training needs alpha > 0
+    LF_THRESHOLDED_RELU = 6 # x from alpha on, else 0
+    LF_SCALED_TANH = 7      # alpha tanh(beta x); training needs alpha != 0
+    LF_ELU = 8              # x, or alpha (e^x - 1) below 0; training needs alpha > 0
+    LF_SOFTSIGN = 9         # x / (1 + |x|)
+    LF_SOFTPLUS = 10        # log(1 + e^x)
 
 # *lstm becomes a new handle that no longer needs the configuration; unchanged on failure.
 cdef int lf_build(const lf_config *config, lf_lstm **lstm) noexcept nogil
@@ -76,6 +103,15 @@ cdef void lf_free(lf_lstm *lstm) noexcept nogil
 # (zeros). The handle keeps its own copy: the arrays are not needed afterwards.
 cdef int lf_load_weights(lf_lstm *lstm, const void *W_ih, const void *W_hh,
                          const void *b) noexcept nogil
+
+# The same for a layer with options. Set size to sizeof(lf_weights) and what is not used to NULL.
+cdef struct lf_weights:
+    size_t size             # sizeof(lf_weights)
+    void *W_ih              # (4H, I)
+    void *W_hh              # (4H, H)
+    void *b                 # (4H,); NULL: zeros
+    void *p                 # (3, H), with "peepholes": of i, f and o
+cdef int lf_load(lf_lstm *lstm, const lf_weights *weights) noexcept nogil
 
 # ---- one step: streaming, no allocation
 
@@ -122,6 +158,14 @@ cdef struct lf_args:
     void *dW_ih             # OUT  (4H, I)
     void *dW_hh             # OUT  (4H, H)
     void *db                # OUT  (4H,); needs dW_ih or dW_hh
+    # ---- since the second version of this structure
+    lf_weights *gradients   # OUT  in place of dW_ih, dW_hh and db (NULL then): the arrays to fill
+    # One of these, or none; for lf_backward the same as for lf_forward. A row whose state no step
+    # changes keeps h0 and c0; dx and y are zero where no step is taken (y: see "repeat").
+    const int64_t *lengths  # IN   (B,): row b takes the steps 0..lengths[b], in any order of rows
+    const uint8_t *mask     # IN   row b takes step t if mask[t*mask_t + b*mask_b] is not 0
+    int64_t mask_t
+    int64_t mask_b
 
 # Bytes that lf_args.reserve and lf_args.work must have for these sizes (work: also for the number of
 # threads now set); -1 if a pointer is NULL or a size out of range.

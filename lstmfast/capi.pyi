@@ -9,6 +9,7 @@ _Strides = tuple[int, int]
 
 CHUNK: int
 MAX_THREADS: int
+ACTIVATIONS: tuple[str, ...]
 
 def _choose_isa() -> bool: ...
 def best_isa() -> str: ...
@@ -27,6 +28,7 @@ class Layer:
     hidden_size: int
     is_double: bool
     training: bool
+    peepholes: bool
     def __init__(
         self,
         input_size: int,
@@ -34,15 +36,17 @@ class Layer:
         is_double: bool,
         training: bool,
         batch_size: int,
+        options: dict[str, float],
     ) -> None: ...
-    def load(self, W_ih: _Array, W_hh: _Array, b: _Array) -> None: ...
-    def borrow(self, W_ih: _Array, W_hh: _Array, b: _Array) -> None: ...
+    def load(self, W_ih: _Array, W_hh: _Array, b: _Array, p: _Array) -> None: ...
+    def borrow(self, W_ih: _Array, W_hh: _Array, b: _Array, p: _Array) -> None: ...
     def forward(
         self,
         T: int,
         B: int,
         x: _Array,
         x_strides: _Strides,
+        taken: tuple[_Array, _Array, _Strides | None] | None,
         h0: _Array,
         c0: _Array,
         y: _Array,
@@ -57,6 +61,7 @@ class Layer:
         B: int,
         x: _Array,
         x_strides: _Strides,
+        taken: tuple[_Array, _Array, _Strides | None] | None,
         h0: _Array,
         c0: _Array,
         y: _Array,
@@ -73,6 +78,7 @@ class Layer:
         dW_ih: _Array,
         dW_hh: _Array,
         db: _Array,
+        dp: _Array,
     ) -> None: ...
     def new_reserve(self, T: int, B: int) -> Block: ...
     def run(self, B: int, x: _Array, h: _Array, c: _Array, out: _Array) -> bool: ...
@@ -142,5 +148,9 @@ def sgd(
     momentum: float,
     nesterov: bool,
 ) -> None: ...
-def activation(is_double: bool, count: int, kind: int, x: _Array, y: _Array) -> None: ...
-def activation_backward(is_double: bool, count: int, kind: int, dy: _Array, y: _Array) -> None: ...
+def activation(
+    is_double: bool, count: int, kind: int, alpha: float, beta: float, x: _Array, y: _Array
+) -> None: ...
+def activation_backward(
+    is_double: bool, count: int, kind: int, alpha: float, beta: float, dy: _Array, y: _Array
+) -> None: ...

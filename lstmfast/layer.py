@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Array, Shape, check_shape, choice, construct, integer
+from . import activations
+from .activations import Activation
+from .arguments import Array, Shape, check_shape, choice, construct, integer, shape_text
 from .initializers import Initializer, serialize
 
 __all__ = ["Layer"]
@@ -81,6 +83,8 @@ class Layer:
         for name, value in config.items():
             if isinstance(value, Initializer):
                 config[name] = serialize(value)
+            elif isinstance(value, Activation):
+                config[name] = activations.serialize(value)
         if config.get("input_shape") is not None:
             config["input_shape"] = list(config["input_shape"][1:])
         return config
@@ -260,3 +264,10 @@ def _rounded(name: str, weight: Any, shape: tuple[int, ...], dtype: str) -> Arra
             return found.astype(dtype)
     except FloatingPointError:
         raise ValueError(f"{name}: expected values that {dtype} can hold, got larger") from None
+
+
+def features_of(input_shape: Shape) -> int:
+    """Return the size of the last axis; ValueError where that is open."""
+    if input_shape[-1] is None:
+        raise ValueError(f"input_shape: expected a known last axis, got {shape_text(input_shape)}")
+    return input_shape[-1]

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from . import initializers, ops
-from .arguments import Array, Shape, check_shape, choice, flag, integer, shape_text
-from .layer import Layer
+from . import activations, initializers, ops
+from .arguments import Array, Shape, check_shape, choice, flag, integer
+from .layer import Layer, features_of
+from .recurrent import LSTM
 
 __all__ = ["LSTM", "Dense", "Embedding", "Layer"]
 
-ACTIVATIONS = ("linear", "softmax", "relu", "sigmoid", "tanh")
+ACTIVATIONS = ("linear", "softmax", *activations.NAMES)
 
 
 class Embedding(Layer):
@@ -91,206 +92,14 @@ class Embedding(Layer):
         return self.embeddings_initializer(shape, rng)
 
 
-class LSTM(Layer):
-    """Long short-term memory over (B, T, I), from zero state unless told otherwise.
-
-    Parameters
-    ----------
-    units : int
-        H, the size of the state.
-    use_bias : bool
-    kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
-        Of (I, 4H), (H, 4H) and (4H,), gates i, f, g, o side by side as in Keras.
-    unit_forget_bias : bool
-        Start the bias of the forget gate at one (Jozefowicz et al. 2015).
-    return_sequences : bool
-        Return the output of every step, (B, T, H), in place of the last one, (B, H).
-    stateful : bool
-        Start each batch from the state that the batch before it ended in, row by row, until
-        `reset_state`. No gradient flows into the batch before.
-    name : str, optional
-    input_shape : tuple, optional
-        (None, I), without the batch: a Model that begins with the layer is built at once. A number
-        of steps in place of None is for the reader; any number will do.
-    seed : int, optional
-        Of the initial weights; without it they come from the Model's generator, or from chance.
-
-    Attributes
-    ----------
-    params : dict
-        `W_ih (4H, I)`, `W_hh (4H, H)` and, with `use_bias`, `b (4H,)`.
-    initial_state_grads : tuple of ndarray or None
-        After `backward`: the gradients of the initial h and c, each (B, H).
-
-    Notes
-    -----
-    Source: Hochreiter and Schmidhuber 1997; Gers et al. 2000 (forget gate).
-    """
-
-    transposed = ("W_ih", "W_hh")
-
-    def __init__(
-        self,
-        units: int,
-        *,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        unit_forget_bias: bool = True,
-        return_sequences: bool = False,
-        stateful: bool = False,
-        name: str | None = None,
-        input_shape: Shape | None = None,
-        seed: int | None = None,
-    ):
-        super().__init__(name, seed, input_shape)
-        self.units = integer("units", units, 1)
-        self.use_bias = flag("use_bias", use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
-        self.recurrent_initializer = initializers.get(
-            recurrent_initializer, "recurrent_initializer"
-        )
-        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
-        self.unit_forget_bias = flag("unit_forget_bias", unit_forget_bias)
-        self.return_sequences = flag("return_sequences", return_sequences)
-        self.stateful = flag("stateful", stateful)
-        self.initial_state_grads: tuple[Array, Array] | None = None
-        self._state: tuple[Array, Array] | None = None
-        if self.input_shape is not None:
-            self.output_shape(self.input_shape)
-
-    def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
-        columns = 4 * self.units
-        shapes = {"W_ih": (_features(input_shape), columns), "W_hh": (self.units, columns)}
-        return shapes | ({"b": (columns,)} if self.use_bias else {})
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        check_shape("x", input_shape, ("B", "T", self._known_input("I")))
-        batch, time, _ = input_shape
-        return (batch, time, self.units) if self.return_sequences else (batch, self.units)
-
-    def __call__(self, x: Array, initial_state: tuple[Array, Array] | None = None) -> Array:
-        """Return the output for x, from `initial_state` = (h, c) where given.
-
-        The first call builds the layer for the shape and dtype of x. Arguments as for `forward`.
-        """
-        self._build_for(x)
-        return self.forward(x, initial_state=initial_state)
-
-    def forward(
-        self,
-        x: Array,
-        training: bool = False,
-        initial_state: tuple[Array, Array] | None = None,
-    ) -> Array:
-        """Run the layer over a batch of sequences.
-
-        Parameters
-        ----------
-        x : ndarray (B, T, I), of the layer's dtype
-            Any strides but for the last axis, which is contiguous.
-        training : bool
-            Keep what one `backward` needs.
-        initial_state : (h, c), optional
-            Each (B, H) of the layer's dtype.
-
-        Returns
-        -------
-        ndarray (B, T, H) with `return_sequences`, else (B, H)
-
-        Raises
-        ------
-        ValueError
-            For another shape or dtype, and for another batch than the kept state of a stateful
-            layer has.
-        """
-        self._check_built()
-        self.output_shape(x.shape)
-        h0, c0 = self._start(x.shape[0], initial_state)
-        y, state, cache = ops.lstm_forward(
-            x,
-            self.params["W_ih"],
-            self.params["W_hh"],
-            self.params.get("b"),
-            h0,
-            c0,
-            batch_first=True,
-            training=training,
-            return_sequences=self.return_sequences,
-        )
-        if training:
-            self._cache = cache
-        if self.stateful:
-            self._state = (state[0].copy(), state[1].copy())
-        return state[0] if y is None else y
-
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Back-propagate through time; dy has the shape of the output. See `Layer.backward`."""
-        cache = self._cached()
-        dy_all, dh_n = (dy, None) if self.return_sequences else (None, dy)
-        found = ops.lstm_backward(cache, dy_all, dh_n, need_dx=need_dx)
-        self._cache = None
-        grads = {"W_ih": found.dW_ih, "W_hh": found.dW_hh, "b": found.db}
-        self.grads = {name: grads[name] for name in self.params}
-        dh0, dc0 = found.dh0, found.dc0
-        self.initial_state_grads = None if dh0 is None or dc0 is None else (dh0, dc0)
-        return found.dx
-
-    def stream(self, batch_size: int = 1) -> ops.LSTMStream:
-        """Return a step-by-step runner with a copy of the present weights and a zero state.
-
-        >>> stream = layer.stream()
-        >>> h = stream.step(x)              # x (1, I), h (1, H); the state stays in the stream
-        """
-        self._check_built()
-        weights = (self.params["W_ih"], self.params["W_hh"], self.params.get("b"))
-        return ops.LSTMStream(*weights, integer("batch_size", batch_size, 1))
-
-    @property
-    def state(self) -> tuple[Array, Array] | None:
-        """Copies of the (h, c) that a stateful layer goes on from; None for zeros."""
-        return None if self._state is None else (self._state[0].copy(), self._state[1].copy())
-
-    def reset_state(self) -> None:
-        """Let a stateful layer start its next batch, of any size, from zeros."""
-        self._state = None
-
-    def _start(
-        self, batch: int, initial_state: tuple[Array, Array] | None
-    ) -> tuple[Array | None, Array | None]:
-        if initial_state is None:
-            if self._state is None:
-                return None, None
-            if self._state[0].shape[0] != batch:
-                kept = f"{self._state[0].shape[0]} rows, as the kept state has (see reset_state)"
-                raise ValueError(f"x: expected {kept}, got {batch}")
-            return self._state
-        if not isinstance(initial_state, (tuple, list)) or len(initial_state) != 2:
-            raise ValueError(f"initial_state: expected (h, c), got {type(initial_state).__name__}")
-        for letter, part in zip("hc", initial_state, strict=True):
-            check_shape(f"initial_state {letter}", np.shape(part), (batch, self.units))
-        return initial_state[0], initial_state[1]
-
-    def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        if name == "W_ih":
-            return self.kernel_initializer(shape, rng)
-        if name == "W_hh":
-            return self.recurrent_initializer(shape, rng)
-        bias = self.bias_initializer(shape, rng)
-        if self.unit_forget_bias:
-            bias[self.units : 2 * self.units] = 1.0
-        return bias
-
-
 class Dense(Layer):
     """`activation(x · kernel + bias)` over the last axis: (..., K) to (..., units).
 
     Parameters
     ----------
     units : int
-    activation : {None, "linear", "softmax", "relu", "sigmoid", "tanh"}
-        None is "linear".
+    activation : str, optional
+        "linear" (None), "softmax" or the name of an `Activation`, with its usual parameters.
     use_bias : bool
     kernel_initializer, bias_initializer : str or Initializer
     name : str, optional
@@ -322,7 +131,7 @@ class Dense(Layer):
             self.output_shape(self.input_shape)
 
     def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
-        kernel = {"kernel": (_features(input_shape), self.units)}
+        kernel = {"kernel": (features_of(input_shape), self.units)}
         return kernel | ({"bias": (self.units,)} if self.use_bias else {})
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -385,12 +194,6 @@ class Dense(Layer):
     def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         made = self.kernel_initializer if name == "kernel" else self.bias_initializer
         return made(shape, rng)
-
-
-def _features(input_shape: Shape) -> int:
-    if input_shape[-1] is None:
-        raise ValueError(f"input_shape: expected a known last axis, got {shape_text(input_shape)}")
-    return input_shape[-1]
 
 
 CLASSES: dict[str, type[Layer]] = {made.__name__: made for made in (Embedding, LSTM, Dense)}

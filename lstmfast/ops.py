@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import capi
-from .arguments import Array, check_shape, integer
+from .arguments import Array, check_shape, choice, flag, integer
 from .array_ops import (
     activation_backward,
     activation_forward,
@@ -33,7 +33,17 @@ from .array_ops import (
     softmax_crossentropy,
     sum_of_squares,
 )
-from .arrays import dense, describe, float_array, new, not_empty, rows_in_place, writable
+from .arrays import (
+    dense,
+    describe,
+    float_array,
+    new,
+    not_empty,
+    rows_in_place,
+    whole_numbers,
+    writable,
+)
+from .options import PLAIN, CellOptions
 
 __all__ = [
     "LSTMCache", "LSTMGradients", "LSTMStream", "activation_backward", "activation_forward",
@@ -43,12 +53,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-class LSTMGradients(NamedTuple):
-    """Gradients of one LSTM call, each shaped as what it belongs to.
+PADS = ("zeros", "repeat")
 
-    dh0 and dc0 are None where the call was given no h0 and no c0; dx unless it was needed.
-    """
 
+class _Gradients(NamedTuple):
     dx: Array | None
     dh0: Array | None
     dc0: Array | None
@@ -57,13 +65,28 @@ class LSTMGradients(NamedTuple):
     db: Array
 
 
+class LSTMGradients(_Gradients):
+    """Gradients of one LSTM call, each shaped as what it belongs to.
+
+    A tuple (dx, dh0, dc0, dW_ih, dW_hh, db). dh0 and dc0 are None where the call was given no h0
+    and no c0; dx unless it was needed.
+
+    Attributes
+    ----------
+    dp : ndarray (3, H) or None
+        Of the peepholes, where there are some.
+    """
+
+    dp: Array | None = None
+
+
 class LSTMCache:
     """What `lstm_forward(training=True)` keeps for one `lstm_backward`: nothing to look into."""
 
-    __slots__ = ("batch_first", "c0", "h0", "layer", "reserve", "x", "y")
+    __slots__ = ("batch_first", "c0", "h0", "layer", "reserve", "taken", "x", "y")
 
-    def __init__(self, layer, x, y, h0, c0, reserve, batch_first):
-        self.layer, self.x, self.y, self.h0, self.c0 = layer, x, y, h0, c0
+    def __init__(self, layer, x, taken, y, h0, c0, reserve, batch_first):
+        self.layer, self.x, self.taken, self.y, self.h0, self.c0 = layer, x, taken, y, h0, c0
         self.reserve, self.batch_first = reserve, batch_first
 
 
@@ -95,6 +118,12 @@ def lstm_forward(
     h0: Array | None = None,
     c0: Array | None = None,
     *,
+    p: Array | None = None,
+    options: CellOptions = PLAIN,
+    lengths: Any = None,
+    mask: Array | None = None,
+    pad: str = "zeros",
+    reverse: bool = False,
     batch_first: bool = False,
     training: bool = False,
     return_sequences: bool = True,
@@ -107,6 +136,16 @@ def lstm_forward(
         copy unless the last axis is strided.
     W_ih, W_hh, b : (4H, I), (4H, H), (4H,). b None: zeros. Copied only if not C-contiguous.
     h0, c0 : (B, H) initial state; None: zeros.
+    p : (3, H) peepholes of i, f and o; None: the gates do not see the cell.
+    options : what else the cell shall be but plain.
+    lengths : (B,) integers in 0..T, in any order: row b takes its first lengths[b] steps. Time goes
+        with their sum.
+    mask : bool in the shape of x without its last axis, in place of lengths: the steps to take. A
+        step that is not taken leaves the state as it is.
+    pad : what y holds where no step is taken: "zeros", or "repeat", the output before it (zeros
+        before the first).
+    reverse : take the steps from the last to the first; y stays in x's order. (h_n, c_n) is then
+        the state after the first step.
     batch_first : x and y have the batch as their first axis.
     training : keep what `lstm_backward` needs (x, y, the weights and the state are kept by
         reference: leave them unchanged until then).
@@ -124,8 +163,16 @@ def lstm_forward(
         A shape or dtype does not fit; the text names the argument, what was expected and found.
     """
     dtype = float_array("x", x).dtype
-    layer = _layer(W_ih, W_hh, b, dtype, training=training, borrow=True)
+    unlike = lengths is not None or mask is not None
+    order = {
+        "lengths": unlike,
+        "repeat": choice("pad", pad, PADS) == "repeat",
+        "reverse": flag("reverse", reverse),
+    }
+    keys = {name: 1.0 for name, wanted in order.items() if wanted}
+    layer = _layer(W_ih, W_hh, b, p, options, dtype, training=training, borrow=True, keys=keys)
     T, B = _steps_and_rows(x, layer.input_size, batch_first)
+    taken = _steps_taken(lengths, mask, x, T, B, batch_first)
     x = rows_in_place("x", x)
     h0, c0 = (_state(name, s, B, layer, x.dtype) for name, s in (("h0", h0), ("c0", c0)))
     h_n, c_n = np.empty((2, B, layer.hidden_size), x.dtype)
@@ -134,9 +181,9 @@ def lstm_forward(
         y = new((*x.shape[:2], layer.hidden_size), x.dtype)
     if training:
         reserve = layer.new_reserve(T, B)
-    layer.forward(T, B, x, _strides(x, batch_first), h0, c0, y, _strides(y, batch_first),
+    layer.forward(T, B, x, _strides(x, batch_first), taken, h0, c0, y, _strides(y, batch_first),
                   h_n, c_n, reserve)  # fmt: skip
-    cache = LSTMCache(layer, x, y, h0, c0, reserve, batch_first) if training else None
+    cache = LSTMCache(layer, x, taken, y, h0, c0, reserve, batch_first) if training else None
     return (y if return_sequences else None), (h_n, c_n), cache
 
 
@@ -160,7 +207,7 @@ def lstm_backward(
     Returns
     -------
     LSTMGradients
-        dx, dh0, dc0, dW_ih, dW_hh, db: new arrays; dh0 and dc0 only for a given h0 or c0.
+        dx, dh0, dc0, dW_ih, dW_hh, db, .dp: new arrays; dh0 and dc0 only for a given h0 or c0.
 
     Raises
     ------
@@ -181,11 +228,14 @@ def lstm_backward(
     dx = new(x.shape, dtype) if need_dx else None
     dh0, dc0 = (None if s is None else np.empty_like(s) for s in (cache.h0, cache.c0))
     g = LSTMGradients(dx, dh0, dc0, *_empty_weights(layer, dtype, T == 1 and cache.h0 is None))
+    g.dp = np.empty((3, layer.hidden_size), dtype) if layer.peepholes else None
     reserve, cache.reserve = cache.reserve, None
     first = cache.batch_first
-    layer.backward(T, B, x, _strides(x, first), cache.h0, cache.c0, y, _strides(y, first), reserve,
+    layer.backward(T, B, x, _strides(x, first), cache.taken, cache.h0, cache.c0,
+                   y, _strides(y, first), reserve,
                    dy, _strides(dy, first), dh_n, dc_n, g.dx, _strides(g.dx, first), g.dh0, g.dc0,
-                   g.dW_ih, None if T == 1 and cache.h0 is None else g.dW_hh, g.db)  # fmt: skip
+                   g.dW_ih, None if T == 1 and cache.h0 is None else g.dW_hh, g.db,
+                   g.dp)  # fmt: skip
     return g
 
 
@@ -196,13 +246,23 @@ class LSTMStream:
     ----------
     W_ih, W_hh, b : (4H, I), (4H, H), (4H,); copied, so later changes do not reach the stream.
     batch_size : the number of independent streams, B.
+    p, options : as for `lstm_forward`; p is copied.
 
     Not to be stepped from two threads at once; distinct streams may be.
     """
 
-    def __init__(self, W_ih: Array, W_hh: Array, b: Array | None = None, batch_size: int = 1):
+    def __init__(
+        self,
+        W_ih: Array,
+        W_hh: Array,
+        b: Array | None = None,
+        batch_size: int = 1,
+        *,
+        p: Array | None = None,
+        options: CellOptions = PLAIN,
+    ):
         B = integer("batch_size", batch_size, 1)
-        self._layer = _layer(W_ih, W_hh, b, batch_size=B)
+        self._layer = _layer(W_ih, W_hh, b, p, options, batch_size=B)
         self._shape_x = (B, self._layer.input_size)
         self._dtype = W_ih.dtype
         self._h, self._c = np.zeros((2, B, self._layer.hidden_size), self._dtype)
@@ -272,15 +332,19 @@ def _layer(
     W_ih: Any,
     W_hh: Any,
     b: Any,
+    p: Any,
+    options: CellOptions,
     dtype: np.dtype[Any] | None = None,
     *,
     training: bool = False,
     batch_size: int = 1,
     borrow: bool = False,
+    keys: dict[str, float] | None = None,
 ) -> Any:
     """A handle with these weights, all checked against each other (and x's dtype).
 
-    They are packed at once, or with `borrow` as far as passes need them.
+    They are packed at once, or with `borrow` as far as passes need them. `keys` go into the C-level
+    configuration.
     """
     dtype = float_array("W_ih", W_ih, dtype).dtype
     W_ih = dense("W_ih", W_ih, ("4H", "I"), dtype)
@@ -289,9 +353,22 @@ def _layer(
         raise ValueError(f"W_ih: expected (4H, I), got {W_ih.shape}")
     W_hh = dense("W_hh", W_hh, (4 * H, H), dtype)
     b = None if b is None else dense("b", b, (4 * H,), dtype)
-    layer = capi.Layer(W_ih.shape[1], H, dtype == np.float64, training, batch_size)
-    (layer.borrow if borrow else layer.load)(W_ih, W_hh, b)
+    p = None if p is None else dense("p", p, (3, H), dtype)
+    layer = capi.Layer(W_ih.shape[1], H, dtype == np.float64, training, batch_size,
+                       _keys(options, p is not None, training) | (keys or {}))  # fmt: skip
+    (layer.borrow if borrow else layer.load)(W_ih, W_hh, b, p)
     return layer
+
+
+def _keys(options: Any, peepholes: bool, training: bool) -> dict[str, float]:
+    """What the options are in a C-level configuration."""
+    if not isinstance(options, CellOptions):
+        raise ValueError(f"options: expected CellOptions, got {type(options).__name__}")
+    if options is PLAIN and not peepholes:
+        return {}
+    if training:
+        options.check_training()
+    return {**options.keys(), "peepholes": peepholes}
 
 
 def _steps_and_rows(x: Array, I: int, batch_first: bool) -> tuple[int, int]:
@@ -300,6 +377,25 @@ def _steps_and_rows(x: Array, I: int, batch_first: bool) -> tuple[int, int]:
     not_empty("x", x)
     first, second = x.shape[:2]
     return (second, first) if batch_first else (first, second)
+
+
+def _steps_taken(
+    lengths: Any, mask: Any, x: Array, T: int, B: int, batch_first: bool
+) -> tuple[Array | None, Array | None, tuple[int, int] | None] | None:
+    """What `capi.Layer` takes: (lengths, None, None), (None, mask, strides), or None for all."""
+    if lengths is not None and mask is not None:
+        raise ValueError("lengths, mask: expected one of the two, got both")
+    if lengths is not None:
+        check_shape("lengths", np.shape(lengths), (B,))
+        return whole_numbers("lengths", lengths, T + 1), None, None
+    if mask is None:
+        return None
+    array = np.asarray(mask)
+    check_shape("mask", array.shape, x.shape[:2])
+    if array.dtype != np.bool_:
+        raise ValueError(f"mask: expected an array of bool, got dtype {array.dtype}")
+    array = np.ascontiguousarray(array).view(np.uint8)
+    return None, array, _strides(array, batch_first)
 
 
 def _state(name: str, value: Any, B: int, layer: Any, dtype: np.dtype[Any]) -> Array | None:

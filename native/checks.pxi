@@ -48,22 +48,52 @@ cdef int overlap(const spans *s) noexcept nogil:
     return 0
 
 
+cdef size_t LF_ARGS_1 = <size_t> &(<lf_args *> 0).gradients  # the first version ended there
+
+
 cdef int read_args(const lf_lstm *l, const lf_args *args, lf_args *a) noexcept nogil:
     """Copy the caller's structure, once it is of a known version; check what both passes need.
 
-    (Fields that come later will be zero for callers compiled before them.)
+    Fields that came later are zero for callers compiled before them.
     """
+    cdef int status
     if l == NULL or args == NULL:
         return LF_ENULL
-    if args.size != sizeof(lf_args):
+    if args.size != sizeof(lf_args) and args.size != LF_ARGS_1:
         return LF_EVERSION
-    a[0] = args[0]
+    memset(a, 0, sizeof(lf_args))
+    memcpy(a, args, args.size)
     if not sizes_fit(l, a.T, a.B):
         return LF_ESIZE
     if not l.loaded:
         return LF_ESTATE
     if a.x == NULL or a.work == NULL:
         return LF_ENULL
+    status = check_lengths(l, a)
+    return read_gradients(l, a) if status == LF_OK and a.gradients != NULL else status
+
+
+cdef int check_lengths(const lf_lstm *l, const lf_args *a) noexcept nogil:
+    cdef int64_t b
+    if (a.lengths == NULL) == (a.mask == NULL):
+        return LF_OK if a.lengths == NULL else LF_EOPTION
+    if not l.config.lengths:
+        return LF_EOPTION
+    for b in range(a.B if a.lengths != NULL else 0):
+        if not 0 <= a.lengths[b] <= a.T:
+            return LF_ELENGTH
+    return LF_OK
+
+
+cdef int read_gradients(const lf_lstm *l, lf_args *a) noexcept nogil:
+    """Weight gradients, wherever the caller wants them: from now on in dW_ih, dW_hh and db."""
+    if a.gradients.size != sizeof(lf_weights):
+        return LF_EVERSION
+    if a.dW_ih != NULL or a.dW_hh != NULL or a.db != NULL:
+        return LF_EOPTION
+    if a.gradients.p != NULL and not l.config.peepholes:
+        return LF_EOPTION
+    a.dW_ih, a.dW_hh, a.db = a.gradients.W_ih, a.gradients.W_hh, a.gradients.b
     return LF_OK
 
 
@@ -95,7 +125,7 @@ cdef int check_backward(const lf_lstm *l, const lf_args *a) noexcept nogil:
         return LF_ESTATE
     if a.reserve == NULL or a.y == NULL or (a.db != NULL and a.dW_ih == NULL and a.dW_hh == NULL):
         return LF_ENULL
-    if a.work_size < <size_t> backward_work(l, a.B, 1):
+    if a.work_size < <size_t> backward_work(l, a.T, a.B, 1):
         return LF_EWORK
     if not (add_strided(&s, a.x, a, a.x_t, a.x_b, l.I, l.item, 0)
             and add_strided(&s, a.y, a, a.y_t, a.y_b, l.H, l.item, 0)
@@ -111,6 +141,8 @@ cdef int check_backward(const lf_lstm *l, const lf_args *a) noexcept nogil:
     add_block(&s, a.dW_ih, 4 * l.H * l.I * l.item, 1)
     add_block(&s, a.dW_hh, 4 * l.H * l.H * l.item, 1)
     add_block(&s, a.db, 4 * l.H * l.item, 1)
+    if a.gradients != NULL:
+        add_block(&s, a.gradients.p, 3 * l.H * l.item, 1)
     add_block(&s, a.reserve, a.T * a.B * 5 * l.H * l.item, 1)
     add_block(&s, a.work, a.work_size, 1)
     return LF_EALIAS if overlap(&s) else LF_OK

@@ -6,9 +6,14 @@ cdef extern from "kernel_table.h" nogil:
         LF_GROUP
         LF_CHUNK
         LF_OUTER_PANELS
+        LF_ACTIVATIONS
+    const char *LF_ACTIVATION_NAMES
     ctypedef struct lf_layer:
         int64_t T, B, I, H, x_t, x_b, y_t, y_b, y_slots, z_t, z_slots, c_t, c_slots, keep
         int64_t projects, turn, fresh, dy_t, dy_b, dx_t, dx_b
+        int64_t varied, peepholes, coupled, gate_kind, candidate_kind, output_kind
+        double clip, cell_clip, gate_alpha, gate_beta, candidate_alpha, candidate_beta
+        double output_alpha, output_beta
         void *x
         void *y
         void *h0
@@ -18,6 +23,8 @@ cdef extern from "kernel_table.h" nogil:
         void *w_ih
         void *w_hh
         void *b
+        void *p
+        void *dp
         void *dy
         void *dh_n
         void *dc
@@ -26,6 +33,9 @@ cdef extern from "kernel_table.h" nogil:
         void *dx
         void *w_hh_back
         void *w_ih_back
+        int64_t *lengths
+        int64_t *offsets
+        int64_t *active
     ctypedef struct lf_pack:
         void *source
         void *target
@@ -45,6 +55,8 @@ cdef extern from "kernel_table.h" nogil:
         void *column_sums
         void *right_sums
         void *scratch
+        int64_t *active
+        int64_t count
         int64_t T, B, M, N, a_row, first_row, rest_t, rest_b, c_row, by_columns, scratch_stride
     ctypedef struct lf_softmax:
         void *x
@@ -76,6 +88,7 @@ cdef extern from "kernel_table.h" nogil:
         void *x
         void *y
         int64_t kind
+        double alpha, beta
     ctypedef struct lf_table:
         int64_t register_bytes
         void *project
@@ -83,6 +96,7 @@ cdef extern from "kernel_table.h" nogil:
         void *product
         void *outer
         void *input_gradient
+        void *peephole_gradient
         void *softmax
         void *crossentropy
         void *scatter
@@ -92,17 +106,29 @@ cdef extern from "kernel_table.h" nogil:
         void *activation
         void *activation_backward
 
-cdef extern from "handles.h" nogil:
+cdef extern from "config.h" nogil:
+    enum:
+        LF_UNKNOWN_KEY
+        LF_WRONG_VALUE
     ctypedef struct lf_config:
-        int64_t input_size, hidden_size, precision, training, batch_size
+        double input_size, hidden_size, precision, training, batch_size
+        double lengths, repeat, reverse, peepholes
+    void lf_set_defaults(lf_config *config)
+    int lf_set_key(lf_config *config, const char *key, double value)
+    int lf_is_differentiable(const lf_config *config)
+    void lf_describe_cell(const lf_config *config, lf_layer *a)
+
+cdef extern from "handles.h" nogil:
     ctypedef struct lf_lstm:
         int64_t I, H, batch_size, item, width
         int training, loaded, turn
+        lf_config config
         const lf_table *kernels
         char *memory
         void *w_ih
         void *w_hh
         void *b
+        void *p
         void *w_ih_back
         void *w_hh_back
         void *step_work
@@ -119,6 +145,25 @@ cdef extern from "kernels.h" nogil:
 cdef extern from "pool.h" nogil:
     void *lf_take(int64_t bytes)
     void lf_give(void *block)
+
+cdef extern from "order.h" nogil:
+    ctypedef struct lf_order:
+        int64_t T, B, longest, reversed
+        int64_t *lengths
+        int64_t *offsets
+        int64_t *active
+    ctypedef struct lf_rows:
+        const lf_order *order
+        char *caller
+        char *sorted
+        int64_t t_stride, b_stride, columns, item, repeat
+    int64_t lf_order_size(int64_t T, int64_t B)
+    void lf_order_fill(lf_order *o, void *memory, const int64_t *lengths, const uint8_t *mask,
+                       int64_t mask_t, int64_t mask_b)
+    void lf_sort_rows(const lf_rows *a)
+    void lf_unsort_rows(const lf_rows *a)
+    void lf_sort_states(const lf_order *o, const void *caller, void *sorted, int64_t bytes)
+    void lf_unsort_states(const lf_order *o, const void *sorted, void *caller, int64_t bytes)
 
 cdef extern from "team.h" nogil:
     enum:

@@ -119,14 +119,22 @@ static range everything(const layer_job *job) {
     return (range){0, job->a->B, 0, job->panels};
 }
 
+/* Rows that take a like number of steps: where share `share` of them begins. */
+static int64_t rows_begin(const lf_layer *a, int64_t share, int64_t shares) {
+    if (!a->lengths) return share_begin(a->B, 1, share, shares);
+    int64_t row = 0, wanted = a->offsets[a->T] * share / shares;
+    for (int64_t taken = 0; row < a->B && taken < wanted; row++) taken += a->lengths[row];
+    return share == shares ? a->B : row;
+}
+
 static part part_of(const layer_job *job, int64_t share, int64_t shares) {
     part p = {everything(job), share, shares};
     if (job->way == BY_PANELS) {
         p.r.p_begin = share_begin(job->panels, 1, share, shares);
         p.r.p_end = share_begin(job->panels, 1, share + 1, shares);
     } else {
-        p.r.row_begin = share_begin(job->a->B, 1, share, shares);
-        p.r.row_end = share_begin(job->a->B, 1, share + 1, shares);
+        p.r.row_begin = rows_begin(job->a, share, shares);
+        p.r.row_end = rows_begin(job->a, share + 1, shares);
     }
     return p;
 }
@@ -207,10 +215,16 @@ static int64_t lanes(const lf_table *k, int is_double) {
     return k->register_bytes / (is_double ? (int64_t)sizeof(double) : (int64_t)sizeof(float));
 }
 
+/* How many rows take a step, on average. */
+static double mean_rows(const lf_layer *a) {
+    return a->offsets ? (double)a->offsets[a->T] / a->T : (double)a->B;
+}
+
 int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk) {
     int64_t width = lanes(k, k == lf_kernels(1));
     layer_job job = {.k = k, .a = a, .chunk = chunk, .panels = ceil_div(a->H, width)};
-    double x_cost = 8.0 * a->B * a->H * a->I, h_cost = a->B * a->H * (8.0 * a->H + CELL);
+    double units = mean_rows(a) * a->H, x_cost = 8.0 * units * a->I;
+    double h_cost = units * (8.0 * a->H + CELL);
     job.chunks = ceil_div(a->T, chunk);
     job.units = ceil_div(job.panels, LF_GROUP);
     a->projects = chunk == 1;
@@ -242,7 +256,7 @@ static void backward_share(void *context, int64_t share, int64_t shares) {
 int32_t lf_run_backward(const lf_table *k, lf_layer *a) {
     int64_t width = lanes(k, k == lf_kernels(1));
     layer_job job = {.k = k, .a = a, .chunk = 1, .panels = ceil_div(a->H, 4 * width)};
-    double cost = a->B * a->H * (8.0 * a->H + CELL);
+    double cost = mean_rows(a) * a->H * (8.0 * a->H + CELL);
     int64_t count = a->T + (a->dh0 ? 1 : 0);
     plan(&job, 0, cost, count);
     run(&job, backward_share, cost, count);

@@ -9,6 +9,7 @@ from cpython.buffer cimport (
 
 CHUNK = LF_CHUNK              # elements behind one sum of `squares`
 MAX_THREADS = LF_MAX_THREADS
+ACTIVATIONS = tuple(LF_ACTIVATION_NAMES.decode().split())  # by kind
 
 
 cdef void *address(object array, int flags) except? NULL:
@@ -99,6 +100,12 @@ cdef class Block:
         lf_give(self.start)
 
 
+cdef int describe_weights(lf_weights *w, W_ih, W_hh, b, p) except -1:
+    w.size = sizeof(lf_weights)
+    w.W_ih, w.W_hh, w.b, w.p = source(W_ih), source(W_hh), source(b), source(p)
+    return 0
+
+
 cdef class Layer:
     """A handle of the C-level API: one LSTM layer with packed weights.
 
@@ -108,12 +115,13 @@ cdef class Layer:
 
     cdef lf_lstm *lstm
     cdef readonly int64_t input_size, hidden_size
-    cdef readonly bint is_double, training
+    cdef readonly bint is_double, training, peepholes
     cdef object W_ih, W_hh
     cdef bint fresh
 
     def __cinit__(self, int64_t input_size, int64_t hidden_size, bint is_double, bint training,
-                  int64_t batch_size):
+                  int64_t batch_size, dict options):
+        """`options`: other keys of lf_config_set."""
         cdef lf_config *config = lf_config_create()
         if config == NULL:
             raise MemoryError("lstmfast: out of memory")
@@ -126,6 +134,9 @@ cdef class Layer:
             check(lf_config_set(config, "batch_size", batch_size))
             check(lf_config_set(config, "precision", 64 if is_double else 32))
             check(lf_config_set(config, "training", training))
+            self.peepholes = options.get("peepholes", False)
+            for key, value in options.items():
+                check(lf_config_set(config, key.encode(), value))
             check(lf_build(config, &self.lstm))
         finally:
             lf_config_free(config)
@@ -133,17 +144,19 @@ cdef class Layer:
     def __dealloc__(self):
         lf_free(self.lstm)
 
-    def load(self, W_ih, W_hh, b):
-        cdef void *w_ih = source(W_ih)
-        cdef void *w_hh = source(W_hh)
-        cdef void *bias = source(b)
+    def load(self, W_ih, W_hh, b, p):
+        cdef lf_weights weights
         cdef int status
+        describe_weights(&weights, W_ih, W_hh, b, p)
         with nogil:
-            status = lf_load_weights(self.lstm, w_ih, w_hh, bias)
+            status = lf_load(self.lstm, &weights)
         check(status)
 
-    def borrow(self, W_ih, W_hh, b):
-        load_bias(self.lstm, source(b))
+    def borrow(self, W_ih, W_hh, b, p):
+        cdef lf_weights weights
+        describe_weights(&weights, W_ih, W_hh, b, p)
+        check(check_weights(self.lstm, &weights))
+        load_vectors(self.lstm, &weights)
         self.W_ih, self.W_hh = W_ih, W_hh
 
     cdef int pack(self, int which) except -1:
@@ -154,11 +167,15 @@ cdef class Layer:
                 pack_weights(self.lstm, w_ih, w_hh, which)
         return 0
 
-    def forward(self, int64_t T, int64_t B, x, x_strides, h0, c0, y, y_strides, h_n, c_n, reserve):
-        """Strides are (t, b) in elements; reserve is `new_reserve` or None."""
+    def forward(self, int64_t T, int64_t B, x, x_strides, taken, h0, c0, y, y_strides, h_n, c_n,
+                reserve):
+        """Strides are (t, b) in elements; reserve is `new_reserve` or None.
+
+        taken: the steps that are taken, as (lengths, None, None) or (None, mask, strides); or None.
+        """
         cdef lf_args a
         cdef int status
-        begin_args(&a, T, B, x, x_strides, h0, c0, reserve)
+        begin_args(&a, T, B, x, x_strides, taken, h0, c0, reserve)
         a.y, (a.y_t, a.y_b) = target(y), y_strides
         a.h_n, a.c_n = target(h_n), target(c_n)
         a.work_size = lf_forward_work(self.lstm, T, B)
@@ -167,17 +184,20 @@ cdef class Layer:
             status = with_work(self.lstm, &a, 0)
         check(status)
 
-    def backward(self, int64_t T, int64_t B, x, x_strides, h0, c0, y, y_strides, reserve,
-                 dy, dy_strides, dh_n, dc_n, dx, dx_strides, dh0, dc0, dW_ih, dW_hh, db):
+    def backward(self, int64_t T, int64_t B, x, x_strides, taken, h0, c0, y, y_strides, reserve,
+                 dy, dy_strides, dh_n, dc_n, dx, dx_strides, dh0, dc0, dW_ih, dW_hh, db, dp):
         cdef lf_args a
+        cdef lf_weights gradients
         cdef int status
-        begin_args(&a, T, B, x, x_strides, h0, c0, reserve)
+        begin_args(&a, T, B, x, x_strides, taken, h0, c0, reserve)
         a.y, (a.y_t, a.y_b) = source(y), y_strides
         a.dy, (a.dy_t, a.dy_b) = source(dy), dy_strides
         a.dh_n, a.dc_n = source(dh_n), source(dc_n)
         a.dx, (a.dx_t, a.dx_b) = target(dx), dx_strides
         a.dh0, a.dc0 = target(dh0), target(dc0)
-        a.dW_ih, a.dW_hh, a.db = target(dW_ih), target(dW_hh), target(db)
+        gradients.size, gradients.p = sizeof(lf_weights), target(dp)
+        gradients.W_ih, gradients.W_hh, gradients.b = target(dW_ih), target(dW_hh), target(db)
+        a.gradients = &gradients
         a.work_size = lf_backward_work(self.lstm, T, B)
         self.pack((PACK_HH_BACK if T > 1 or dh0 is not None else 0)
                   | (PACK_IH_BACK if dx is not None else 0))
@@ -276,11 +296,16 @@ cdef void *exact(object array, int64_t *T, int64_t B, int64_t columns, bint is_d
     return array_data if fits else NULL
 
 
-cdef int begin_args(lf_args *a, int64_t T, int64_t B, x, x_strides, h0, c0, reserve) except -1:
+cdef int begin_args(lf_args *a, int64_t T, int64_t B, x, x_strides, taken, h0, c0,
+                    reserve) except -1:
     memset(a, 0, sizeof(lf_args))
     a.size, a.T, a.B = sizeof(lf_args), T, B
     a.x, (a.x_t, a.x_b) = source(x), x_strides
     a.h0, a.c0 = source(h0), source(c0)
+    if taken is not None:
+        a.lengths, a.mask = <const int64_t *> source(taken[0]), <const uint8_t *> source(taken[1])
+        if a.mask != NULL:
+            a.mask_t, a.mask_b = taken[2]
     if reserve is not None:
         a.reserve = (<Block?> reserve).start
     return 0
@@ -349,6 +374,7 @@ def outer(bint is_double, int64_t R, int64_t M, int64_t N, A, X, C, right_sums):
     a.T, a.B, a.M, a.N, a.a_row, a.c_row = 1, R, M, N, M, N
     a.A, a.first, a.C = source(A), source(X), target(C)
     a.column_sums, a.right_sums = NULL, target(right_sums)
+    a.active, a.count = NULL, R
     a.by_columns = N > M and columns >= 4 * lf_get_num_threads()
     count = columns if a.by_columns else panels(M, width)
     a.first_row, a.rest, a.rest_t, a.rest_b = N, a.first, 0, N
@@ -427,21 +453,24 @@ def sgd(bint is_double, int64_t count, w, g, velocity, double rate, double momen
                      lf_get_num_threads())
 
 
-def activation(bint is_double, int64_t count, int64_t kind, x, y):
+def activation(bint is_double, int64_t count, int64_t kind, double alpha, double beta, x, y):
     """y = f(x), element by element."""
     cdef const lf_table *k = kernels_of(is_double)
     cdef lf_activation a
-    a.x, a.y, a.kind = source(x), target(y), kind
+    a.x, a.y = source(x), target(y)
+    a.kind, a.alpha, a.beta = kind, alpha, beta
     with nogil:
         lf_run_range(<lf_range_kernel> k.activation, &a, count, 1024, 20.0 * count,
                      lf_get_num_threads())
 
 
-def activation_backward(bint is_double, int64_t count, int64_t kind, dy, y):
+def activation_backward(bint is_double, int64_t count, int64_t kind, double alpha, double beta, dy,
+                        y):
     """dy becomes the gradient to f's input, y being f's output."""
     cdef const lf_table *k = kernels_of(is_double)
     cdef lf_activation a
-    a.x, a.y, a.kind = target(dy), source(y), kind
+    a.x, a.y = target(dy), source(y)
+    a.kind, a.alpha, a.beta = kind, alpha, beta
     with nogil:
         lf_run_range(<lf_range_kernel> k.activation_backward, &a, count, 1024, 5.0 * count,
                      lf_get_num_threads())

@@ -1,17 +1,20 @@
 """Does an inner loop keep its vectors in registers? Reads the assembly that LLVM emitted.
 
 An inner loop is a run of lines from a label to a jump back to that label, with no other label's
-loop inside it. A loop of products may not move a vector register to or from the stack. The cell's
-own loop, which divides and runs once where those run hundreds of times, is held to the same on v4;
-elsewhere it keeps some constants of its polynomials on the stack.
+loop inside it, and without calls. A loop of products may not move a vector register to or from the
+stack. The plain cell's loop, which divides and runs once where those run hundreds of times, is held
+to the same on v4; elsewhere it keeps some constants of its polynomials on the stack.
 """
 
 import re
 from collections.abc import Iterator
 
+FUNCTION = re.compile(r"^[A-Za-z_][\w.$]*:")
+LEFT_OUT = "varied_unit"  # one vector of a cell with options: no loop, but jumps back and forth
 LABEL = re.compile(r"^(\.?L\w+):")
 QUOTIENT = re.compile(r"^\s+v?f?div(?:p[sd])?\b")
 # LLVM leaves out frame pointers here: the stack is %rsp (sp) alone.
+CALL = re.compile(r"^\s+(?:callq?|bl)\s")
 JUMP = re.compile(r"^\s+(?:j\w+|b\.\w+|b|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#\d+,)\s+(\.?L\w+)")
 PRODUCT = re.compile(r"^\s+(?:vfn?m(?:add|sub)\w*p[sd]|mulp[sd]|fmla)\b")
 STACK_X86 = re.compile(r"^\s+(?!\w+s[sd]\b|v?mov[lh]p[sd]\b)(?=.*%[xyz]mm).*\(%rsp")
@@ -19,11 +22,15 @@ STACK_ARM = re.compile(r"^\s+(?:ldr|str|ldp|stp)\s+q\d+.*\[sp")
 
 
 def inner_loops(assembly: str) -> Iterator[tuple[str, list[str]]]:
-    """(label, lines) of each innermost loop."""
+    """(label, lines) of each innermost loop, those of LEFT_OUT aside."""
     lines = assembly.splitlines()
     labels: dict[str, int] = {}
-    last_loop = -1
+    last_loop, left_out = -1, False
     for number, line in enumerate(lines):
+        if FUNCTION.match(line):
+            left_out = LEFT_OUT in line
+        if left_out:
+            continue
         if found := LABEL.match(line):
             labels[found[1]] = number
         elif found := JUMP.match(line):
@@ -55,5 +62,7 @@ def vector_spills(assembly: str, cells: bool = False) -> list[str]:
 
 
 def is_product(lines: list[str], cells: bool = False) -> bool:
-    """A loop that multiplies vectors, and does not divide unless `cells` are asked for."""
+    """A loop that multiplies vectors without calls; that divides only if `cells` are asked for."""
+    if any(map(CALL.match, lines)):
+        return False
     return any(map(PRODUCT.match, lines)) and (cells or not any(map(QUOTIENT.match, lines)))

@@ -20,6 +20,9 @@ C_TYPES = {
     "int64_t": ctypes.c_int64,
     "void *": ctypes.c_void_p,
     "const void *": ctypes.c_void_p,
+    "lf_weights *": ctypes.c_void_p,
+    "const int64_t *": ctypes.c_void_p,
+    "const uint8_t *": ctypes.c_void_p,
 }
 # How a (T, B, n) array lies in memory: the shape there, and the array seen through it.
 LAYOUTS = {
@@ -29,10 +32,10 @@ LAYOUTS = {
 }
 
 
-def header_fields():
-    """Return the fields of lf_args, as lstmfast/capi.pxd declares them, for ctypes."""
+def header_fields(struct):
+    """Return the fields of a struct, as lstmfast/capi.pxd declares them, for ctypes."""
     text = Path(lstmfast.__file__).with_name("capi.pxd").read_text()
-    body = text.split("cdef struct lf_args:\n")[1].split("\n\n")[0]
+    body = re.split(r"\n(?=\S|\n)", text.split(f"cdef struct {struct}:\n")[1])[0]
     fields = re.findall(r"^    ((?:const )?\w+(?: \*)?) ?(\w+)", body, re.MULTILINE)
     return [(name, C_TYPES[kind]) for kind, name in fields]
 
@@ -40,7 +43,17 @@ def header_fields():
 class Arguments(ctypes.Structure):
     """lf_args."""
 
-    _fields_ = header_fields()
+    _fields_ = header_fields("lf_args")
+
+
+class Weights(ctypes.Structure):
+    """lf_weights, holding on to the arrays whose addresses it has."""
+
+    _fields_ = header_fields("lf_weights")
+
+    def __init__(self, **arrays):
+        super().__init__(ctypes.sizeof(Weights), **{n: address(a) for n, a in arrays.items()})
+        self.arrays = arrays
 
 
 def new_config(probe, **values):

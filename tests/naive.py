@@ -18,12 +18,28 @@ class Step(NamedTuple):
     x: np.ndarray
     h_prev: np.ndarray
     c_prev: np.ndarray
+    z: np.ndarray  # (4, H): the pre-activations with the peepholes, not clipped
     i: np.ndarray
     f: np.ndarray
     g: np.ndarray
     o: np.ndarray
+    raw_c: np.ndarray  # before the cell is clipped
     c: np.ndarray
     h: np.ndarray
+
+
+class Variant(NamedTuple):
+    """What a cell may be other than plain; activations as (name, alpha, beta)."""
+
+    activation: tuple = ("tanh", 0, 0)
+    recurrent_activation: tuple = ("sigmoid", 0, 0)
+    output_activation: tuple = ("tanh", 0, 0)
+    coupled: bool = False
+    clip: float = np.inf
+    cell_clip: float = np.inf
+
+
+PLAIN = Variant()
 
 
 def double(a):
@@ -37,28 +53,81 @@ def sigmoid(z):
     return np.where(z >= 0, 1.0, e) / (1.0 + e)
 
 
+# ---------------------------------------------------------------- activations
+
+# name: f(x, alpha, beta) and its derivative, as the ONNX operator LSTM names and defines them.
+ACTIVATIONS = {
+    "sigmoid": (lambda x, a, b: sigmoid(x), lambda x, a, b: sigmoid(x) * sigmoid(-x)),
+    "tanh": (lambda x, a, b: np.tanh(x), lambda x, a, b: 1 - np.tanh(x) ** 2),
+    "relu": (lambda x, a, b: np.maximum(x, 0), lambda x, a, b: np.where(x > 0, 1.0, 0)),
+    "hard_sigmoid": (
+        lambda x, a, b: np.clip(a * x + b, 0, 1),
+        lambda x, a, b: np.where((a * x + b > 0) & (a * x + b < 1), a, 0),
+    ),
+    "affine": (lambda x, a, b: a * x + b, lambda x, a, b: np.full_like(x, a)),
+    "leaky_relu": (
+        lambda x, a, b: np.where(x >= 0, x, a * x),
+        lambda x, a, b: np.where(x >= 0, 1, a),
+    ),
+    "thresholded_relu": (
+        lambda x, a, b: np.where(x >= a, x, 0),
+        lambda x, a, b: np.where(x >= a, 1.0, 0),
+    ),
+    "scaled_tanh": (
+        lambda x, a, b: a * np.tanh(b * x),
+        lambda x, a, b: a * b * (1 - np.tanh(b * x) ** 2),
+    ),
+    "elu": (
+        lambda x, a, b: np.where(x >= 0, x, a * np.expm1(np.minimum(x, 0))),
+        lambda x, a, b: np.where(x >= 0, 1, a * np.exp(np.minimum(x, 0))),
+    ),
+    "softsign": (lambda x, a, b: x / (1 + np.abs(x)), lambda x, a, b: 1 / (1 + np.abs(x)) ** 2),
+    "softplus": (lambda x, a, b: np.logaddexp(0, x), lambda x, a, b: sigmoid(x)),
+}
+
+
+def activate(activation, x):
+    """Return f(x)."""
+    name, alpha, beta = activation
+    return ACTIVATIONS[name][0](x, alpha, beta)
+
+
+def slope(activation, x):
+    """Return f'(x)."""
+    name, alpha, beta = activation
+    return ACTIVATIONS[name][1](x, alpha, beta)
+
+
 # ---------------------------------------------------------------- LSTM
 
 
-def lstm_step(x, h_prev, c_prev, W_ih, W_hh, b):
+def lstm_step(x, h_prev, c_prev, W_ih, W_hh, b, p, v):
     """Take one row through one step (Gers, Schmidhuber and Cummins, 2000).
 
     Parameters
     ----------
     x : (I,), h_prev, c_prev : (H,)
-    W_ih : (4H, I), W_hh : (4H, H), b : (4H,)
+    W_ih : (4H, I), W_hh : (4H, H), b : (4H,), p : (3, H)
+    v : Variant
 
     Returns
     -------
     Step
     """
     z_i, z_f, z_g, z_o = np.split(W_ih @ x + W_hh @ h_prev + b, 4)
-    i, f, g, o = sigmoid(z_i), sigmoid(z_f), np.tanh(z_g), sigmoid(z_o)
-    c = f * c_prev + i * g
-    return Step(x, h_prev, c_prev, i, f, g, o, c, o * np.tanh(c))
+    z_i, z_f = z_i + p[0] * c_prev, z_f + p[1] * c_prev
+    i = activate(v.recurrent_activation, np.clip(z_i, -v.clip, v.clip))
+    f = 1 - i if v.coupled else activate(v.recurrent_activation, np.clip(z_f, -v.clip, v.clip))
+    g = activate(v.activation, np.clip(z_g, -v.clip, v.clip))
+    raw_c = f * c_prev + i * g
+    c = np.clip(raw_c, -v.cell_clip, v.cell_clip)
+    z_o = z_o + p[2] * c
+    o = activate(v.recurrent_activation, np.clip(z_o, -v.clip, v.clip))
+    h = o * activate(v.output_activation, c)
+    return Step(x, h_prev, c_prev, np.array([z_i, z_f, z_g, z_o]), i, f, g, o, raw_c, c, h)
 
 
-def lstm_step_backward(step, dh, dc):
+def lstm_step_backward(step, dh, dc, p, v):
     """Take the gradients of one step's h and c back through the gates.
 
     Returns
@@ -66,16 +135,22 @@ def lstm_step_backward(step, dh, dc):
     dz : (4H,), gradient of the pre-activations
     dc_prev : (H,)
     """
-    _, _, c_prev, i, f, g, o, c, _ = step
-    dc = dc + dh * o * (1 - np.tanh(c) ** 2)
-    dz_i = dc * g * i * (1 - i)
-    dz_f = dc * c_prev * f * (1 - f)
-    dz_g = dc * i * (1 - g**2)
-    dz_o = dh * np.tanh(c) * o * (1 - o)
-    return np.concatenate([dz_i, dz_f, dz_g, dz_o]), dc * f
+    _, _, c_prev, z, i, f, g, o, raw_c, c, _ = step
+    inside = np.abs(z) < v.clip
+    gates = slope(v.recurrent_activation, np.clip(z, -v.clip, v.clip)) * inside
+    candidate = slope(v.activation, np.clip(z[2], -v.clip, v.clip)) * inside[2]
+    dz_o = dh * activate(v.output_activation, c) * gates[3]
+    dc = dc + dh * o * slope(v.output_activation, c) + p[2] * dz_o
+    dc = dc * (np.abs(raw_c) < v.cell_clip)
+    di, df, dg = dc * g, dc * c_prev, dc * i
+    if v.coupled:
+        di, df = di - df, np.zeros_like(df)
+    dz_i, dz_f, dz_g = di * gates[0], df * gates[1], dg * candidate
+    dc_prev = dc * f + p[0] * dz_i + p[1] * dz_f
+    return np.concatenate([dz_i, dz_f, dz_g, dz_o]), dc_prev
 
 
-def lstm_trace(x, W_ih, W_hh, b=None, h0=None, c0=None):
+def lstm_trace(x, W_ih, W_hh, b=None, h0=None, c0=None, p=None, variant=PLAIN):
     """Run the layer and keep every step: ``trace[n][t]`` is row n at time t."""
     T, B, _ = x.shape
     H = W_hh.shape[1]
@@ -83,17 +158,18 @@ def lstm_trace(x, W_ih, W_hh, b=None, h0=None, c0=None):
     b = np.zeros(4 * H) if b is None else double(b)
     h0 = np.zeros((B, H)) if h0 is None else double(h0)
     c0 = np.zeros((B, H)) if c0 is None else double(c0)
+    p = np.zeros((3, H)) if p is None else double(p)
     trace = []
     for n in range(B):
         h, c, steps = h0[n], c0[n], []
         for t in range(T):
-            steps.append(lstm_step(x[t, n], h, c, W_ih, W_hh, b))
+            steps.append(lstm_step(x[t, n], h, c, W_ih, W_hh, b, p, variant))
             h, c = steps[-1].h, steps[-1].c
         trace.append(steps)
     return trace
 
 
-def lstm_forward(x, W_ih, W_hh, b=None, h0=None, c0=None):
+def lstm_forward(x, W_ih, W_hh, b=None, h0=None, c0=None, p=None, variant=PLAIN):
     """Run one LSTM layer.
 
     Parameters
@@ -101,25 +177,29 @@ def lstm_forward(x, W_ih, W_hh, b=None, h0=None, c0=None):
     x : (T, B, I)
     W_ih : (4H, I), W_hh : (4H, H), b : (4H,) or None for zeros
     h0, c0 : (B, H) or None for zeros
+    p : (3, H) or None for zeros: the peepholes of i, f and o
+    variant : Variant
 
     Returns
     -------
     y : (T, B, H)
     (h_n, c_n) : each (B, H)
     """
-    trace = lstm_trace(x, W_ih, W_hh, b, h0, c0)
+    trace = lstm_trace(x, W_ih, W_hh, b, h0, c0, p, variant)
     y = np.array([[step.h for step in steps] for steps in trace]).swapaxes(0, 1)
     h_n = np.array([steps[-1].h for steps in trace])
     c_n = np.array([steps[-1].c for steps in trace])
     return y, (h_n, c_n)
 
 
-def lstm_backward(x, W_ih, W_hh, b=None, h0=None, c0=None, dy=None, dh_n=None, dc_n=None):
+def lstm_backward(
+    x, W_ih, W_hh, b=None, h0=None, c0=None, p=None, variant=PLAIN, dy=None, dh_n=None, dc_n=None
+):
     """Backpropagate through time; the gradient of sum(dy*y) + sum(dh_n*h_n) + sum(dc_n*c_n).
 
     Parameters
     ----------
-    x, W_ih, W_hh, b, h0, c0
+    x, W_ih, W_hh, b, h0, c0, p, variant
         As in `lstm_forward`.
     dy : (T, B, H) or None for zeros
     dh_n, dc_n : (B, H) or None for zeros
@@ -127,12 +207,13 @@ def lstm_backward(x, W_ih, W_hh, b=None, h0=None, c0=None, dy=None, dh_n=None, d
     Returns
     -------
     dict of str to array
-        ``dx, dh0, dc0, dW_ih, dW_hh, db``, each shaped like what it is the gradient of.
+        ``dx, dh0, dc0, dW_ih, dW_hh, db, dp``, each shaped like what it is the gradient of.
     """
     T, B, I = x.shape
     H = W_hh.shape[1]
-    trace = lstm_trace(x, W_ih, W_hh, b, h0, c0)
+    trace = lstm_trace(x, W_ih, W_hh, b, h0, c0, p, variant)
     W_ih, W_hh = double(W_ih), double(W_hh)
+    p, dp = np.zeros((3, H)) if p is None else double(p), np.zeros((3, H))
     dy = np.zeros((T, B, H)) if dy is None else double(dy)
     dh0 = np.zeros((B, H)) if dh_n is None else double(dh_n)
     dc0 = np.zeros((B, H)) if dc_n is None else double(dc_n)
@@ -141,13 +222,16 @@ def lstm_backward(x, W_ih, W_hh, b=None, h0=None, c0=None, dy=None, dh_n=None, d
     for n in range(B):
         for t in reversed(range(T)):
             step = trace[n][t]
-            dz, dc0[n] = lstm_step_backward(step, dy[t, n] + dh0[n], dc0[n])
+            dz, dc0[n] = lstm_step_backward(step, dy[t, n] + dh0[n], dc0[n], p, variant)
             dx[t, n] = dz @ W_ih
             dh0[n] = dz @ W_hh
             dW_ih += np.outer(dz, step.x)
             dW_hh += np.outer(dz, step.h_prev)
             db += dz
-    return {"dx": dx, "dh0": dh0, "dc0": dc0, "dW_ih": dW_ih, "dW_hh": dW_hh, "db": db}
+            dz_i, dz_f, _, dz_o = np.split(dz, 4)
+            dp += np.array([dz_i * step.c_prev, dz_f * step.c_prev, dz_o * step.c])
+    weights = {"dW_ih": dW_ih, "dW_hh": dW_hh, "db": db, "dp": dp}
+    return {"dx": dx, "dh0": dh0, "dc0": dc0, **weights}
 
 
 # ---------------------------------------------------------------- dense, embedding

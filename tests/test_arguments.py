@@ -235,7 +235,7 @@ def test_targets_out_of_range_leave_the_scores_alone(loss, bad):
     assert same_bits(scores, kept)
 
 
-@pytest.mark.parametrize("name", ("softsign", "", None, 3))
+@pytest.mark.parametrize("name", ("swish", "", None, 3))
 def test_an_unknown_activation(name):
     with pytest.raises(ValueError, match=r"^name: expected .+, got "):
         ops.activation_forward(name, zeros(3))

@@ -18,7 +18,7 @@ MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(
 )
 PACKAGE = Path(lstmfast.__file__).parent
 SIZE_LIMIT = 20e6  # bytes of the installed package
-IMPORT_LIMIT = 0.050  # seconds that `import lstmfast` may cost beyond numpy
+IMPORT_LIMIT = 1.0  # times what importing numpy costs; measured: 0.5
 
 sys.path.append(str(NATIVE))
 import spills  # noqa: E402
@@ -168,7 +168,8 @@ def test_memcpy_alone_is_no_foreign_symbol(tmp_path):
 # ---------------------------------------------------------------- declarations.pxi
 
 
-OPAQUE = ("lf_config", "lf_lstm")  # of handles.h: the C compiler holds them to it
+# Of handles.h and order.h: the C compiler holds them to it.
+OPAQUE = ("lf_config", "lf_lstm", "lf_order", "lf_rows")
 
 
 def declared_structs():
@@ -234,8 +235,8 @@ def test_no_numba_at_run_time(linked):
 def test_import_is_quick(linked):
     """CPU time, which other work on the machine does not stretch; the best of several."""
     script = (
-        "import numpy; from time import process_time as now; start = now(); import lstmfast; "
-        "print(now() - start)"
+        "from time import process_time as now; first = now(); import numpy; second = now(); "
+        "import lstmfast; print((now() - second) / (second - first))"
     )
     assert min(float(fresh(script, linked).stdout) for _ in range(7)) <= IMPORT_LIMIT
 

@@ -10,6 +10,13 @@ GRADIENT_BAR = 1e-6  # measured: 1e-9, the differences' own error
 EXACT = 1e-14
 NUDGE = 1e-5
 LSTM_INPUTS = ("x", "W_ih", "W_hh", "b", "h0", "c0")
+VARIANTS = {
+    "peepholes": {},
+    "coupled": {"coupled": True},
+    "clip": {"clip": 1.5},
+    "cell_clip": {"cell_clip": 0.7},
+    "all": {"coupled": True, "clip": 2.0, "cell_clip": 1.0, "activation": ("softsign", 0, 0)},
+}
 
 
 def central_differences(value, a):
@@ -48,9 +55,9 @@ def lstm_case(T, B, I, H, seed=0):
     return inputs, upstream
 
 
-def weighted_outputs(inputs, upstream):
+def weighted_outputs(inputs, upstream, variant=naive.PLAIN):
     """Return the scalar whose gradient `lstm_backward` computes."""
-    y, (h_n, c_n) = naive.lstm_forward(**inputs)
+    y, (h_n, c_n) = naive.lstm_forward(**inputs, variant=variant)
     outputs = {"dy": y, "dh_n": h_n, "dc_n": c_n}
     return sum((d * outputs[name]).sum() for name, d in upstream.items())
 
@@ -103,6 +110,26 @@ def test_lstm_gradient_of_each_output_alone(only):
             lambda a, name=name: weighted_outputs({**inputs, name: a}, one), inputs[name].copy()
         )
         assert relative_error(gradients["d" + name], numeric) <= GRADIENT_BAR
+
+
+@pytest.mark.parametrize("name", (*LSTM_INPUTS, "p"))
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
+def test_lstm_gradient_of_variants(options, name):
+    inputs, upstream = lstm_case(4, 2, I=4, H=3, seed=3)
+    inputs["p"] = np.random.default_rng(4).standard_normal((3, 3))
+    variant = naive.Variant(**options)
+    numeric = central_differences(
+        lambda a: weighted_outputs({**inputs, name: a}, upstream, variant), inputs[name].copy()
+    )
+    gradients = naive.lstm_backward(**inputs, **upstream, variant=variant)
+    assert relative_error(gradients["d" + name], numeric) <= GRADIENT_BAR
+
+
+@pytest.mark.parametrize("name", naive.ACTIVATIONS)
+def test_slopes(name):
+    x, activation = np.linspace(-4, 4, 41) + 0.013, (name, 0.7, 0.4)
+    numeric = central_differences(lambda a: naive.activate(activation, a).sum(), x.copy())
+    assert relative_error(naive.slope(activation, x), numeric) <= GRADIENT_BAR
 
 
 def test_dense_gradient():

@@ -1,70 +1,137 @@
 """THE gate formulas: the only place in the repository where they stand.
 
 Ordinary Python on numbers of one kind: float32 or float64 scalars, the SIMD vectors of `simd`
-(through overloads of exp, tanh and quotient) or scalars in a CUDA kernel. `like(x, 1)` is a
-constant of x's kind; a literal would turn float32 into float64.
+or scalars in a CUDA kernel. `like(x, 1)` is a constant of x's kind; a literal would turn float32
+into float64.
 
 Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000):
 
     i = σ(z_i)   f = σ(z_f)   g = tanh(z_g)   o = σ(z_o)        z = W_ih x + W_hh h_prev + b
     c = f c_prev + i g
     h = o tanh(c)
+
+and its variants: peepholes p (Gers and Schmidhuber 2000: p_i c_prev and p_f c_prev are added to
+z_i and z_f, p_o c to z_o), the coupled gate f = 1 - i (Greff et al. 2017, CIFG), z and c clipped,
+other activations for the gates, for g and for c.
 """
 
-from math import exp, tanh
+from functools import lru_cache
+from math import inf, tanh
 
 from numba import njit
 
-
-def like(x, value):
-    """`value` as a number of x's kind."""
-    return type(x)(value)
-
-
-def quotient(x, y):
-    """x / y; of vectors by the fastest way that is good to a bit."""
-    return x / y
-
-
-@njit(error_model="numpy")
-def sigmoid(z):
-    one = like(z, 1)
-    return quotient(one, one + exp(-z))
+from .activations import (
+    activate,
+    clipped,
+    like,
+    magnitude,
+    sigmoid,
+    sigmoid_slope,
+    slope,
+    tanh_slope,
+    where_positive,
+)
 
 
-@njit(error_model="numpy")
-def sigmoid_slope(s):
-    """The derivative of sigmoid where its value is s."""
-    return s * (like(s, 1) - s)
+@lru_cache(None)
+def make_cell(varied):
+    """(cell_forward, cell_backward) of the plain cell; or, `varied`, of that which `v` describes.
 
-
-@njit(error_model="numpy")
-def tanh_slope(t):
-    """The derivative of tanh where its value is t."""
-    return like(t, 1) - t * t
-
-
-@njit(error_model="numpy")
-def cell_forward(z_i, z_f, z_g, z_o, c_prev):
-    """One step of one unit: (i, f, g, o, c, h)."""
-    i = sigmoid(z_i)
-    f = sigmoid(z_f)
-    g = tanh(z_g)
-    o = sigmoid(z_o)
-    c = f * c_prev + i * g
-    return i, f, g, o, c, o * tanh(c)
-
-
-@njit(error_model="numpy")
-def cell_backward(i, f, g, o, c_prev, c, dh, dc):
-    """The step backwards: (dz_i, dz_f, dz_g, dz_o, dc_prev).
-
-    `dh` and `dc` are the gradients that reach h and c from all that follows.
+    v has `peepholes` and `coupled` (0 or 1), `clip` and `cell_clip` (inf: none), and for the gates,
+    for g (`candidate_`) and for c (`output_`) the kind, alpha and beta of activations.py. The plain
+    cell does not look at v, nor at the peepholes' weights p.
     """
-    tanh_c = tanh(c)
-    dc = dc + dh * o * tanh_slope(tanh_c)
-    dz_i = dc * g * sigmoid_slope(i)
-    dz_f = dc * c_prev * sigmoid_slope(f)
-    dz_g = dc * i * tanh_slope(g)
-    dz_o = dh * tanh_c * sigmoid_slope(o)
-    return dz_i, dz_f, dz_g, dz_o, dc * f
+
+    @njit(error_model="numpy")
+    def gate(v, z):
+        if varied:
+            return activate(v.gate_kind, v.gate_alpha, v.gate_beta, clipped(z, v.clip))
+        return sigmoid(z)
+
+    @njit(error_model="numpy")
+    def candidate(v, z):
+        if varied:
+            z = clipped(z, v.clip)
+            return activate(v.candidate_kind, v.candidate_alpha, v.candidate_beta, z)
+        return tanh(z)
+
+    @njit(error_model="numpy")
+    def squashed(v, c):
+        if varied:
+            return activate(v.output_kind, v.output_alpha, v.output_beta, c)
+        return tanh(c)
+
+    @njit(error_model="numpy")
+    def next_cell(v, i, f, g, c_prev):
+        c = f * c_prev + i * g
+        if varied:
+            c = clipped(c, v.cell_clip)
+        return c
+
+    @njit(error_model="numpy")
+    def cell_forward(v, z_i, z_f, z_g, z_o, c_prev, p_i, p_f, p_o):
+        """One step of one unit: (i, f, g, o, c, h)."""
+        if varied and v.peepholes:
+            z_i, z_f = z_i + p_i * c_prev, z_f + p_f * c_prev
+        i = gate(v, z_i)
+        f = like(i, 1) - i if varied and v.coupled else gate(v, z_f)
+        g = candidate(v, z_g)
+        c = next_cell(v, i, f, g, c_prev)
+        if varied and v.peepholes:
+            z_o = z_o + p_o * c
+        o = gate(v, z_o)
+        return i, f, g, o, c, o * squashed(v, c)
+
+    @njit(error_model="numpy")
+    def slope_at(v, kind, alpha, beta, y):
+        """The slope of an activation whose argument was clipped: zero where that cut."""
+        s = slope(kind, alpha, beta, y)
+        if v.clip < inf:
+            limit = like(y, v.clip)
+            high, low = activate(kind, alpha, beta, limit), activate(kind, alpha, beta, -limit)
+            s = where_positive((high - y) * (y - low), s, like(y, 0))
+        return s
+
+    @njit(error_model="numpy")
+    def gate_slope(v, y):
+        if varied:
+            return slope_at(v, v.gate_kind, v.gate_alpha, v.gate_beta, y)
+        return sigmoid_slope(y)
+
+    @njit(error_model="numpy")
+    def candidate_slope(v, y):
+        if varied:
+            return slope_at(v, v.candidate_kind, v.candidate_alpha, v.candidate_beta, y)
+        return tanh_slope(y)
+
+    @njit(error_model="numpy")
+    def squashed_slope(v, y):
+        if varied:
+            return slope(v.output_kind, v.output_alpha, v.output_beta, y)
+        return tanh_slope(y)
+
+    @njit(error_model="numpy")
+    def cell_backward(v, i, f, g, o, c_prev, c, dh, dc, p_i, p_f, p_o):
+        """The step backwards: (dz_i, dz_f, dz_g, dz_o, dc_prev).
+
+        `dh` and `dc` are the gradients that reach h and c from all that follows.
+        """
+        s = squashed(v, c)
+        dz_o = dh * s * gate_slope(v, o)
+        dc = dc + dh * o * squashed_slope(v, s)
+        if varied:
+            if v.peepholes:
+                dc = dc + p_o * dz_o
+            if v.cell_clip < inf:
+                dc = where_positive(like(c, v.cell_clip) - magnitude(c), dc, like(c, 0))
+        dz_i = dc * g * gate_slope(v, i)
+        dz_f = dc * c_prev * gate_slope(v, f)
+        if varied and v.coupled:
+            dz_i, dz_f = dc * (g - c_prev) * gate_slope(v, i), like(c, 0)
+        dz_g = dc * i * candidate_slope(v, g)
+        dc_prev = dc * f
+        if varied and v.peepholes:
+            dc_prev = dc_prev + p_i * dz_i + p_f * dz_f
+        return dz_i, dz_f, dz_g, dz_o, dc_prev
+
+    return cell_forward, cell_backward

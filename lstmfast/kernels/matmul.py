@@ -127,10 +127,12 @@ def make_product(simd):
 OUTER = Struct(
     "lf_outer",
     data="A first rest C column_sums right_sums scratch",
-    size="T B M N a_row first_row rest_t rest_b c_row by_columns scratch_stride",
+    ids="active",
+    size="T B M N a_row first_row rest_t rest_b c_row by_columns count scratch_stride",
 )
 # C (M, N) = Σ over t, b of A[t, b] ⊗ X[t, b]; column_sums (M,) = Σ A[t, b] and right_sums (N,) =
 # Σ X[t, b], unless null.
+# The sum has `count` terms: active[n] = t·B + b is the n-th; or all T·B in order, if that is null.
 # A: row (t, b) at (t·B + b)·a_row. X: row (0, b) at first + b·first_row, row (t, b) with t >= 1 at
 # rest + (t-1)·rest_t + b·rest_b: so h[t-1] stands beside dz[t], with h0 as the first.
 
@@ -147,7 +149,12 @@ def make_outer(simd):
     new_sums = new_tile(high)
 
     @njit(error_model="numpy")
-    def input_row(a, r):
+    def term(a, n):
+        return n if is_null(a.active) else a.active[n]
+
+    @njit(error_model="numpy")
+    def input_row(a, n):
+        r = term(a, n)
         t = r // a.B
         b = r - t * a.B
         if t == 0:
@@ -185,7 +192,7 @@ def make_outer(simd):
             for k in range(count):
                 value = splat(real(0))
                 if n > 0:
-                    value = load_n(a.A, (r + k) * a.a_row + m + v * W, n)
+                    value = load_n(a.A, term(a, r + k) * a.a_row + m + v * W, n)
                 store(target, k * rows + v * W, value)
                 total = total + value
             put(sums, v, total)
@@ -207,8 +214,8 @@ def make_outer(simd):
             m_begin, m_end, p_begin, p_end = 0, a.M, begin, end
         for p in range(p_begin, p_end, OUTER_PANELS):
             panels = min(OUTER_PANELS, p_end - p)
-            for r in range(0, a.T * a.B, BLOCK):
-                count = min(BLOCK, a.T * a.B - r)
+            for r in range(0, a.count, BLOCK):
+                count = min(BLOCK, a.count - r)
                 pack_inputs(a, r, count, p, panels, right)
                 if m_begin == 0 and not is_null(a.right_sums):
                     add_right_sums(a, r, count, p, panels, right)

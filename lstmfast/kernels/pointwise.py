@@ -3,12 +3,10 @@
 Each kernel works on the elements begin..end; elements never meet, so any cut leaves the same bits.
 """
 
-import math
-
 from numba import njit
 
-from .cell import like, sigmoid, sigmoid_slope, tanh_slope
-from .simd import at_least, fma, is_null, sqrt, where_positive
+from .activations import activate, slope
+from .simd import fma, is_null, sqrt
 from .struct import Struct
 
 UPDATE = Struct(
@@ -19,9 +17,9 @@ UPDATE = Struct(
 )
 # Adam: weights w, gradient g, moments m and v. SGD: m is the velocity or null, beta_1 the momentum.
 
-ACTIVATION = Struct("lf_activation", data="x y", size="kind")
+ACTIVATION = Struct("lf_activation", data="x y", size="kind", real="alpha beta")
 # forward: y = f(x), x may be y. backward: x = dy is multiplied by f'(.), told from the output y.
-RELU, SIGMOID, TANH = 0, 1, 2
+# kind, alpha and beta are those of activations.py.
 
 
 def make_range(simd, unit):
@@ -73,19 +71,12 @@ def make_sgd(simd):
 
 
 def make_activation(simd):
-    """y = relu(x), sigmoid(x) or tanh(x)."""
-    tanh = math.tanh
+    """y = f(x)."""
     load, store = simd.load_n, simd.store_n
 
     @njit(error_model="numpy")
     def unit(a, j, n):
-        x = load(a.x, j, n)
-        if a.kind == RELU:
-            store(a.y, j, at_least(x, like(x, 0)), n)
-        elif a.kind == SIGMOID:
-            store(a.y, j, sigmoid(x), n)
-        else:
-            store(a.y, j, tanh(x), n)
+        store(a.y, j, activate(a.kind, a.alpha, a.beta, load(a.x, j, n)), n)
 
     return make_range(simd, unit)
 
@@ -96,12 +87,7 @@ def make_activation_backward(simd):
 
     @njit(error_model="numpy")
     def unit(a, j, n):
-        dy, y = load(a.x, j, n), load(a.y, j, n)
-        if a.kind == RELU:
-            store(a.x, j, where_positive(y, dy, like(dy, 0)), n)
-        elif a.kind == SIGMOID:
-            store(a.x, j, dy * sigmoid_slope(y), n)
-        else:
-            store(a.x, j, dy * tanh_slope(y), n)
+        slope_at = slope(a.kind, a.alpha, a.beta, load(a.y, j, n))
+        store(a.x, j, load(a.x, j, n) * slope_at, n)
 
     return make_range(simd, unit)

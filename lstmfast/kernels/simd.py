@@ -185,6 +185,19 @@ def where_positive(typing, condition, a, b):
     return a(condition, a, b), emit
 
 
+@intrinsic
+def splat_like(typing, vector, value):
+    """A float64 number, rounded, in every lane of a vector like the first argument."""
+
+    def emit(ctx, builder, sig, args):
+        v, number = sig.return_type, args[1]
+        if v.real == types.float32:
+            number = builder.fptrunc(number, ir.FloatType())
+        return _splat(builder, number, v.width)
+
+    return vector(vector, types.float64), emit
+
+
 @lru_cache(None)
 def polynomial(coefficients):
     """An intrinsic p(x) = c0 + c1 x + c2 x² + ..., by Horner's rule in fused steps."""

@@ -15,6 +15,7 @@ from numba.core.cpu import CPUContext
 from . import (
     matmul,
     packing,
+    peepholes,
     pointwise,
     rows,
     sequence,
@@ -46,6 +47,7 @@ TABLE = {
     "steps": Row(sequence.LAYER, SHARE, sequence.make_steps),
     "steps_backward": Row(sequence.LAYER, SHARE, sequence.make_steps_backward),
     "input_gradient": Row(sequence.LAYER, RANGE, sequence.make_input_gradient),
+    "peephole_gradient": Row(sequence.LAYER, RANGE, peepholes.make_peephole_gradient),
     "pack": Row(packing.PACK, RANGE, packing.make_pack),
     "product": Row(matmul.PRODUCT, RANGE, matmul.make_product),
     "outer": Row(matmul.OUTER, RANGE, matmul.make_outer),

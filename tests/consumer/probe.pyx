@@ -11,7 +11,7 @@ def status_codes() -> dict:
         "OK": capi.LF_OK, "ENULL": capi.LF_ENULL, "ESIZE": capi.LF_ESIZE, "EALIAS": capi.LF_EALIAS,
         "EKEY": capi.LF_EKEY, "EVALUE": capi.LF_EVALUE, "ESTATE": capi.LF_ESTATE,
         "EMEMORY": capi.LF_EMEMORY, "EWORK": capi.LF_EWORK, "EVERSION": capi.LF_EVERSION,
-        "EKERNELS": capi.LF_EKERNELS,
+        "EKERNELS": capi.LF_EKERNELS, "EOPTION": capi.LF_EOPTION, "ELENGTH": capi.LF_ELENGTH,
     }
 
 
@@ -61,6 +61,23 @@ def free(uintptr_t lstm):
 
 def load_weights(uintptr_t lstm, uintptr_t W_ih, uintptr_t W_hh, uintptr_t b) -> int:
     return capi.lf_load_weights(<capi.lf_lstm *> lstm, <void *> W_ih, <void *> W_hh, <void *> b)
+
+
+def load(uintptr_t lstm, uintptr_t weights) -> int:
+    return capi.lf_load(<capi.lf_lstm *> lstm, <capi.lf_weights *> weights)
+
+
+def weights_size() -> int:
+    return sizeof(capi.lf_weights)
+
+
+def activation_kinds() -> tuple:
+    """The kinds that the header declares, by number."""
+    return (
+        capi.LF_SIGMOID, capi.LF_TANH, capi.LF_RELU, capi.LF_HARD_SIGMOID, capi.LF_AFFINE,
+        capi.LF_LEAKY_RELU, capi.LF_THRESHOLDED_RELU, capi.LF_SCALED_TANH, capi.LF_ELU,
+        capi.LF_SOFTSIGN, capi.LF_SOFTPLUS,
+    )
 
 
 def step(uintptr_t lstm, int64_t B, uintptr_t x, uintptr_t h, uintptr_t c) -> int:

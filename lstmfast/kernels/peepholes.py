@@ -1,0 +1,45 @@
+"""The gradient of the peepholes' weights, a sum over all steps and rows after BPTT."""
+
+from numba import njit
+
+from .matmul import BLOCK
+from .sequence import c_at, c_before, step_taken, steps_taken, z_at
+from .simd import at, fma
+
+
+def make_peephole_gradient(simd):
+    """Of dp (3, H) the vectors begin..end of units: Σ dz_i c[t-1], Σ dz_f c[t-1], Σ dz_o c[t].
+
+    The sums run over t, then over the rows, in blocks as those of matmul.py.
+    """
+    W, load, store, splat, real = simd.width, simd.load_n, simd.store_n, simd.splat, simd.real
+
+    @njit(error_model="numpy")
+    def block_sums(a, first, last, j, n):
+        p_i, p_f, p_o = splat(real(0)), splat(real(0)), splat(real(0))
+        for n_taken in range(first, last):
+            r = step_taken(a, n_taken)
+            t = r // a.B
+            row = r - t * a.B
+            dz, before = z_at(a, t, row), load(c_before(a, t, row), j, n)
+            p_i = fma(load(dz, j, n), before, p_i)
+            p_f = fma(load(dz, a.H + j, n), before, p_f)
+            p_o = fma(load(dz, 3 * a.H + j, n), load(c_at(a, t, row), j, n), p_o)
+        return p_i, p_f, p_o
+
+    @njit(error_model="numpy")
+    def add(target, j, n, first, value):
+        old = load(target, j, n)
+        store(target, j, value if first else old + value, n)
+
+    def peephole_gradient(a, begin, end, worker):
+        rows = steps_taken(a)
+        for j in range(begin * W, min(end * W, a.H), W):
+            for r in range(0, rows, BLOCK):
+                p_i, p_f, p_o = block_sums(a, r, min(r + BLOCK, rows), j, a.H - j)
+                add(a.dp, j, a.H - j, r == 0, p_i)
+                add(at(a.dp, a.H), j, a.H - j, r == 0, p_f)
+                add(at(a.dp, 2 * a.H), j, a.H - j, r == 0, p_o)
+        return 0
+
+    return peephole_gradient

@@ -1,0 +1,64 @@
+#include "config.h"
+#include <math.h>
+#include <string.h>
+
+enum values { COUNT, PRECISION, FLAG, LIMIT, KIND, REAL };
+
+static const double MOST = 1 << 24;
+
+static int fits(enum values values, double value) {
+    switch (values) {
+    case COUNT: return value >= 1 && value <= MOST && floor(value) == value;
+    case PRECISION: return value == 32 || value == 64;
+    case FLAG: return value == 0 || value == 1;
+    case LIMIT: return value > 0;
+    case KIND: return value >= 0 && value < LF_ACTIVATIONS && floor(value) == value;
+    default: return isfinite(value);
+    }
+}
+
+void lf_set_defaults(lf_config *config) {
+#define LF_DEFAULT(name, values, value) config->name = value;
+    LF_KEYS(LF_DEFAULT)
+}
+
+int lf_set_key(lf_config *config, const char *key, double value) {
+#define LF_SET(name, values, unused)                   \
+    if (strcmp(key, #name) == 0) {                     \
+        if (!fits(values, value)) return LF_WRONG_VALUE; \
+        config->name = value;                          \
+        return 0;                                      \
+    }
+    LF_KEYS(LF_SET)
+    return LF_UNKNOWN_KEY;
+}
+
+static int slope_is_known(double kind, double alpha) {
+    if (kind == LF_KIND_LEAKY_RELU || kind == LF_KIND_ELU) return alpha > 0;
+    return kind != LF_KIND_SCALED_TANH || alpha != 0;
+}
+
+int lf_is_differentiable(const lf_config *config) {
+    return slope_is_known(config->gate_kind, config->gate_alpha) &&
+           slope_is_known(config->candidate_kind, config->candidate_alpha) &&
+           slope_is_known(config->output_kind, config->output_alpha);
+}
+
+void lf_describe_cell(const lf_config *config, lf_layer *a) {
+    a->peepholes = config->peepholes != 0;
+    a->coupled = config->coupled != 0;
+    a->clip = config->clip;
+    a->cell_clip = config->cell_clip;
+    a->gate_kind = (int64_t)config->gate_kind;
+    a->gate_alpha = config->gate_alpha;
+    a->gate_beta = config->gate_beta;
+    a->candidate_kind = (int64_t)config->candidate_kind;
+    a->candidate_alpha = config->candidate_alpha;
+    a->candidate_beta = config->candidate_beta;
+    a->output_kind = (int64_t)config->output_kind;
+    a->output_alpha = config->output_alpha;
+    a->output_beta = config->output_beta;
+    a->varied = a->peepholes || a->coupled || isfinite(a->clip) || isfinite(a->cell_clip) ||
+                a->gate_kind != LF_KIND_SIGMOID || a->candidate_kind != LF_KIND_TANH ||
+                a->output_kind != LF_KIND_TANH;
+}
