@@ -30,6 +30,7 @@ TITLES = {
     "stream": "A long stream",
     "import": "Import",
     "load": "Beside other load",
+    "variants": "Variants of the layer, beside the plain one: T100-B32-I128-H256",
 }
 METHOD = """
 Each library runs in a process of its own, in blocks of calls that take turns, in an order that

@@ -164,7 +164,7 @@ cdef struct lf_args:
     # changes keeps h0 and c0; dx and y are zero where no step is taken (y: see "repeat").
     const int64_t *lengths  # IN   (B,): row b takes the steps 0..lengths[b], in any order of rows
     const uint8_t *mask     # IN   row b takes step t if mask[t*mask_t + b*mask_b] is not 0
-    int64_t mask_t
+    int64_t mask_t          #      strides >= 0
     int64_t mask_b
 
 # Bytes that lf_args.reserve and lf_args.work must have for these sizes (work: also for the number of

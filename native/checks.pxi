@@ -79,6 +79,10 @@ cdef int check_lengths(const lf_lstm *l, const lf_args *a) noexcept nogil:
         return LF_OK if a.lengths == NULL else LF_EOPTION
     if not l.config.lengths:
         return LF_EOPTION
+    if a.mask != NULL and (a.mask_t < 0 or a.mask_b < 0
+                           or too_large(<double> a.mask_t, a.T, 1, 1)
+                           or too_large(<double> a.mask_b, a.B, 1, 1)):
+        return LF_ESIZE
     for b in range(a.B if a.lengths != NULL else 0):
         if not 0 <= a.lengths[b] <= a.T:
             return LF_ELENGTH
@@ -97,6 +101,13 @@ cdef int read_gradients(const lf_lstm *l, lf_args *a) noexcept nogil:
     return LF_OK
 
 
+cdef void add_steps_taken(spans *s, const lf_args *a) noexcept nogil:
+    if a.lengths != NULL:
+        add_block(s, a.lengths, a.B * sizeof(int64_t), 0)
+    if a.mask != NULL:
+        add_block(s, a.mask, (a.T - 1) * a.mask_t + (a.B - 1) * a.mask_b + 1, 0)
+
+
 cdef int check_forward(const lf_lstm *l, const lf_args *a) noexcept nogil:
     cdef spans s
     cdef int64_t state = a.B * l.H * l.item
@@ -112,6 +123,7 @@ cdef int check_forward(const lf_lstm *l, const lf_args *a) noexcept nogil:
     add_block(&s, a.c0 if a.c0 != a.c_n or a.reserve != NULL else NULL, state, 0)
     add_block(&s, a.h_n, state, 1)
     add_block(&s, a.c_n, state, 1)
+    add_steps_taken(&s, a)
     add_block(&s, a.reserve, a.T * a.B * 5 * l.H * l.item, 1)
     add_block(&s, a.work, a.work_size, 1)
     return LF_EALIAS if overlap(&s) else LF_OK
@@ -143,6 +155,7 @@ cdef int check_backward(const lf_lstm *l, const lf_args *a) noexcept nogil:
     add_block(&s, a.db, 4 * l.H * l.item, 1)
     if a.gradients != NULL:
         add_block(&s, a.gradients.p, 3 * l.H * l.item, 1)
+    add_steps_taken(&s, a)
     add_block(&s, a.reserve, a.T * a.B * 5 * l.H * l.item, 1)
     add_block(&s, a.work, a.work_size, 1)
     return LF_EALIAS if overlap(&s) else LF_OK

@@ -1,5 +1,6 @@
 #include "order.h"
 #include "layer.h"
+#include "team.h"
 #include <string.h>
 
 int64_t lf_order_size(int64_t T, int64_t B) {
@@ -114,7 +115,7 @@ static int32_t unsort_share(void *context, int64_t begin, int64_t end, int64_t w
 
 static void run(const lf_rows *a, lf_range_kernel share) {
     double bytes = 2.0 * a->order->T * a->order->B * a->columns * a->item;
-    lf_run_range(share, (void *)a, a->order->B, 1, bytes, a->order->B);
+    lf_run_range(share, (void *)a, a->order->B, 1, bytes, lf_get_num_threads());
 }
 
 void lf_sort_rows(const lf_rows *a) { run(a, sort_share); }

@@ -154,6 +154,10 @@ def test_arguments_that_do_not_fit_the_options(probe, threads):
         call.assert_refused(run, "EOPTION", lengths=lengths, mask=address(mask))
         for wrong in (np.array([1, 2, 3, 4, T + 1]), np.array([1, -1, 3, 4, 5])):
             call.assert_refused(run, "ELENGTH", lengths=address(wrong))
+    for strides in ({"mask_t": -1, "mask_b": 1}, {"mask_t": B, "mask_b": -1}):
+        call.assert_refused("forward", "ESIZE", mask=address(mask), **strides)
+    call.arrays["y"][...] = 0  # lengths of zero, where the output would go
+    call.assert_refused("forward", "EALIAS", lengths=address(call.arrays["y"]))
     gradients = Weights(W_ih=plain.arrays["dW_ih"])
     asked = {"gradients": ctypes.addressof(gradients)}
     plain.assert_refused("backward", "EOPTION", **asked)
