@@ -60,7 +60,7 @@ def get(argument: str, identifier: Any) -> Activation:
         Naming `argument`: an unknown name, or parameters that the activation does not have.
     """
     name, *given = identifier if isinstance(identifier, (tuple, list)) else (identifier,)
-    if name == "linear" and not given:
+    if name == "linear" and not any(given):
         name, given = "affine", [1.0, 0.0]
     choice(argument, name, (*NAMES, "linear"))
     defaults = PARAMETERS.get(name, ())

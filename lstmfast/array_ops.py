@@ -149,6 +149,7 @@ def softmax_crossentropy(
     logits : (M, N), C-contiguous. With `gradient`, it becomes the gradient of the sum of the
         losses times `scale`, `scale * (softmax - targets)`. No second array of this size is made.
     targets : (M,) integers in 0..N-1, or (M, N) weights of the same dtype (usually summing to 1).
+    scale : factor of the gradient alone, such as 1 / M for that of the mean.
 
     Returns
     -------

@@ -190,8 +190,8 @@ class LSTM(Layer):
         Raises
         ------
         ValueError
-            For another shape or dtype, and for another batch than the kept state of a stateful
-            layer has.
+            For another shape or dtype, for lengths or a mask that do not fit x, and for another
+            batch than the kept state of a stateful layer has.
         """
         self._check_built()
         self.output_shape(x.shape)

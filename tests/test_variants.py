@@ -182,6 +182,7 @@ def test_a_model_of_variants_learns_and_comes_back_from_a_file(tmp_path):
     [
         ({"activation": "swish"}, "activation: expected"),
         ({"activation": ("tanh", 1.0)}, "activation: expected 0 parameters for tanh"),
+        ({"activation": ("linear", 2.0)}, "activation: expected 0 parameters for linear"),
         ({"recurrent_activation": ("elu", float("nan"))}, "recurrent_activation alpha: expected"),
         ({"clip": 0}, "clip: expected a number > 0 or None, got 0"),
         ({"cell_clip": -1.0}, "cell_clip: expected"),
@@ -191,6 +192,11 @@ def test_a_model_of_variants_learns_and_comes_back_from_a_file(tmp_path):
 def test_wrong_options(options, text):
     with pytest.raises(ValueError, match=text):
         CellOptions(**options)
+
+
+def test_linear_is_affine():
+    for linear in ("linear", ("linear", 0.0), Activation("linear"), ("affine", 1.0, 0.0)):
+        assert CellOptions(linear).activation == Activation("affine", 1.0, 0.0)
 
 
 def test_slopes_that_cannot_be_told():
