@@ -129,7 +129,8 @@ static void keep_off(helper *h, int processor) {
     h->moved = CPU_COUNT(&h->narrowed) && !sched_setaffinity(h->thread, size, &h->narrowed);
 }
 
-/* (If somebody else has bound the thread meanwhile, that stands.) */
+/* (If somebody else has bound the thread meanwhile, that stands; but for the very processors that we
+ * gave it, which nothing tells apart.) */
 static void restore_processors(helper *h) {
     cpu_set_t now;
     if (h->moved && !sched_getaffinity(h->thread, sizeof now, &now) &&

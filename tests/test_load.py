@@ -101,7 +101,8 @@ def masks():
 for pause in (0.02, 0.02, 0.02):  # helpers fall asleep and are woken elsewhere
     call(pause)
 print(all(mask == everyone for mask in masks()))
-ops.lstm_forward(x, *weights)  # at once: the helper is awake when it is bound
+os.sched_setaffinity(0, first)  # this thread: the helper is then kept off `first`, and so
+ops.lstm_forward(x, *weights)  # awake on other processors when it is bound to `first`
 for task in map(int, os.listdir("/proc/self/task")):
     os.sched_setaffinity(task, first)
 time.sleep(0.02)
