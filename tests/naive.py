@@ -12,11 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Step(NamedTuple):
-    """All that one row saw and made in one step; every field is a vector of I or H entries."""
+class Cell(NamedTuple):
+    """All that the cell of one row saw and made in one step; every field is a vector of H."""
 
-    x: np.ndarray
-    h_prev: np.ndarray
     c_prev: np.ndarray
     z: np.ndarray  # (4, H): the pre-activations with the peepholes, not clipped
     i: np.ndarray
@@ -24,6 +22,22 @@ class Step(NamedTuple):
     g: np.ndarray
     o: np.ndarray
     raw_c: np.ndarray  # before the cell is clipped
+    c: np.ndarray
+    h: np.ndarray
+
+
+class Step(NamedTuple):
+    """What one row saw in one step, x of I entries, followed by its `Cell`."""
+
+    x: np.ndarray
+    h_prev: np.ndarray
+    c_prev: np.ndarray
+    z: np.ndarray
+    i: np.ndarray
+    f: np.ndarray
+    g: np.ndarray
+    o: np.ndarray
+    raw_c: np.ndarray
     c: np.ndarray
     h: np.ndarray
 
@@ -98,23 +112,60 @@ def slope(activation, x):
     return ACTIVATIONS[name][1](x, alpha, beta)
 
 
-# ---------------------------------------------------------------- LSTM
+# ---------------------------------------------------------------- random numbers
 
 
-def lstm_step(x, h_prev, c_prev, W_ih, W_hh, b, p, v):
-    """Take one row through one step (Gers, Schmidhuber and Cummins, 2000).
+def philox(counter, key):
+    """Return the four words of Philox4x32-10 (Salmon, Moraes, Dror and Shaw, 2011).
 
     Parameters
     ----------
-    x : (I,), h_prev, c_prev : (H,)
-    W_ih : (4H, I), W_hh : (4H, H), b : (4H,), p : (3, H)
+    counter : four uint32, or arrays of them
+    key : two uint32
+    """
+    x0, x1, x2, x3 = (np.asarray(word, dtype=np.uint64) for word in counter)
+    k0, k1 = key
+    for _ in range(10):
+        left, right = x0 * 0xD2511F53, x2 * 0xCD9E8D57
+        x0, x1 = (right >> 32) ^ x1 ^ k0, right & 0xFFFFFFFF
+        x2, x3 = (left >> 32) ^ x3 ^ k1, left & 0xFFFFFFFF
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return x0, x1, x2, x3
+
+
+# ---------------------------------------------------------------- layer normalisation
+
+
+def layer_norm(v, epsilon=1e-5):
+    """Return (v - mean v) / sqrt(var v + epsilon) of a vector (Ba, Kiros and Hinton, 2016)."""
+    return (v - v.mean()) / np.sqrt(v.var() + epsilon)
+
+
+def layer_norm_backward(v, d, epsilon=1e-5):
+    """Return the gradient of v from the gradient d of `layer_norm`."""
+    n = layer_norm(v, epsilon)
+    return (d - d.mean() - n * (d * n).mean()) / np.sqrt(v.var() + epsilon)
+
+
+# ---------------------------------------------------------------- LSTM
+
+
+def lstm_cell(z, c_prev, p, v, norm=None):
+    """Take one row from its pre-activations to its state (Gers, Schmidhuber and Cummins, 2000).
+
+    Parameters
+    ----------
+    z : (4H,): W_ih x + W_hh h_prev + b, or what stands for it
+    c_prev : (H,), p : (3, H)
     v : Variant
+    norm : (g_c, b_c), each (H,), or None
+        Scale and shift of the layer-normalised cell that the output is read from.
 
     Returns
     -------
-    Step
+    Cell
     """
-    z_i, z_f, z_g, z_o = np.split(W_ih @ x + W_hh @ h_prev + b, 4)
+    z_i, z_f, z_g, z_o = np.split(z, 4)
     z_i, z_f = z_i + p[0] * c_prev, z_f + p[1] * c_prev
     i = activate(v.recurrent_activation, np.clip(z_i, -v.clip, v.clip))
     f = 1 - i if v.coupled else activate(v.recurrent_activation, np.clip(z_f, -v.clip, v.clip))
@@ -123,8 +174,57 @@ def lstm_step(x, h_prev, c_prev, W_ih, W_hh, b, p, v):
     c = np.clip(raw_c, -v.cell_clip, v.cell_clip)
     z_o = z_o + p[2] * c
     o = activate(v.recurrent_activation, np.clip(z_o, -v.clip, v.clip))
-    h = o * activate(v.output_activation, c)
-    return Step(x, h_prev, c_prev, np.array([z_i, z_f, z_g, z_o]), i, f, g, o, raw_c, c, h)
+    h = o * activate(v.output_activation, output_cell(c, norm))
+    return Cell(c_prev, np.array([z_i, z_f, z_g, z_o]), i, f, g, o, raw_c, c, h)
+
+
+def output_cell(c, norm):
+    """Return the cell as the output activation sees it."""
+    return c if norm is None else layer_norm(c) * norm[0] + norm[1]
+
+
+def lstm_cell_backward(cell, dh, dc, p, v, norm=None):
+    """Take the gradients of a cell's h and c back through the gates.
+
+    Returns
+    -------
+    dz : (4H,), gradient of the pre-activations
+    dc_prev : (H,)
+    dnorm : (dg_c, db_c), or None without `norm`
+    """
+    c_prev, z, i, f, g, o, raw_c, c, _ = cell
+    inside = np.abs(z) < v.clip
+    gates = slope(v.recurrent_activation, np.clip(z, -v.clip, v.clip)) * inside
+    candidate = slope(v.activation, np.clip(z[2], -v.clip, v.clip)) * inside[2]
+    n = output_cell(c, norm)
+    dz_o = dh * activate(v.output_activation, n) * gates[3]
+    dn, dnorm = dh * o * slope(v.output_activation, n), None
+    if norm is not None:
+        dnorm, dn = (dn * layer_norm(c), dn), layer_norm_backward(c, dn * norm[0])
+    dc = dc + dn + p[2] * dz_o
+    dc = dc * (np.abs(raw_c) < v.cell_clip)
+    di, df, dg = dc * g, dc * c_prev, dc * i
+    if v.coupled:
+        di, df = di - df, np.zeros_like(df)
+    dz_i, dz_f, dz_g = di * gates[0], df * gates[1], dg * candidate
+    dc_prev = dc * f + p[0] * dz_i + p[1] * dz_f
+    return np.concatenate([dz_i, dz_f, dz_g, dz_o]), dc_prev, dnorm
+
+
+def peephole_gradient(dz, cell):
+    """Return the gradient (3, H) of the peepholes from that of the pre-activations, (4H,)."""
+    dz_i, dz_f, _, dz_o = np.split(dz, 4)
+    return np.array([dz_i * cell.c_prev, dz_f * cell.c_prev, dz_o * cell.c])
+
+
+def lstm_step(x, h_prev, c_prev, W_ih, W_hh, b, p, v):
+    """Take one row through one step; W_ih (4H, I), W_hh (4H, H), b (4H,), p (3, H).
+
+    Returns
+    -------
+    Step
+    """
+    return Step(x, h_prev, *lstm_cell(W_ih @ x + W_hh @ h_prev + b, c_prev, p, v))
 
 
 def lstm_step_backward(step, dh, dc, p, v):
@@ -135,19 +235,7 @@ def lstm_step_backward(step, dh, dc, p, v):
     dz : (4H,), gradient of the pre-activations
     dc_prev : (H,)
     """
-    _, _, c_prev, z, i, f, g, o, raw_c, c, _ = step
-    inside = np.abs(z) < v.clip
-    gates = slope(v.recurrent_activation, np.clip(z, -v.clip, v.clip)) * inside
-    candidate = slope(v.activation, np.clip(z[2], -v.clip, v.clip)) * inside[2]
-    dz_o = dh * activate(v.output_activation, c) * gates[3]
-    dc = dc + dh * o * slope(v.output_activation, c) + p[2] * dz_o
-    dc = dc * (np.abs(raw_c) < v.cell_clip)
-    di, df, dg = dc * g, dc * c_prev, dc * i
-    if v.coupled:
-        di, df = di - df, np.zeros_like(df)
-    dz_i, dz_f, dz_g = di * gates[0], df * gates[1], dg * candidate
-    dc_prev = dc * f + p[0] * dz_i + p[1] * dz_f
-    return np.concatenate([dz_i, dz_f, dz_g, dz_o]), dc_prev
+    return lstm_cell_backward(Cell(*step[2:]), dh, dc, p, v)[:2]
 
 
 def lstm_trace(x, W_ih, W_hh, b=None, h0=None, c0=None, p=None, variant=PLAIN):
@@ -228,8 +316,7 @@ def lstm_backward(
             dW_ih += np.outer(dz, step.x)
             dW_hh += np.outer(dz, step.h_prev)
             db += dz
-            dz_i, dz_f, _, dz_o = np.split(dz, 4)
-            dp += np.array([dz_i * step.c_prev, dz_f * step.c_prev, dz_o * step.c])
+            dp += peephole_gradient(dz, step)
     weights = {"dW_ih": dW_ih, "dW_hh": dW_hh, "db": db, "dp": dp}
     return {"dx": dx, "dh0": dh0, "dc0": dc0, **weights}
 
