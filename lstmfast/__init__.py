@@ -41,15 +41,16 @@ from .ops import (
     set_num_threads,
 )
 from .optimizers import SGD, Adam
-from .options import CellOptions
+from .options import CellOptions, Noise
 from .training import History
+from .weights import Norm
 
 _threadpool.watch()
 
 __all__ = [
     "LSTM", "SGD", "Activation", "Adam", "CategoricalCrossentropy", "CellOptions", "Dense",
     "Embedding", "History", "Initializer", "LSTMCache", "LSTMGradients", "LSTMStream", "Layer",
-    "MeanSquaredError", "Model", "SparseCategoricalCrossentropy", "__version__", "get_include",
-    "get_num_threads", "load", "lstm_backward", "lstm_forward", "ops", "set_num_threads",
-    "show_config",
+    "MeanSquaredError", "Model", "Noise", "Norm", "SparseCategoricalCrossentropy", "__version__",
+    "get_include", "get_num_threads", "load", "lstm_backward", "lstm_forward", "ops",
+    "set_num_threads", "show_config",
 ]  # fmt: skip

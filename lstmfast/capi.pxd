@@ -11,7 +11,8 @@
 #     status = lf_step(lstm, 1, x, h, c)          # h and c move one step on
 #     lf_free(lstm)
 #
-# Dimensions: T steps, B batch rows, I inputs, H hidden units. Gates lie in the order i, f, g, o.
+# Dimensions: T steps, B batch rows, I inputs, H hidden units, P outputs of a layer (H, or
+# "proj_size"), D directions, L·D parts: layer 0 forward, layer 0 backward, layer 1 forward ... Gates lie in the order i, f, g, o.
 # Data pointers are float* or double*, as the configuration's "precision" says; strides count
 # elements, not bytes, and the last axis is always contiguous.
 # Distinct handles may be used from distinct threads at once. One handle may be shared by concurrent
@@ -37,7 +38,8 @@ cdef enum lf_status:
     LF_EVERSION = 9     # lf_args.size is not that of this version or of an earlier one
     LF_EKERNELS = 10    # no kernels for this processor (see lstmfast.show_config())
     LF_EOPTION = 11     # an array for an option that the handle was not built with, or gradients
-                        # asked for in two places, or both lengths and a mask
+                        # asked for in two places, or both lengths and a mask, or a call that the
+                        # options rule out
     LF_ELENGTH = 12     # a length is not in 0..T
 
 cdef const char *lf_status_text(int status) noexcept nogil
@@ -69,6 +71,12 @@ cdef void lf_config_free(lf_config *config) noexcept nogil
 #   lengths       1: lf_args.lengths or lf_args.mask may be given (work space for that); default 0
 #   repeat        1: with them, y holds the last output where no step is taken; 0, the default: zeros
 #   reverse       1: steps are taken from the last to the first; y stays where x is; default 0
+#   cells         1: lf_args.cells and dcells may be given (work space for that); default 0
+# The stack:
+#   num_layers    L, each on the outputs of the one before; 1 (the default) to 64
+#   bidirectional 1: D = 2, each layer has a part that takes the steps from the last to the first, and
+#                 both outputs side by side; not with reverse; default 0
+#   proj_size     P > 0: h = W_hr (o f(c)) (lf_load); 0, the default: none
 # The cell (lstmfast.CellOptions has the formulas):
 #   peepholes     1: weights p (3, H) of i, f and o (lf_load); default 0
 #   coupled       1: f = 1 - i; the rows of f in the weights lie idle; default 0
@@ -77,6 +85,21 @@ cdef void lf_config_free(lf_config *config) noexcept nogil
 #   gate_kind, candidate_kind, output_kind
 #                 lf_activation_kind of i, f and o; of g; and of c in h = o f(c). Each has its _alpha and
 #                 _beta (real numbers, default 0), for the kinds that know them
+#   layer_norm    1: z = LN(W_ih x) gain_x + LN(W_hh h) gain_h + b, h = o f(LN(c) gain_c + b_c); default 0
+#   zoneout_h, zoneout_c
+#                 the part of h and c that stays as it was: in training of random units, in inference of
+#                 all; in [0, 1), default 0
+# In training alone, rates in [0, 1), default 0; what is left is scaled by 1 / (1 - rate):
+#   input_dropout      of x, the same for all steps
+#   layer_dropout      of what goes from layer to layer, anew in each step
+#   recurrent_dropout  of h where W_hh is multiplied with it, the same for all steps
+#   weight_drop        of the weights W_hh
+# What is dropped follows from lf_args.seed alone: Philox4x32-10 (kernels/philox.py has the counters).
+# The way back:
+#   truncate      k > 0: no gradient flows from step n to n - 1 where n is a multiple of k, counted as
+#                 rows take them; default 0
+#   recompute     k > 0: the reserve holds the state before every k-th step alone, and lf_backward
+#                 takes the steps forward again; default 0
 # LF_EKEY for another key, LF_EVALUE for a value out of range: the configuration keeps what it had.
 cdef int lf_config_set(lf_config *config, const char *key, double value) noexcept nogil
 
@@ -99,24 +122,31 @@ cdef enum lf_activation_kind:
 cdef int lf_build(const lf_config *config, lf_lstm **lstm) noexcept nogil
 cdef void lf_free(lf_lstm *lstm) noexcept nogil
 
-# Pack the weights W_ih (4H, I), W_hh (4H, H), b (4H,), all read and contiguous; b may be NULL
-# (zeros). The handle keeps its own copy: the arrays are not needed afterwards.
+# Pack the weights W_ih (4H, I), W_hh (4H, P), b (4H,), all read and contiguous; b may be NULL
+# (zeros). The handle keeps its own copy: the arrays are not needed afterwards. (One part only.)
 cdef int lf_load_weights(lf_lstm *lstm, const void *W_ih, const void *W_hh,
                          const void *b) noexcept nogil
 
-# The same for a layer with options. Set size to sizeof(lf_weights) and what is not used to NULL.
+# The same for layers with options: L·D structures side by side, one for each part. Set size to
+# sizeof(lf_weights) and what is not used to NULL. Layers but the first have D·P inputs.
 cdef struct lf_weights:
     size_t size             # sizeof(lf_weights)
     void *W_ih              # (4H, I)
-    void *W_hh              # (4H, H)
+    void *W_hh              # (4H, P)
     void *b                 # (4H,); NULL: zeros
     void *p                 # (3, H), with "peepholes": of i, f and o
+    # ---- since the second version of this structure
+    void *W_hr              # (P, H), with "proj_size"
+    void *gain_x            # (4H,), with "layer_norm"
+    void *gain_h            # (4H,)
+    void *gain_c            # (H,)
+    void *b_c               # (H,)
 cdef int lf_load(lf_lstm *lstm, const lf_weights *weights) noexcept nogil
 
 # ---- one step: streaming, no allocation
 
-# x (B, I) read; h, c (B, H) read and replaced. All contiguous; none may overlap another.
-# B <= "batch_size".
+# x (B, I) read; h (L, B, P), c (L, B, H) read and replaced: the last h is the output. All
+# contiguous; none may overlap another. B <= "batch_size". Not with "bidirectional" (LF_EOPTION).
 cdef int lf_step(lf_lstm *lstm, int64_t B, const void *x, void *h, void *c) noexcept nogil
 
 # ---- sequences
@@ -133,39 +163,49 @@ cdef struct lf_args:
     const void *x           # IN   x[t, b] at t*x_t + b*x_b, (I,): batch-first and time-major alike
     int64_t x_t
     int64_t x_b
-    const void *h0          # IN   (B, H); NULL: zeros
-    const void *c0          # IN   (B, H); NULL: zeros
-    void *y                 # OUT  h of every step, y[t, b] at t*y_t + b*y_b, (H,). Needed in training
+    const void *h0          # IN   (L·D, B, P); NULL: zeros
+    const void *c0          # IN   (L·D, B, H); NULL: zeros
+    void *y                 # OUT  h of the last layer, y[t, b] at t*y_t + b*y_b, (D·P,). Needed in
+                            #      training
     int64_t y_t
     int64_t y_b
-    void *h_n               # OUT  (B, H): h of the last step
-    void *c_n               # OUT  (B, H)
+    void *h_n               # OUT  (L·D, B, P): h of the last step
+    void *c_n               # OUT  (L·D, B, H)
     void *reserve           # OUT  lf_reserve_size() bytes: activations, kept for lf_backward.
                             #      NULL: inference
     void *work              # WORK lf_forward_work() or lf_backward_work() bytes, contents
     size_t work_size        #      meaningless before and after
     # ---- backward: x, h0, c0 and y as they were in forward (read); reserve is used up
-    const void *dy          # IN   gradient to y, dy[t, b] at t*dy_t + b*dy_b, (H,); NULL: zeros
+    const void *dy          # IN   gradient to y, dy[t, b] at t*dy_t + b*dy_b, (D·P,); NULL: zeros
     int64_t dy_t
     int64_t dy_b
-    const void *dh_n        # IN   (B, H) gradient to h_n, adds to dy's last step; NULL: zeros
-    const void *dc_n        # IN   (B, H); NULL: zeros
+    const void *dh_n        # IN   (L·D, B, P) gradient to h_n, adds to dy's last step; NULL: zeros
+    const void *dc_n        # IN   (L·D, B, H); NULL: zeros
     void *dx                # OUT  dx[t, b] at t*dx_t + b*dx_b, (I,)
     int64_t dx_t
     int64_t dx_b
-    void *dh0               # OUT  (B, H)
-    void *dc0               # OUT  (B, H)
-    void *dW_ih             # OUT  (4H, I)
+    void *dh0               # OUT  (L·D, B, P)
+    void *dc0               # OUT  (L·D, B, H)
+    void *dW_ih             # OUT  (4H, I) of the only part; else `gradients`
     void *dW_hh             # OUT  (4H, H)
     void *db                # OUT  (4H,); needs dW_ih or dW_hh
     # ---- since the second version of this structure
-    lf_weights *gradients   # OUT  in place of dW_ih, dW_hh and db (NULL then): the arrays to fill
+    lf_weights *gradients   # OUT  in place of dW_ih, dW_hh and db (NULL then): the arrays to fill,
+                            #      L·D structures side by side
     # One of these, or none; for lf_backward the same as for lf_forward. A row whose state no step
     # changes keeps h0 and c0; dx and y are zero where no step is taken (y: see "repeat").
     const int64_t *lengths  # IN   (B,): row b takes the steps 0..lengths[b], in any order of rows
     const uint8_t *mask     # IN   row b takes step t if mask[t*mask_t + b*mask_b] is not 0
     int64_t mask_t          #      strides >= 0
     int64_t mask_b
+    # ---- since the third version, with "cells"
+    void *cells             # OUT  c of the last layer after every step, (D·H,); 0 where none is taken
+    int64_t cells_t
+    int64_t cells_b
+    const void *dcells      # IN   its gradient; NULL: zeros
+    int64_t dcells_t
+    int64_t dcells_b
+    int64_t seed            # of what is drawn in training; for lf_backward the same as for lf_forward
 
 # Bytes that lf_args.reserve and lf_args.work must have for these sizes (work: also for the number of
 # threads now set); -1 if a pointer is NULL or a size out of range.

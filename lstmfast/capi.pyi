@@ -1,11 +1,13 @@
 """What the compiled extension gives to Python (its C-level API: capi.pxd)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 _Array = np.ndarray[Any, np.dtype[Any]] | None
 _Strides = tuple[int, int]
+_Weights = Sequence[tuple[_Array, ...]]  # of each part: W_ih, W_hh, b, p, W_hr, gain_x, ...
 
 CHUNK: int
 MAX_THREADS: int
@@ -26,9 +28,11 @@ class Block:
 class Layer:
     input_size: int
     hidden_size: int
+    state_size: int
+    output_size: int
+    parts: int
     is_double: bool
     training: bool
-    peepholes: bool
     def __init__(
         self,
         input_size: int,
@@ -38,8 +42,8 @@ class Layer:
         batch_size: int,
         options: dict[str, float],
     ) -> None: ...
-    def load(self, W_ih: _Array, W_hh: _Array, b: _Array, p: _Array) -> None: ...
-    def borrow(self, W_ih: _Array, W_hh: _Array, b: _Array, p: _Array) -> None: ...
+    def load(self, weights: _Weights) -> None: ...
+    def borrow(self, weights: _Weights) -> None: ...
     def forward(
         self,
         T: int,
@@ -53,7 +57,10 @@ class Layer:
         y_strides: _Strides,
         h_n: _Array,
         c_n: _Array,
+        cells: _Array,
+        cells_strides: _Strides,
         reserve: Block | None,
+        seed: int,
     ) -> None: ...
     def backward(
         self,
@@ -67,18 +74,18 @@ class Layer:
         y: _Array,
         y_strides: _Strides,
         reserve: Block | None,
+        seed: int,
         dy: _Array,
         dy_strides: _Strides,
         dh_n: _Array,
         dc_n: _Array,
+        dcells: _Array,
+        dcells_strides: _Strides,
         dx: _Array,
         dx_strides: _Strides,
         dh0: _Array,
         dc0: _Array,
-        dW_ih: _Array,
-        dW_hh: _Array,
-        db: _Array,
-        dp: _Array,
+        gradients: _Weights,
     ) -> None: ...
     def new_reserve(self, T: int, B: int) -> Block: ...
     def run(self, B: int, x: _Array, h: _Array, c: _Array, out: _Array) -> bool: ...

@@ -109,6 +109,9 @@ class Chain:
 
     def _run(self, x: Array, training: bool = False, logits: bool = False) -> Array:
         """Return the outputs of one batch; with `logits`, those sums, free to be overwritten."""
+        if training:
+            for lstm in self._lstms():
+                lstm.rng = self.rng
         *others, last = self.layers
         for layer in others:
             x = layer.forward(x, training)
@@ -148,13 +151,17 @@ def with_unique_names(layers: Sequence[Layer]) -> list[Layer]:
     Raises
     ------
     ValueError
-        Without layers, with one twice, with a name twice, or with an Embedding behind others.
+        Without layers, with one twice, with one of several outputs or time-major, with a name
+        twice, or with an Embedding behind others.
     """
     found = list(layers) if isinstance(layers, (list, tuple)) else []
     if not found or not all(isinstance(layer, Layer) for layer in found):
         raise ValueError(f"layers: expected a list of one layer or more, got {layers!r}")
     if len({id(layer) for layer in found}) < len(found):
         raise ValueError("layers: expected each layer once, got one twice")
+    if more := [layer.name for layer in found if not layer.single_output]:
+        expected = "layers with one output, batch first"
+        raise ValueError(f"layers: expected {expected} (no return_state, ...), got {more}")
     if late := [layer.name for layer in found[1:] if layer.takes_ids]:
         raise ValueError(f"layers: expected ids at the first layer only, got {late}")
     own = [layer.name for layer in found if layer.has_own_name]

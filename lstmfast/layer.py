@@ -33,7 +33,16 @@ class Layer:
     """
 
     takes_ids = False
-    transposed: tuple[str, ...] = ()  # the params that Keras keeps the other way round
+
+    @property
+    def single_output(self) -> bool:
+        """Is the output one array, batch first, as a Model can hand it on?"""
+        return True
+
+    @property
+    def transposed(self) -> tuple[str, ...]:
+        """The params that Keras keeps the other way round."""
+        return ()
 
     def __init__(self, name: str | None, seed: int | None, input_shape: Shape | None = None):
         if name is not None and (not isinstance(name, str) or not name or "/" in name):

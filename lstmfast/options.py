@@ -1,4 +1,4 @@
-"""What an LSTM cell may be other than plain."""
+"""What an LSTM may be other than plain: its cell, and the noise in training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from . import activations
 from .arguments import flag, number
 
-__all__ = ["CellOptions"]
+__all__ = ["CellOptions", "Noise"]
 
 
 @dataclass(frozen=True)
@@ -86,3 +86,53 @@ class CellOptions:
 
 
 PLAIN = CellOptions()
+
+
+RATES = ("input_dropout", "layer_dropout", "recurrent_dropout", "weight_drop", "zoneout_h",
+         "zoneout_c")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What is dropped at random in training: rates in [0, 1).
+
+    All of it follows from a seed and from coordinates (batch row, step, unit), by Philox4x32-10:
+    the same seed gives the same at any number of threads, and no mask is stored. What dropout
+    leaves is scaled by 1 / (1 - rate); in inference nothing is dropped.
+
+    Parameters
+    ----------
+    input_dropout : float
+        Of the units of x, the same for all steps.
+    layer_dropout : float
+        Of what goes from one layer to the next, anew in each step (as PyTorch's `dropout`).
+    recurrent_dropout : float
+        Of the units of h where W_hh is multiplied with it, the same for all steps (Gal and
+        Ghahramani 2016).
+    weight_drop : float
+        Of the weights W_hh (Merity, Keskar and Socher 2018).
+    zoneout_h, zoneout_c : float
+        Of units whose h or c stays as it was, anew in each step; in inference this part of each
+        stays (Krueger et al. 2017).
+    """
+
+    input_dropout: float = 0.0
+    layer_dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    weight_drop: float = 0.0
+    zoneout_h: float = 0.0
+    zoneout_c: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in RATES:
+            value = number(name, getattr(self, name), 0, 1)
+            if value == 1:
+                raise ValueError(f"{name}: expected a rate in [0, 1), got {value}")
+            object.__setattr__(self, name, value)
+
+    def keys(self) -> dict[str, float]:
+        """Return the keys of the C-level configuration."""
+        return {name: getattr(self, name) for name in RATES if getattr(self, name) > 0}
+
+
+QUIET = Noise()

@@ -36,7 +36,7 @@ cdef const char *lf_status_text(int status) noexcept nogil:
     if status == LF_ELENGTH:
         return "a length is not in 0..T"
     if status == LF_EOPTION:
-        return "an array for an option that the handle was not built with"
+        return "an array, or a call, that the options of the handle do not allow"
     return "unknown status"
 
 
@@ -76,6 +76,13 @@ cdef inline int64_t padded(int64_t bytes) noexcept nogil:
     return (bytes + 63) // 64 * 64
 
 
+cdef inline char *room(char **next, int64_t bytes) noexcept nogil:
+    """The next bytes of some memory; from NULL on, `next` ends as how many are needed."""
+    cdef char *p = next[0]
+    next[0] = p + padded(bytes)
+    return p
+
+
 cdef inline int64_t panels(int64_t columns, int64_t panel) noexcept nogil:
     return (columns + panel - 1) // panel
 
@@ -84,226 +91,253 @@ cdef inline int too_large(double a, double b, double c, double d) noexcept nogil
     return a * b * c * d > 1e15
 
 
-cdef int64_t packed_gates(const lf_lstm *l, int64_t K) noexcept nogil:
+cdef int64_t packed_gates(const lf_part *l, int64_t K) noexcept nogil:
     """Bytes of a matrix (K, 4H) packed with the gates map."""
-    return padded(panels(l.H, l.width) * K * 4 * l.width * l.item)
+    return panels(l.H, l.width) * K * 4 * l.width * l.item
 
 
-cdef int64_t packed_plain(const lf_lstm *l, int64_t columns) noexcept nogil:
-    """Bytes of a matrix (4H, columns) packed with the plain map."""
-    return padded(panels(columns, 4 * l.width) * 4 * l.H * 4 * l.width * l.item)
+cdef int64_t packed_plain(const lf_part *l, int64_t K, int64_t columns) noexcept nogil:
+    """Bytes of a matrix (K, columns) packed with the plain map."""
+    return panels(columns, 4 * l.width) * K * 4 * l.width * l.item
+
+
+cdef int sizes_are_possible(const lf_config *config) noexcept nogil:
+    cdef double outputs = config.proj_size or config.hidden_size
+    cdef double inputs = config.input_size + 2 * outputs + config.hidden_size + config.batch_size
+    return (config.input_size >= 1 and config.hidden_size >= 1 and config.num_layers <= MOST_LAYERS
+            and not too_large(inputs, config.hidden_size, 16, 8))
+
+
+cdef int is_possible(const lf_config *config) noexcept nogil:
+    if config.bidirectional and config.reverse:
+        return 0
+    return not config.training or lf_is_differentiable(config)
 
 
 cdef int lf_build(const lf_config *config, lf_lstm **lstm) noexcept nogil:
     cdef lf_lstm *l
     if config == NULL or lstm == NULL:
         return LF_ENULL
-    if config.input_size < 1 or config.hidden_size < 1:
+    if not sizes_are_possible(config):
         return LF_ESIZE
-    if too_large(config.input_size + config.hidden_size + config.batch_size, config.hidden_size, 16, 8):
-        return LF_ESIZE
-    if config.training and not lf_is_differentiable(config):
+    if not is_possible(config):
         return LF_EVALUE
     if lf_kernels(config.precision == 64).project == NULL:
         return LF_EKERNELS
     l = <lf_lstm *> calloc(1, sizeof(lf_lstm))
     if l == NULL:
         return LF_EMEMORY
-    l.I, l.H = <int64_t> config.input_size, <int64_t> config.hidden_size
-    l.batch_size, l.item = <int64_t> config.batch_size, <int64_t> config.precision // 8
-    l.training, l.config = config.training != 0, config[0]
-    l.kernels = lf_kernels(config.precision == 64)
-    l.width = l.kernels.register_bytes // l.item
+    l.config, l.training = config[0], config.training != 0
+    l.layers, l.directions = <int64_t> config.num_layers, 2 if config.bidirectional else 1
+    l.count, l.batch_size = l.layers * l.directions, <int64_t> config.batch_size
+    l.I, l.H, l.item = <int64_t> config.input_size, <int64_t> config.hidden_size, <int64_t> config.precision // 8
+    l.P = <int64_t> config.proj_size or l.H
     if not place(l):
-        free(l)
+        lf_free(l)
         return LF_EMEMORY
     lstm[0] = l
     return LF_OK
 
 
 cdef int place(lf_lstm *l) noexcept nogil:
-    """Allocate the handle's one block of memory and divide it. False if there is none."""
-    cdef int64_t ih = packed_gates(l, l.I), hh = packed_gates(l, l.H), b = padded(4 * l.H * l.item)
-    cdef int64_t p = padded(3 * l.H * l.item) if l.config.peepholes else 0
-    cdef int64_t ih_back = packed_plain(l, l.I) if l.training else 0
-    cdef int64_t hh_back = packed_plain(l, l.H) if l.training else 0
-    l.step_work_size = forward_work(l, 1, l.batch_size)
-    l.memory = <char *> lf_take(ih + hh + b + p + ih_back + hh_back + l.step_work_size)
-    if l.memory == NULL:
+    """Allocate all that a handle needs. False if that is not to be had."""
+    cdef int64_t k
+    l.parts = <lf_part *> calloc(l.count, sizeof(lf_part))
+    if l.parts == NULL:
         return 0
-    l.w_ih = l.memory
-    l.w_hh = <char *> l.w_ih + ih
-    l.b = <char *> l.w_hh + hh
-    l.p = <char *> l.b + b
-    l.w_ih_back = <char *> l.p + p
-    l.w_hh_back = <char *> l.w_ih_back + ih_back
-    l.step_work = <char *> l.w_hh_back + hh_back
-    return 1
+    for k in range(l.count):
+        if not place_part(l, k):
+            return 0
+    if l.directions == 1:
+        l.step_work_size = stack_step_work(l)
+        l.step_work = <char *> lf_take(l.step_work_size)
+    return l.directions > 1 or l.step_work != NULL
+
+
+cdef int place_part(lf_lstm *l, int64_t k) noexcept nogil:
+    cdef lf_part *part = &l.parts[k]
+    cdef char *needed = NULL
+    part.I, part.H, part.P = l.I if k < l.directions else l.directions * l.P, l.H, l.P
+    part.index, part.item, part.training, part.config = k, l.item, l.training, l.config
+    part.reverse = k % 2 if l.directions == 2 else l.config.reverse != 0
+    part.kernels = lf_kernels(l.config.precision == 64)
+    part.width = part.kernels.register_bytes // l.item
+    weight_rooms(part, &needed)
+    part.memory = <char *> lf_take(<int64_t> needed)
+    needed = part.memory
+    if needed != NULL:
+        weight_rooms(part, &needed)
+    return part.memory != NULL
+
+
+cdef void weight_rooms(lf_part *l, char **next) noexcept nogil:
+    l.w_ih, l.w_hh = room(next, packed_gates(l, l.I)), room(next, packed_gates(l, l.P))
+    l.b = room(next, 4 * l.H * l.item)
+    l.p = room(next, 3 * l.H * l.item if l.config.peepholes else 0)
+    l.norm = room(next, 10 * l.H * l.item if l.config.layer_norm else 0)
+    l.w_hr = room(next, packed_plain(l, l.H, l.P)) if l.config.proj_size else NULL
+    l.plain_w_hh = room(next, 4 * l.H * l.P * l.item) if l.config.weight_drop else NULL
+    if l.training:
+        l.w_ih_back = room(next, packed_plain(l, 4 * l.H, l.I))
+        l.w_hh_back = room(next, packed_plain(l, 4 * l.H, l.P))
+        l.w_hr_back = room(next, packed_plain(l, l.P, l.H)) if l.config.proj_size else NULL
 
 
 cdef void lf_free(lf_lstm *lstm) noexcept nogil:
-    if lstm != NULL:
-        lf_give(lstm.memory)
-        free(lstm)
+    cdef int64_t k
+    if lstm == NULL:
+        return
+    for k in range(lstm.count if lstm.parts != NULL else 0):
+        lf_give(lstm.parts[k].memory)
+    lf_give(lstm.step_work)
+    free(lstm.parts)
+    free(lstm)
 
 
-cdef void pack(const lf_lstm *l, const void *source, void *target, int64_t K,
-               int64_t columns, int gates) noexcept nogil:
-    """Pack (K, columns) of 4H-row weights: turned (gates map) or as they are (plain map)."""
+# ------------------------------------------------------------------ weights
+
+
+cdef enum:
+    PACK_IH = 1         # the packed forms of the weights: for z = W_ih x + W_hh h, y = W_hr out
+    PACK_HH = 2
+    PACK_IH_BACK = 4    # and for dx = dz W_ih, dh = dz W_hh, dout = dy W_hr
+    PACK_HH_BACK = 8
+    PACK_ALL = 15
+
+
+cdef void pack(const lf_part *l, const void *source, void *target, int64_t K, int64_t columns,
+               int64_t k_stride, int64_t n_stride, int gates) noexcept nogil:
+    """Pack a matrix whose element (k, n) lies at k·k_stride + n·n_stride."""
     cdef lf_pack a
-    cdef int64_t W = l.width, count
+    cdef int64_t count = panels(l.H, l.width) if gates else panels(columns, 4 * l.width)
     a.source, a.target, a.K, a.columns, a.gates = <void *> source, target, K, columns, gates
-    if gates:  # columns of the product are rows of the source: n = v·H + j
-        a.k_stride, a.n_stride = 1, K
-        count = panels(l.H, W)
-    else:
-        a.k_stride, a.n_stride = columns, 1
-        count = panels(columns, 4 * W)
+    a.k_stride, a.n_stride = k_stride, n_stride
     lf_run_range(<lf_range_kernel> l.kernels.pack, &a, count, 1, 8.0 * K * columns,
                  lf_get_num_threads())
 
 
-cdef enum:
-    PACK_IH = 1         # the packed forms of the weights: for z = W_ih x + W_hh h
-    PACK_HH = 2
-    PACK_IH_BACK = 4    # and for dx = dz W_ih, dh = dz W_hh
-    PACK_HH_BACK = 8
+cdef inline void pack_for_gates(const lf_part *l, const void *W, void *target,
+                                int64_t columns) noexcept nogil:
+    """W (4H, columns), by which inputs or outputs are multiplied: its rows are the gates."""
+    pack(l, W, target, columns, 4 * l.H, 1, columns, 1)
 
 
-cdef void pack_weights(const lf_lstm *l, const void *W_ih, const void *W_hh,
-                       int which) noexcept nogil:
+cdef inline void pack_for_inputs(const lf_part *l, const void *W, void *target, int64_t rows,
+                                 int64_t columns) noexcept nogil:
+    """W (rows, columns), by which gradients are multiplied from the left."""
+    pack(l, W, target, rows, columns, columns, 1, 0)
+
+
+cdef void pack_weights(const lf_part *l, const lf_weights *w, int which) noexcept nogil:
     if which & PACK_IH:
-        pack(l, W_ih, l.w_ih, l.I, 4 * l.H, 1)
+        pack_for_gates(l, w.W_ih, l.w_ih, l.I)
     if which & PACK_HH:
-        pack(l, W_hh, l.w_hh, l.H, 4 * l.H, 1)
+        pack_for_gates(l, w.W_hh, l.w_hh, l.P)
     if which & PACK_IH_BACK:
-        pack(l, W_ih, l.w_ih_back, 4 * l.H, l.I, 0)
+        pack_for_inputs(l, w.W_ih, l.w_ih_back, 4 * l.H, l.I)
     if which & PACK_HH_BACK:
-        pack(l, W_hh, l.w_hh_back, 4 * l.H, l.H, 0)
+        pack_for_inputs(l, w.W_hh, l.w_hh_back, 4 * l.H, l.P)
+    if l.config.proj_size and which & PACK_IH:
+        pack(l, w.W_hr, l.w_hr, l.H, l.P, 1, l.H, 0)
+    if l.config.proj_size and which & (PACK_IH_BACK | PACK_HH_BACK):
+        pack_for_inputs(l, w.W_hr, l.w_hr_back, l.P, l.H)
 
 
-cdef int check_weights(const lf_lstm *l, const lf_weights *w) noexcept nogil:
+cdef size_t LF_WEIGHTS_1 = <size_t> &(<lf_weights *> 0).W_hr  # the first version ended there
+
+
+cdef int check_weights(const lf_part *l, const lf_weights *w) noexcept nogil:
     """Of weights to load: are all there that the configuration asks for, and no others?"""
-    if w.size != sizeof(lf_weights):
-        return LF_EVERSION
+    cdef int projected = l.config.proj_size > 0, normed = l.config.layer_norm != 0
     if w.W_ih == NULL or w.W_hh == NULL or (l.config.peepholes and w.p == NULL):
         return LF_ENULL
-    return LF_EOPTION if w.p != NULL and not l.config.peepholes else LF_OK
+    if (projected and w.W_hr == NULL) or (normed and (
+            w.gain_x == NULL or w.gain_h == NULL or w.gain_c == NULL or w.b_c == NULL)):
+        return LF_ENULL
+    return unwanted_weights(l, w)
 
 
-cdef void load_vectors(lf_lstm *l, const lf_weights *w) noexcept nogil:
-    """Copy what is not packed."""
-    if w.b == NULL:
-        memset(l.b, 0, 4 * l.H * l.item)
+cdef int unwanted_weights(const lf_part *l, const lf_weights *w) noexcept nogil:
+    """Are there arrays, of weights or gradients, for options that are not set?"""
+    if w.p != NULL and not l.config.peepholes:
+        return LF_EOPTION
+    if w.W_hr != NULL and not l.config.proj_size:
+        return LF_EOPTION
+    if not l.config.layer_norm and (
+            w.gain_x != NULL or w.gain_h != NULL or w.gain_c != NULL or w.b_c != NULL):
+        return LF_EOPTION
+    return LF_OK
+
+
+cdef int read_weights(const lf_lstm *l, const lf_weights *weights, int64_t k,
+                      lf_weights *w) noexcept nogil:
+    """Copy the k-th structure of the caller's, of a version that is known."""
+    cdef const lf_weights *given = weights + k
+    memset(w, 0, sizeof(lf_weights))
+    if given.size != sizeof(lf_weights) and (given.size != LF_WEIGHTS_1 or l.count > 1):
+        return LF_EVERSION
+    memcpy(w, given, given.size)
+    return LF_OK
+
+
+cdef void load_vector(const lf_part *l, void *target, const void *source,
+                      int64_t count) noexcept nogil:
+    if source == NULL:
+        memset(target, 0, count * l.item)
     else:
-        memcpy(l.b, w.b, 4 * l.H * l.item)
-    if w.p != NULL:
-        memcpy(l.p, w.p, 3 * l.H * l.item)
-    l.loaded = 1
+        memcpy(target, source, count * l.item)
+
+
+cdef void load_vectors(const lf_part *l, const lf_weights *w) noexcept nogil:
+    """Copy what is not packed."""
+    cdef char *norm = <char *> l.norm
+    cdef int64_t H = l.H
+    load_vector(l, l.b, w.b, 4 * H)
+    if l.config.peepholes:
+        load_vector(l, l.p, w.p, 3 * H)
+    if l.config.layer_norm:
+        load_vector(l, norm, w.gain_x, 4 * H)
+        load_vector(l, norm + 4 * H * l.item, w.gain_h, 4 * H)
+        load_vector(l, norm + 8 * H * l.item, w.gain_c, H)
+        load_vector(l, norm + 9 * H * l.item, w.b_c, H)
 
 
 cdef int lf_load(lf_lstm *lstm, const lf_weights *weights) noexcept nogil:
-    cdef int status
-    if lstm == NULL or weights == NULL:
-        return LF_ENULL
-    status = check_weights(lstm, weights)
-    if status == LF_OK:
-        pack_weights(lstm, weights.W_ih, weights.W_hh, PACK_IH | PACK_HH)
-        if lstm.training:
-            pack_weights(lstm, weights.W_ih, weights.W_hh, PACK_IH_BACK | PACK_HH_BACK)
-        load_vectors(lstm, weights)
+    cdef lf_weights w
+    cdef lf_part *part
+    cdef int64_t k
+    cdef int status = LF_ENULL if lstm == NULL or weights == NULL else LF_OK
+    for k in range(lstm.count if status == LF_OK else 0):
+        status = read_weights(lstm, weights, k, &w)
+        if status == LF_OK:
+            status = check_weights(&lstm.parts[k], &w)
+        if status != LF_OK:
+            return status
+    for k in range(lstm.count if status == LF_OK else 0):
+        part = &lstm.parts[k]
+        read_weights(lstm, weights, k, &w)
+        pack_weights(part, &w, PACK_ALL if lstm.training else PACK_IH | PACK_HH)
+        load_vectors(part, &w)
+        if lstm.config.weight_drop:
+            memcpy(part.plain_w_hh, w.W_hh, 4 * part.H * part.P * part.item)
+        lstm.loaded = 1
     return status
 
 
 cdef int lf_load_weights(lf_lstm *lstm, const void *W_ih, const void *W_hh,
                          const void *b) noexcept nogil:
     cdef lf_weights weights
+    if lstm != NULL and lstm.count > 1:
+        return LF_EOPTION
     memset(&weights, 0, sizeof(weights))
     weights.size = sizeof(weights)
     weights.W_ih, weights.W_hh, weights.b = <void *> W_ih, <void *> W_hh, <void *> b
     return lf_load(lstm, &weights)
 
 
-# ------------------------------------------------------------------ sizes
-
-
-cdef inline int64_t steps_at_once(int64_t T, int64_t B) noexcept nogil:
-    """Steps whose projections are made together: about 64 rows, which stay in L2."""
-    cdef int64_t steps = (63 + B) // B
-    return steps if steps < T else T
-
-
-cdef inline int64_t projected_steps(int64_t T, int64_t B) noexcept nogil:
-    """Steps whose projections are kept: of two chunks, one made while the other is used."""
-    cdef int64_t steps = steps_at_once(T, B)
-    return min(T, 2 * steps) if steps > 1 else 1
-
-
-cdef int64_t plain_forward_work(const lf_lstm *l, int64_t T, int64_t B) noexcept nogil:
-    """Inference: projections of some steps, h of two steps, c, zeros. Training: the zeros."""
-    cdef int64_t state = padded(B * l.H * l.item)
-    return padded(projected_steps(T, B) * B * 4 * l.H * l.item) + 4 * state + 64
-
-
-cdef int64_t forward_work(const lf_lstm *l, int64_t T, int64_t B) noexcept nogil:
-    """Rows of unlike lengths: also the order, x and y in that order, and four states."""
-    cdef int64_t work = plain_forward_work(l, T, B)
-    if l.config.lengths:
-        work += padded(lf_order_size(T, B)) + 4 * padded(B * l.H * l.item)
-        work += padded(T * B * l.I * l.item) + padded(T * B * l.H * l.item)
-    return work
-
-
-cdef int64_t outer_scratch(const lf_lstm *l) noexcept nogil:
-    """Bytes of one worker's packed factors."""
-    return LF_BLOCK * (3 + 4 * LF_OUTER_PANELS) * l.width * l.item
-
-
-cdef int64_t plain_backward_work(const lf_lstm *l, int64_t B, int64_t workers) noexcept nogil:
-    """dh, dc, zeros, and the scratch of each worker."""
-    return 3 * padded(B * l.H * l.item) + workers * outer_scratch(l) + 64
-
-
-cdef int64_t backward_work(const lf_lstm *l, int64_t T, int64_t B, int64_t workers) noexcept nogil:
-    """Rows of unlike lengths: also the order, x, y, dx and dy in that order, and six states."""
-    cdef int64_t work = plain_backward_work(l, B, workers)
-    if l.config.lengths:
-        work += padded(lf_order_size(T, B)) + 6 * padded(B * l.H * l.item)
-        work += 2 * padded(T * B * l.I * l.item) + 2 * padded(T * B * l.H * l.item)
-    return work
-
-
-cdef int64_t workers_with_scratch(const lf_lstm *l, const lf_args *a) noexcept nogil:
-    """How many threads the work space serves, if the number set has changed since it was sized."""
-    cdef int64_t room = (<int64_t> a.work_size - plain_backward_work(l, a.B, 0)) // outer_scratch(l)
-    return min(room, lf_get_num_threads())
-
-
-cdef int sizes_fit(const lf_lstm *l, int64_t T, int64_t B) noexcept nogil:
-    return 1 <= T and 1 <= B and not too_large(T, B, 5 * l.H + l.I, l.item)
-
-
-cdef int64_t lf_reserve_size(const lf_lstm *lstm, int64_t T, int64_t B) noexcept nogil:
-    cdef const lf_lstm *l = lstm
-    if l == NULL or not sizes_fit(l, T, B):
-        return -1
-    return T * B * 5 * l.H * l.item
-
-
-cdef int64_t lf_forward_work(const lf_lstm *lstm, int64_t T, int64_t B) noexcept nogil:
-    cdef const lf_lstm *l = lstm
-    return -1 if l == NULL or not sizes_fit(l, T, B) else forward_work(l, T, B)
-
-
-cdef int64_t lf_backward_work(const lf_lstm *lstm, int64_t T, int64_t B) noexcept nogil:
-    cdef const lf_lstm *l = lstm
-    return -1 if l == NULL or not sizes_fit(l, T, B) else backward_work(
-        l, T, B, lf_get_num_threads())
-
-
+include "rooms.pxi"
 include "checks.pxi"
-
-
 include "passes.pxi"
 include "order.pxi"
+include "stack.pxi"
 include "python.pxi"

@@ -8,7 +8,7 @@ cdef struct span:
 
 
 cdef struct spans:
-    span list[20]
+    span *list
     int count
 
 
@@ -49,6 +49,7 @@ cdef int overlap(const spans *s) noexcept nogil:
 
 
 cdef size_t LF_ARGS_1 = <size_t> &(<lf_args *> 0).gradients  # the first version ended there
+cdef size_t LF_ARGS_2 = <size_t> &(<lf_args *> 0).cells
 
 
 cdef int read_args(const lf_lstm *l, const lf_args *args, lf_args *a) noexcept nogil:
@@ -56,10 +57,9 @@ cdef int read_args(const lf_lstm *l, const lf_args *args, lf_args *a) noexcept n
 
     Fields that came later are zero for callers compiled before them.
     """
-    cdef int status
     if l == NULL or args == NULL:
         return LF_ENULL
-    if args.size != sizeof(lf_args) and args.size != LF_ARGS_1:
+    if args.size != sizeof(lf_args) and args.size != LF_ARGS_1 and args.size != LF_ARGS_2:
         return LF_EVERSION
     memset(a, 0, sizeof(lf_args))
     memcpy(a, args, args.size)
@@ -69,8 +69,9 @@ cdef int read_args(const lf_lstm *l, const lf_args *args, lf_args *a) noexcept n
         return LF_ESTATE
     if a.x == NULL or a.work == NULL:
         return LF_ENULL
-    status = check_lengths(l, a)
-    return read_gradients(l, a) if status == LF_OK and a.gradients != NULL else status
+    if (a.cells != NULL or a.dcells != NULL) and not l.config.cells:
+        return LF_EOPTION
+    return check_lengths(l, a)
 
 
 cdef int check_lengths(const lf_lstm *l, const lf_args *a) noexcept nogil:
@@ -89,16 +90,48 @@ cdef int check_lengths(const lf_lstm *l, const lf_args *a) noexcept nogil:
     return LF_OK
 
 
-cdef int read_gradients(const lf_lstm *l, lf_args *a) noexcept nogil:
-    """Weight gradients, wherever the caller wants them: from now on in dW_ih, dW_hh and db."""
-    if a.gradients.size != sizeof(lf_weights):
-        return LF_EVERSION
-    if a.dW_ih != NULL or a.dW_hh != NULL or a.db != NULL:
-        return LF_EOPTION
-    if a.gradients.p != NULL and not l.config.peepholes:
-        return LF_EOPTION
-    a.dW_ih, a.dW_hh, a.db = a.gradients.W_ih, a.gradients.W_hh, a.gradients.b
+cdef int part_gradients(const lf_lstm *l, const lf_args *a, int64_t k,
+                        lf_weights *g) noexcept nogil:
+    """Where the caller wants the gradients of a part's weights."""
+    if a.gradients != NULL:
+        return read_weights(l, a.gradients, k, g)
+    memset(g, 0, sizeof(lf_weights))
+    g.W_ih, g.W_hh, g.b = a.dW_ih, a.dW_hh, a.db
     return LF_OK
+
+
+cdef int check_gradients(const lf_lstm *l, const lf_args *a) noexcept nogil:
+    cdef int apart = a.dW_ih != NULL or a.dW_hh != NULL or a.db != NULL
+    cdef lf_weights g
+    cdef int64_t k
+    cdef int status
+    if apart and (a.gradients != NULL or l.count > 1):
+        return LF_EOPTION
+    for k in range(l.count):
+        status = part_gradients(l, a, k, &g)
+        if status == LF_OK:
+            status = unwanted_weights(&l.parts[k], &g)
+        if status != LF_OK:
+            return status
+        if g.b != NULL and g.W_ih == NULL and g.W_hh == NULL and not l.config.layer_norm:
+            return LF_ENULL
+    return LF_OK
+
+
+cdef void add_gradients(spans *s, const lf_lstm *l, const lf_args *a) noexcept nogil:
+    cdef lf_weights g
+    cdef int64_t k, H = l.H * l.item
+    for k in range(l.count):
+        part_gradients(l, a, k, &g)
+        add_block(s, g.W_ih, 4 * H * l.parts[k].I, 1)
+        add_block(s, g.W_hh, 4 * H * l.P, 1)
+        add_block(s, g.b, 4 * H, 1)
+        add_block(s, g.p, 3 * H, 1)
+        add_block(s, g.W_hr, l.P * H, 1)
+        add_block(s, g.gain_x, 4 * H, 1)
+        add_block(s, g.gain_h, 4 * H, 1)
+        add_block(s, g.gain_c, H, 1)
+        add_block(s, g.b_c, H, 1)
 
 
 cdef void add_steps_taken(spans *s, const lf_args *a) noexcept nogil:
@@ -108,54 +141,95 @@ cdef void add_steps_taken(spans *s, const lf_args *a) noexcept nogil:
         add_block(s, a.mask, (a.T - 1) * a.mask_t + (a.B - 1) * a.mask_b + 1, 0)
 
 
+cdef enum:
+    OTHER_SPANS = 20  # arguments that are not gradients of weights
+    GRADIENTS = 9     # of each part
+
+
 cdef int check_forward(const lf_lstm *l, const lf_args *a) noexcept nogil:
+    cdef span found[OTHER_SPANS]
     cdef spans s
-    cdef int64_t state = a.B * l.H * l.item
-    s.count = 0
+    cdef int64_t of_h = l.count * a.B * l.P * l.item, of_c = l.count * a.B * l.H * l.item
+    cdef int64_t D = l.directions
+    s.list, s.count = found, 0
     if a.reserve != NULL and a.y == NULL:
         return LF_ENULL
-    if a.work_size < <size_t> forward_work(l, a.T, a.B):
+    if a.work_size < <size_t> stack_forward_work(l, a.T, a.B):
         return LF_EWORK
     if not (add_strided(&s, a.x, a, a.x_t, a.x_b, l.I, l.item, 0)
-            and add_strided(&s, a.y, a, a.y_t, a.y_b, l.H, l.item, 1)):
+            and add_strided(&s, a.y, a, a.y_t, a.y_b, D * l.P, l.item, 1)
+            and add_strided(&s, a.cells, a, a.cells_t, a.cells_b, D * l.H, l.item, 1)):
         return LF_ESIZE
-    add_block(&s, a.h0 if a.h0 != a.h_n or a.reserve != NULL else NULL, state, 0)
-    add_block(&s, a.c0 if a.c0 != a.c_n or a.reserve != NULL else NULL, state, 0)
-    add_block(&s, a.h_n, state, 1)
-    add_block(&s, a.c_n, state, 1)
+    add_block(&s, a.h0 if a.h0 != a.h_n or a.reserve != NULL else NULL, of_h, 0)
+    add_block(&s, a.c0 if a.c0 != a.c_n or a.reserve != NULL else NULL, of_c, 0)
+    add_block(&s, a.h_n, of_h, 1)
+    add_block(&s, a.c_n, of_c, 1)
     add_steps_taken(&s, a)
-    add_block(&s, a.reserve, a.T * a.B * 5 * l.H * l.item, 1)
+    add_block(&s, a.reserve, stack_reserve(l, a.T, a.B), 1)
     add_block(&s, a.work, a.work_size, 1)
     return LF_EALIAS if overlap(&s) else LF_OK
 
 
 cdef int check_backward(const lf_lstm *l, const lf_args *a) noexcept nogil:
+    cdef span found[OTHER_SPANS + 4 * GRADIENTS]
     cdef spans s
-    cdef int64_t state = a.B * l.H * l.item
-    s.count = 0
+    cdef int status = LF_OK
     if not l.training:
         return LF_ESTATE
-    if a.reserve == NULL or a.y == NULL or (a.db != NULL and a.dW_ih == NULL and a.dW_hh == NULL):
+    if a.reserve == NULL or a.y == NULL:
         return LF_ENULL
-    if a.work_size < <size_t> backward_work(l, a.T, a.B, 1):
+    status = check_gradients(l, a)
+    if status != LF_OK:
+        return status
+    if a.work_size < <size_t> stack_backward_work(l, a.T, a.B, 1):
         return LF_EWORK
-    if not (add_strided(&s, a.x, a, a.x_t, a.x_b, l.I, l.item, 0)
-            and add_strided(&s, a.y, a, a.y_t, a.y_b, l.H, l.item, 0)
-            and add_strided(&s, a.dy, a, a.dy_t, a.dy_b, l.H, l.item, 0)
-            and add_strided(&s, a.dx, a, a.dx_t, a.dx_b, l.I, l.item, 1)):
+    s.list, s.count = found, 0
+    if l.count > 4:
+        s.list = <span *> calloc(OTHER_SPANS + l.count * GRADIENTS, sizeof(span))
+        if s.list == NULL:
+            return LF_EMEMORY
+    status = check_memory_of_backward(l, a, &s)
+    if s.list != found:
+        free(s.list)
+    return status
+
+
+cdef int check_memory_of_backward(const lf_lstm *l, const lf_args *a, spans *s) noexcept nogil:
+    cdef int64_t of_h = l.count * a.B * l.P * l.item, of_c = l.count * a.B * l.H * l.item
+    cdef int64_t D = l.directions
+    if not (add_strided(s, a.x, a, a.x_t, a.x_b, l.I, l.item, 0)
+            and add_strided(s, a.y, a, a.y_t, a.y_b, D * l.P, l.item, 0)
+            and add_strided(s, a.dy, a, a.dy_t, a.dy_b, D * l.P, l.item, 0)
+            and add_strided(s, a.dcells, a, a.dcells_t, a.dcells_b, D * l.H, l.item, 0)
+            and add_strided(s, a.dx, a, a.dx_t, a.dx_b, l.I, l.item, 1)):
         return LF_ESIZE
-    add_block(&s, a.h0, state, 0)
-    add_block(&s, a.c0, state, 0)
-    add_block(&s, a.dh_n, state, 0)
-    add_block(&s, a.dc_n, state, 0)
-    add_block(&s, a.dh0, state, 1)
-    add_block(&s, a.dc0, state, 1)
-    add_block(&s, a.dW_ih, 4 * l.H * l.I * l.item, 1)
-    add_block(&s, a.dW_hh, 4 * l.H * l.H * l.item, 1)
-    add_block(&s, a.db, 4 * l.H * l.item, 1)
-    if a.gradients != NULL:
-        add_block(&s, a.gradients.p, 3 * l.H * l.item, 1)
-    add_steps_taken(&s, a)
-    add_block(&s, a.reserve, a.T * a.B * 5 * l.H * l.item, 1)
-    add_block(&s, a.work, a.work_size, 1)
+    add_block(s, a.h0, of_h, 0)
+    add_block(s, a.c0, of_c, 0)
+    add_block(s, a.dh_n, of_h, 0)
+    add_block(s, a.dc_n, of_c, 0)
+    add_block(s, a.dh0, of_h, 1)
+    add_block(s, a.dc0, of_c, 1)
+    add_gradients(s, l, a)
+    add_steps_taken(s, a)
+    add_block(s, a.reserve, stack_reserve(l, a.T, a.B), 1)
+    add_block(s, a.work, a.work_size, 1)
+    return LF_EALIAS if overlap(s) else LF_OK
+
+
+cdef int check_step(const lf_lstm *l, int64_t B, const void *x, const void *h,
+                    const void *c) noexcept nogil:
+    cdef span found[3]
+    cdef spans s
+    if l == NULL or x == NULL or h == NULL or c == NULL:
+        return LF_ENULL
+    if B < 1 or B > l.batch_size:
+        return LF_ESIZE
+    if not l.loaded:
+        return LF_ESTATE
+    if l.step_work == NULL:
+        return LF_EOPTION
+    s.list, s.count = found, 0
+    add_block(&s, x, B * l.I * l.item, 0)
+    add_block(&s, h, l.count * B * l.P * l.item, 1)
+    add_block(&s, c, l.count * B * l.H * l.item, 1)
     return LF_EALIAS if overlap(&s) else LF_OK

@@ -2,13 +2,15 @@
 #include <math.h>
 #include <string.h>
 
-enum values { COUNT, PRECISION, FLAG, LIMIT, KIND, REAL };
+enum values { COUNT, COUNT_OR_NONE, PRECISION, FLAG, LIMIT, KIND, RATE, REAL };
 
 static const double MOST = 1 << 24;
 
 static int fits(enum values values, double value) {
     switch (values) {
     case COUNT: return value >= 1 && value <= MOST && floor(value) == value;
+    case COUNT_OR_NONE: return value >= 0 && value <= MOST && floor(value) == value;
+    case RATE: return value >= 0 && value < 1;
     case PRECISION: return value == 32 || value == 64;
     case FLAG: return value == 0 || value == 1;
     case LIMIT: return value > 0;
@@ -44,6 +46,8 @@ int lf_is_differentiable(const lf_config *config) {
            slope_is_known(config->output_kind, config->output_alpha);
 }
 
+int64_t lf_threshold(double rate) { return (int64_t)floor(rate * 4294967296.0); }
+
 void lf_describe_cell(const lf_config *config, lf_layer *a) {
     a->peepholes = config->peepholes != 0;
     a->coupled = config->coupled != 0;
@@ -58,7 +62,15 @@ void lf_describe_cell(const lf_config *config, lf_layer *a) {
     a->output_kind = (int64_t)config->output_kind;
     a->output_alpha = config->output_alpha;
     a->output_beta = config->output_beta;
-    a->varied = a->peepholes || a->coupled || isfinite(a->clip) || isfinite(a->cell_clip) ||
+    a->layer_norm = config->layer_norm != 0;
+    a->whole_rows = a->layer_norm || config->proj_size > 0;
+    a->zoneout_h = config->zoneout_h;
+    a->zoneout_c = config->zoneout_c;
+    a->zoneout = config->zoneout_h > 0 || config->zoneout_c > 0;
+    a->h_threshold = lf_threshold(config->zoneout_h);
+    a->c_threshold = lf_threshold(config->zoneout_c);
+    a->truncate = (int64_t)config->truncate;
+    a->varied = a->whole_rows || a->zoneout || config->recurrent_dropout > 0 || a->peepholes || a->coupled || isfinite(a->clip) || isfinite(a->cell_clip) ||
                 a->gate_kind != LF_KIND_SIGMOID || a->candidate_kind != LF_KIND_TANH ||
                 a->output_kind != LF_KIND_TANH;
 }

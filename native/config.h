@@ -25,7 +25,20 @@
     KEY(candidate_beta, REAL, 0)      \
     KEY(output_kind, KIND, LF_KIND_TANH)   \
     KEY(output_alpha, REAL, 0)        \
-    KEY(output_beta, REAL, 0)
+    KEY(output_beta, REAL, 0)         \
+    KEY(cells, FLAG, 0)               \
+    KEY(num_layers, COUNT, 1)         \
+    KEY(bidirectional, FLAG, 0)       \
+    KEY(proj_size, COUNT_OR_NONE, 0)  \
+    KEY(layer_norm, FLAG, 0)          \
+    KEY(input_dropout, RATE, 0)       \
+    KEY(layer_dropout, RATE, 0)       \
+    KEY(recurrent_dropout, RATE, 0)   \
+    KEY(weight_drop, RATE, 0)         \
+    KEY(zoneout_h, RATE, 0)           \
+    KEY(zoneout_c, RATE, 0)           \
+    KEY(truncate, COUNT_OR_NONE, 0)   \
+    KEY(recompute, COUNT_OR_NONE, 0)
 
 typedef struct lf_config {
 #define LF_FIELD(name, values, value) double name;
@@ -39,6 +52,9 @@ void lf_set_defaults(lf_config *config);
 
 /* Set one key: 0, or one of the above and nothing is changed. */
 int lf_set_key(lf_config *config, const char *key, double value);
+
+/* Of random words, how many in 2^32 are to lie below the threshold that this is. */
+int64_t lf_threshold(double rate);
 
 /* Can the gradient be told from the activations' values (kernels/activations.py)? */
 int lf_is_differentiable(const lf_config *config);

@@ -7,35 +7,73 @@ cdef extern from "kernel_table.h" nogil:
         LF_CHUNK
         LF_OUTER_PANELS
         LF_ACTIVATIONS
+        LF_ZONEOUT
+        LF_RECURRENT
+        LF_INPUT
+        LF_WEIGHTS
     const char *LF_ACTIVATION_NAMES
     ctypedef struct lf_layer:
-        int64_t T, B, I, H, x_t, x_b, y_t, y_b, y_slots, z_t, z_slots, c_t, c_slots, keep
-        int64_t projects, turn, fresh, dy_t, dy_b, dx_t, dx_b
-        int64_t varied, peepholes, coupled, gate_kind, candidate_kind, output_kind
+        int64_t T, B, I, H, P, x_t, x_b, y_t, y_b, y_slots, r_t, r_b, r_slots, z_t, z_slots
+        int64_t c_t, c_slots, raw_slots, out_t, keep, projects, turn, fresh, dy_t, dy_b, dx_t
+        int64_t dx_b, dcells_t, dcells_b, dproj_t, first, truncate, adds, whole_rows
+        int64_t layer_norm, zoneout, drawing, seed, stream, h_threshold, c_threshold, varied
+        int64_t peepholes, coupled, gate_kind, candidate_kind, output_kind
         double clip, cell_clip, gate_alpha, gate_beta, candidate_alpha, candidate_beta
-        double output_alpha, output_beta
+        double output_alpha, output_beta, zoneout_h, zoneout_c
         void *x
         void *y
+        void *r
         void *h0
+        void *r0
         void *c0
         void *z
+        void *zx
+        void *zh
         void *c
+        void *raw
+        void *out
         void *w_ih
         void *w_hh
         void *b
         void *p
-        void *dp
+        void *w_hr
+        void *mask
+        void *gain_x
+        void *gain_h
+        void *b_norm
+        void *gain_c
+        void *b_c
         void *dy
         void *dh_n
         void *dc
         void *dh
         void *dh0
         void *dx
+        void *dp
+        void *dcells
+        void *carry
+        void *scratch
+        void *dproj
+        void *dout
+        void *sums
         void *w_hh_back
         void *w_ih_back
+        void *w_hr_back
         int64_t *lengths
         int64_t *offsets
         int64_t *active
+        int64_t *rows
+    ctypedef struct lf_sums:
+        void *x
+        void *sums
+        int64_t rows, columns
+    ctypedef struct lf_dropout:
+        void *x
+        void *plus
+        void *y
+        int64_t *rows
+        int64_t T, B, columns, x_t, x_b, y_t, y_b, per_step, seed, stream, threshold
+        double scale
     ctypedef struct lf_pack:
         void *source
         void *target
@@ -57,7 +95,7 @@ cdef extern from "kernel_table.h" nogil:
         void *scratch
         int64_t *active
         int64_t count
-        int64_t T, B, M, N, a_row, first_row, rest_t, rest_b, c_row, by_columns, scratch_stride
+        int64_t T, B, M, N, a_row, first_row, rest_t, rest_b, c_row, by_columns, adds, scratch_stride
     ctypedef struct lf_softmax:
         void *x
         void *targets
@@ -97,6 +135,8 @@ cdef extern from "kernel_table.h" nogil:
         void *outer
         void *input_gradient
         void *peephole_gradient
+        void *column_sums
+        void *dropout
         void *softmax
         void *crossentropy
         void *scatter
@@ -111,17 +151,19 @@ cdef extern from "config.h" nogil:
         LF_UNKNOWN_KEY
         LF_WRONG_VALUE
     ctypedef struct lf_config:
-        double input_size, hidden_size, precision, training, batch_size
-        double lengths, repeat, reverse, peepholes
+        double input_size, hidden_size, precision, training, batch_size, lengths, repeat, reverse
+        double cells, peepholes, num_layers, bidirectional, proj_size, layer_norm, input_dropout
+        double layer_dropout, recurrent_dropout, weight_drop, zoneout_h, zoneout_c, recompute
     void lf_set_defaults(lf_config *config)
     int lf_set_key(lf_config *config, const char *key, double value)
     int lf_is_differentiable(const lf_config *config)
+    int64_t lf_threshold(double rate)
     void lf_describe_cell(const lf_config *config, lf_layer *a)
 
 cdef extern from "handles.h" nogil:
-    ctypedef struct lf_lstm:
-        int64_t I, H, batch_size, item, width
-        int training, loaded, turn
+    ctypedef struct lf_part:
+        int64_t I, H, P, index, item, width
+        int training, reverse, turn
         lf_config config
         const lf_table *kernels
         char *memory
@@ -129,9 +171,18 @@ cdef extern from "handles.h" nogil:
         void *w_hh
         void *b
         void *p
+        void *w_hr
+        void *norm
         void *w_ih_back
         void *w_hh_back
-        void *step_work
+        void *w_hr_back
+        void *plain_w_hh
+    ctypedef struct lf_lstm:
+        int64_t layers, directions, count, I, H, P, batch_size, item
+        int training, loaded
+        lf_config config
+        lf_part *parts
+        char *step_work
         int64_t step_work_size
 
 cdef extern from "kernels.h" nogil:
@@ -152,6 +203,7 @@ cdef extern from "order.h" nogil:
         int64_t *lengths
         int64_t *offsets
         int64_t *active
+        int64_t *rows
     ctypedef struct lf_rows:
         const lf_order *order
         char *caller
@@ -160,6 +212,9 @@ cdef extern from "order.h" nogil:
     int64_t lf_order_size(int64_t T, int64_t B)
     void lf_order_fill(lf_order *o, void *memory, const int64_t *lengths, const uint8_t *mask,
                        int64_t mask_t, int64_t mask_b)
+    int64_t lf_segment_size(int64_t steps, int64_t B)
+    void lf_order_segment(const lf_order *o, int64_t first, int64_t steps, void *memory,
+                          lf_order *segment)
     void lf_sort_rows(const lf_rows *a)
     void lf_unsort_rows(const lf_rows *a)
     void lf_sort_states(const lf_order *o, const void *caller, void *sorted, int64_t bytes)

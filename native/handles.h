@@ -4,15 +4,27 @@
 #include "config.h"
 #include "kernels.h"
 
-struct lf_lstm {
-    int64_t I, H, batch_size;
+/* One layer in one direction. */
+typedef struct lf_part {
+    int64_t I, H, P;
+    int64_t index; /* layer · directions + direction: whose random numbers are drawn */
     int64_t item;  /* bytes of a number */
     int64_t width; /* lanes of a vector */
-    int training, loaded, turn; /* turn: of the next lf_step */
+    int training, reverse, turn; /* turn: of the next lf_step */
     lf_config config;
     const lf_table *kernels;
     char *memory; /* one block; the pointers below lie in it */
-    void *w_ih, *w_hh, *b, *p, *w_ih_back, *w_hh_back, *step_work;
+    void *w_ih, *w_hh, *b, *p, *w_hr, *norm, *w_ih_back, *w_hh_back, *w_hr_back;
+    void *plain_w_hh; /* W_hh as it was loaded, for weight_drop: in the block, or borrowed */
+} lf_part;
+
+struct lf_lstm {
+    int64_t layers, directions, count; /* count: of parts, layer by layer */
+    int64_t I, H, P, batch_size, item;
+    int training, loaded;
+    lf_config config;
+    lf_part *parts;
+    char *step_work;
     int64_t step_work_size;
 };
 

@@ -93,7 +93,7 @@ static void plan(layer_job *job, double project, double step, int64_t count) {
     if (n < 2 || !lf_team_is_worth((project + step) * count * busy(B) * SPEED)) return;
     double by_rows = (double)ceil_div(B, at_most(n, B)) / B;
     if (B >= ENOUGH_ROWS * n) job->way = BY_ROWS;
-    else if (job->panels > 1 && (count == 1 || step / n >= SMALL_STEP)) job->way = BY_PANELS;
+    else if (job->panels > 1 && !job->a->whole_rows && (count == 1 || step / n >= SMALL_STEP)) job->way = BY_PANELS;
     else if (job->chunk > 1 && left_ahead(job, n, project, step) < by_rows) job->way = AHEAD;
     else if (B > 1) job->way = BY_ROWS;
     else return;
@@ -224,7 +224,7 @@ int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk) {
     int64_t width = lanes(k, k == lf_kernels(1));
     layer_job job = {.k = k, .a = a, .chunk = chunk, .panels = ceil_div(a->H, width)};
     double units = mean_rows(a) * a->H, x_cost = 8.0 * units * a->I;
-    double h_cost = units * (8.0 * a->H + CELL);
+    double h_cost = units * (8.0 * a->P + (a->w_hr ? 2.0 * a->P : 0) + CELL);
     job.chunks = ceil_div(a->T, chunk);
     job.units = ceil_div(job.panels, LF_GROUP);
     a->projects = chunk == 1;
@@ -255,8 +255,8 @@ static void backward_share(void *context, int64_t share, int64_t shares) {
 
 int32_t lf_run_backward(const lf_table *k, lf_layer *a) {
     int64_t width = lanes(k, k == lf_kernels(1));
-    layer_job job = {.k = k, .a = a, .chunk = 1, .panels = ceil_div(a->H, 4 * width)};
-    double cost = mean_rows(a) * a->H * (8.0 * a->H + CELL);
+    layer_job job = {.k = k, .a = a, .chunk = 1, .panels = ceil_div(a->P, 4 * width)};
+    double cost = mean_rows(a) * a->H * (8.0 * a->P + (a->w_hr ? 2.0 * a->P : 0) + CELL);
     int64_t count = a->T + (a->dh0 ? 1 : 0);
     plan(&job, 0, cost, count);
     run(&job, backward_share, cost, count);

@@ -65,6 +65,26 @@ void lf_order_fill(lf_order *o, void *memory, const int64_t *lengths, const uint
     for (int64_t r = 0; r < o->B; r++) list_steps(o, r, mask, mask_t, mask_b);
 }
 
+int64_t lf_segment_size(int64_t steps, int64_t B) {
+    return (B + steps + 1 + steps * B) * (int64_t)sizeof(int64_t);
+}
+
+void lf_order_segment(const lf_order *o, int64_t first, int64_t steps, void *memory,
+                      lf_order *segment) {
+    *segment = *o;
+    segment->lengths = memory;
+    segment->offsets = segment->lengths + o->B;
+    segment->active = segment->offsets + steps + 1;
+    for (int64_t r = 0; r < o->B; r++) {
+        int64_t left = o->lengths[r] - first;
+        segment->lengths[r] = left < 0 ? 0 : left < steps ? left : steps;
+    }
+    for (int64_t t = 0; t <= steps; t++)
+        segment->offsets[t] = o->offsets[first + t] - o->offsets[first];
+    for (int64_t n = 0; n < segment->offsets[steps]; n++)
+        segment->active[n] = o->active[o->offsets[first] + n] - first * o->B;
+}
+
 /* ---------------------------------------------------------------- there and back */
 
 static char *of_caller(const lf_rows *a, int64_t t, int64_t r) {

@@ -24,6 +24,14 @@ int64_t lf_order_size(int64_t T, int64_t B);
 void lf_order_fill(lf_order *o, void *memory, const int64_t *lengths, const uint8_t *mask,
                    int64_t mask_t, int64_t mask_b);
 
+/* Bytes of the arrays of a segment of an order. */
+int64_t lf_segment_size(int64_t steps, int64_t B);
+
+/* The `steps` steps from `first` on, counted as sorted rows take them: its lengths, offsets and
+ * active are those of a sequence of its own. */
+void lf_order_segment(const lf_order *o, int64_t first, int64_t steps, void *memory,
+                      lf_order *segment);
+
 /* An array of the caller, (t, b) at p + (t·t_stride + b·b_stride) elements, rows of `columns`. */
 typedef struct lf_rows {
     const lf_order *order;

@@ -5,21 +5,14 @@ cdef inline int has_lengths(const lf_args *a) noexcept nogil:
     return a.lengths != NULL or a.mask != NULL
 
 
-cdef inline char *room(char **work, int64_t bytes) noexcept nogil:
-    """The next bytes of the work space."""
-    cdef char *p = work[0]
-    work[0] = p + padded(bytes)
-    return p
-
-
-cdef void order_of(const lf_lstm *l, const lf_args *a, lf_order *o, char **work) noexcept nogil:
-    o.T, o.B, o.reversed = a.T, a.B, l.config.reverse != 0
+cdef void order_of(const lf_part *l, const lf_args *a, lf_order *o, char **work) noexcept nogil:
+    o.T, o.B, o.reversed = a.T, a.B, l.reverse
     lf_order_fill(o, room(work, lf_order_size(a.T, a.B)), a.lengths, a.mask, a.mask_t, a.mask_b)
 
 
-cdef void *sorted_state(const lf_lstm *l, const lf_order *o, const void *state,
+cdef void *sorted_state(const lf_part *l, const lf_order *o, const void *state, int64_t columns,
                         char **work) noexcept nogil:
-    cdef int64_t bytes = l.H * l.item
+    cdef int64_t bytes = columns * l.item
     cdef char *p
     if state == NULL:
         return NULL
@@ -28,18 +21,18 @@ cdef void *sorted_state(const lf_lstm *l, const lf_order *o, const void *state,
     return p
 
 
-cdef inline void *state_room(const lf_lstm *l, const lf_args *a, const void *wanted,
-                             char **work) noexcept nogil:
-    return NULL if wanted == NULL else room(work, a.B * l.H * l.item)
+cdef inline void *state_room(const lf_part *l, const lf_args *a, const void *wanted,
+                             int64_t columns, char **work) noexcept nogil:
+    return NULL if wanted == NULL else room(work, a.B * columns * l.item)
 
 
-cdef void unsort_state(const lf_lstm *l, const lf_order *o, const void *state,
+cdef void unsort_state(const lf_part *l, const lf_order *o, const void *state, int64_t columns,
                        void *target) noexcept nogil:
     if target != NULL:
-        lf_unsort_states(o, state, target, l.H * l.item)
+        lf_unsort_states(o, state, target, columns * l.item)
 
 
-cdef lf_rows rows_of(const lf_lstm *l, const lf_order *o, const void *p, int64_t t_stride,
+cdef lf_rows rows_of(const lf_part *l, const lf_order *o, const void *p, int64_t t_stride,
                      int64_t b_stride, int64_t columns, char *sorted) noexcept nogil:
     cdef lf_rows a
     a.order, a.caller, a.sorted, a.columns, a.item = o, <char *> p, sorted, columns, l.item
@@ -47,7 +40,7 @@ cdef lf_rows rows_of(const lf_lstm *l, const lf_order *o, const void *p, int64_t
     return a
 
 
-cdef void *sorted_rows(const lf_lstm *l, const lf_args *a, const lf_order *o, const void *p,
+cdef void *sorted_rows(const lf_part *l, const lf_args *a, const lf_order *o, const void *p,
                        int64_t t_stride, int64_t b_stride, int64_t columns, int repeat,
                        char **work) noexcept nogil:
     cdef lf_rows rows
@@ -60,67 +53,88 @@ cdef void *sorted_rows(const lf_lstm *l, const lf_args *a, const lf_order *o, co
     return rows.sorted
 
 
-cdef int forward_in_order(const lf_lstm *l, const lf_args *a) noexcept nogil:
+cdef int forward_in_order(const lf_part *l, const lf_args *a) noexcept nogil:
     cdef lf_order o
     cdef lf_args s = a[0]
-    cdef lf_rows y
+    cdef lf_rows y, cells
     cdef char *work = aligned(a.work)
     cdef int status = LF_OK
     order_of(l, a, &o, &work)
-    s.x_t, s.x_b, s.y_t, s.y_b, s.T = a.B * l.I, l.I, a.B * l.H, l.H, o.longest
+    sort_strides(l, &s)
+    s.T = o.longest
     s.x = sorted_rows(l, a, &o, a.x, a.x_t, a.x_b, l.I, 0, &work)
-    s.h0, s.c0 = sorted_state(l, &o, a.h0, &work), sorted_state(l, &o, a.c0, &work)
-    s.h_n, s.c_n = state_room(l, a, a.h_n, &work), state_room(l, a, a.c_n, &work)
+    s.h0, s.c0 = sorted_state(l, &o, a.h0, l.P, &work), sorted_state(l, &o, a.c0, l.H, &work)
+    s.h_n, s.c_n = state_room(l, a, a.h_n, l.P, &work), state_room(l, a, a.c_n, l.H, &work)
     if a.y != NULL:
-        y = rows_of(l, &o, a.y, a.y_t, a.y_b, l.H, room(&work, a.T * a.B * l.H * l.item))
+        y = rows_of(l, &o, a.y, a.y_t, a.y_b, l.P, room(&work, a.T * a.B * l.P * l.item))
         s.y, y.repeat = y.sorted, l.config.repeat != 0
+    if a.cells != NULL:
+        cells = rows_of(l, &o, a.cells, a.cells_t, a.cells_b, l.H,
+                        room(&work, a.T * a.B * l.H * l.item))
+        s.cells = cells.sorted
     s.work = work
     if o.longest > 0:
         status = run_forward(l, &s, &o, 0)
     else:
-        no_steps(l, a.B, s.h0, s.h_n)
-        no_steps(l, a.B, s.c0, s.c_n)
+        no_steps(l, a.B, s.h0, s.h_n, l.P)
+        no_steps(l, a.B, s.c0, s.c_n, l.H)
     if a.y != NULL:
         lf_unsort_rows(&y)
-    unsort_state(l, &o, s.h_n, a.h_n)
-    unsort_state(l, &o, s.c_n, a.c_n)
+    if a.cells != NULL:
+        lf_unsort_rows(&cells)
+    unsort_state(l, &o, s.h_n, l.P, a.h_n)
+    unsort_state(l, &o, s.c_n, l.H, a.c_n)
     return status
 
 
-cdef void no_steps(const lf_lstm *l, int64_t B, const void *before, void *after) noexcept nogil:
+cdef void sort_strides(const lf_part *l, lf_args *s) noexcept nogil:
+    """Sorted arrays are contiguous, step by step."""
+    s.x_t, s.x_b, s.y_t, s.y_b = s.B * l.I, l.I, s.B * l.P, l.P
+    s.dx_t, s.dx_b, s.dy_t, s.dy_b = s.x_t, s.x_b, s.y_t, s.y_b
+    s.cells_t, s.cells_b, s.dcells_t, s.dcells_b = s.B * l.H, l.H, s.B * l.H, l.H
+
+
+cdef void no_steps(const lf_part *l, int64_t B, const void *before, void *after,
+                   int64_t columns) noexcept nogil:
     """A state, or the gradient to one, passes unchanged where no step is taken."""
-    if after != NULL and before != NULL:
-        memcpy(after, before, B * l.H * l.item)
-    elif after != NULL:
-        memset(after, 0, B * l.H * l.item)
+    if after != NULL:
+        keep_state(after, before, B * columns * l.item)
 
 
-cdef void no_gradients(const lf_lstm *l, const lf_args *a) noexcept nogil:
-    if a.dW_ih != NULL:
-        memset(a.dW_ih, 0, 4 * l.H * l.I * l.item)
-    if a.dW_hh != NULL:
-        memset(a.dW_hh, 0, 4 * l.H * l.H * l.item)
-    if a.db != NULL:
-        memset(a.db, 0, 4 * l.H * l.item)
-    if a.gradients != NULL and a.gradients.p != NULL:
-        memset(a.gradients.p, 0, 3 * l.H * l.item)
+cdef void no_gradients(const lf_part *l, const lf_weights *g) noexcept nogil:
+    cdef int64_t H = l.H, P = l.P
+    no_gradient(l, g.W_ih, 4 * H * l.I)
+    no_gradient(l, g.W_hh, 4 * H * P)
+    no_gradient(l, g.b, 4 * H)
+    no_gradient(l, g.p, 3 * H)
+    no_gradient(l, g.W_hr, P * H)
+    no_gradient(l, g.gain_x, 4 * H)
+    no_gradient(l, g.gain_h, 4 * H)
+    no_gradient(l, g.gain_c, H)
+    no_gradient(l, g.b_c, H)
 
 
-cdef int backward_in_order(const lf_lstm *l, const lf_args *a) noexcept nogil:
+cdef inline void no_gradient(const lf_part *l, void *target, int64_t count) noexcept nogil:
+    if target != NULL:
+        memset(target, 0, count * l.item)
+
+
+cdef int backward_in_order(const lf_part *l, const lf_args *a) noexcept nogil:
     cdef lf_order o
     cdef lf_args s = a[0]
     cdef lf_rows dx
     cdef char *work = aligned(a.work)
     cdef int status = LF_OK
     order_of(l, a, &o, &work)
-    s.x_t, s.x_b, s.y_t, s.y_b, s.T = a.B * l.I, l.I, a.B * l.H, l.H, o.longest
-    s.dx_t, s.dx_b, s.dy_t, s.dy_b = s.x_t, s.x_b, s.y_t, s.y_b
+    sort_strides(l, &s)
+    s.T = o.longest
     s.x = sorted_rows(l, a, &o, a.x, a.x_t, a.x_b, l.I, 0, &work)
-    s.y = sorted_rows(l, a, &o, a.y, a.y_t, a.y_b, l.H, 0, &work)
-    s.dy = sorted_rows(l, a, &o, a.dy, a.dy_t, a.dy_b, l.H, l.config.repeat != 0, &work)
-    s.h0, s.c0 = sorted_state(l, &o, a.h0, &work), sorted_state(l, &o, a.c0, &work)
-    s.dh_n, s.dc_n = sorted_state(l, &o, a.dh_n, &work), sorted_state(l, &o, a.dc_n, &work)
-    s.dh0, s.dc0 = state_room(l, a, a.dh0, &work), state_room(l, a, a.dc0, &work)
+    s.y = sorted_rows(l, a, &o, a.y, a.y_t, a.y_b, l.P, 0, &work)
+    s.dy = sorted_rows(l, a, &o, a.dy, a.dy_t, a.dy_b, l.P, l.config.repeat != 0, &work)
+    s.dcells = sorted_rows(l, a, &o, a.dcells, a.dcells_t, a.dcells_b, l.H, 0, &work)
+    s.h0, s.c0 = sorted_state(l, &o, a.h0, l.P, &work), sorted_state(l, &o, a.c0, l.H, &work)
+    s.dh_n, s.dc_n = sorted_state(l, &o, a.dh_n, l.P, &work), sorted_state(l, &o, a.dc_n, l.H, &work)
+    s.dh0, s.dc0 = state_room(l, a, a.dh0, l.P, &work), state_room(l, a, a.dc0, l.H, &work)
     if a.dx != NULL:
         dx = rows_of(l, &o, a.dx, a.dx_t, a.dx_b, l.I, room(&work, a.T * a.B * l.I * l.item))
         s.dx = dx.sorted
@@ -129,11 +143,11 @@ cdef int backward_in_order(const lf_lstm *l, const lf_args *a) noexcept nogil:
     if o.longest > 0:
         status = run_backward(l, &s, &o)
     else:
-        no_gradients(l, a)
-        no_steps(l, a.B, s.dh_n, s.dh0)
-        no_steps(l, a.B, s.dc_n, s.dc0)
+        no_gradients(l, a.gradients)
+        no_steps(l, a.B, s.dh_n, s.dh0, l.P)
+        no_steps(l, a.B, s.dc_n, s.dc0, l.H)
     if a.dx != NULL:
         lf_unsort_rows(&dx)
-    unsort_state(l, &o, s.dh0, a.dh0)
-    unsort_state(l, &o, s.dc0, a.dc0)
+    unsort_state(l, &o, s.dh0, l.P, a.dh0)
+    unsort_state(l, &o, s.dc0, l.H, a.dc0)
     return status

@@ -100,23 +100,30 @@ cdef class Block:
         lf_give(self.start)
 
 
-cdef int describe_weights(lf_weights *w, W_ih, W_hh, b, p) except -1:
+cdef int weights_of(lf_weights *w, arrays, bint written) except -1:
+    """(W_ih, W_hh, b, p, W_hr, gain_x, gain_h, gain_c, b_c), each an array or None."""
+    cdef int flags = PyBUF_STRIDES | PyBUF_WRITABLE if written else PyBUF_STRIDES
     w.size = sizeof(lf_weights)
-    w.W_ih, w.W_hh, w.b, w.p = source(W_ih), source(W_hh), source(b), source(p)
+    w.W_ih, w.W_hh, w.b = address(arrays[0], flags), address(arrays[1], flags), address(arrays[2], flags)
+    w.p, w.W_hr = address(arrays[3], flags), address(arrays[4], flags)
+    w.gain_x, w.gain_h = address(arrays[5], flags), address(arrays[6], flags)
+    w.gain_c, w.b_c = address(arrays[7], flags), address(arrays[8], flags)
     return 0
 
 
 cdef class Layer:
-    """A handle of the C-level API: one LSTM layer with packed weights.
+    """A handle of the C-level API: LSTM layers with packed weights.
 
     After `load` all forms of the weights are packed; after `borrow` the arrays are kept, unchanged
-    by anyone, and a form is packed when a pass first needs it.
+    by anyone, and a form is packed when a pass first needs it. Weights are tuples as in weights_of,
+    one for each layer and direction.
     """
 
     cdef lf_lstm *lstm
-    cdef readonly int64_t input_size, hidden_size
-    cdef readonly bint is_double, training, peepholes
-    cdef object W_ih, W_hh
+    cdef lf_weights *weights    # of each part: where arrays lie that are borrowed, or gradients go
+    cdef readonly int64_t input_size, hidden_size, state_size, output_size, parts
+    cdef readonly bint is_double, training
+    cdef object borrowed
     cdef bint fresh
 
     def __cinit__(self, int64_t input_size, int64_t hidden_size, bint is_double, bint training,
@@ -134,73 +141,91 @@ cdef class Layer:
             check(lf_config_set(config, "batch_size", batch_size))
             check(lf_config_set(config, "precision", 64 if is_double else 32))
             check(lf_config_set(config, "training", training))
-            self.peepholes = options.get("peepholes", False)
             for key, value in options.items():
                 check(lf_config_set(config, key.encode(), value))
             check(lf_build(config, &self.lstm))
         finally:
             lf_config_free(config)
+        self.parts, self.state_size = self.lstm.count, self.lstm.P
+        self.output_size = self.lstm.directions * self.lstm.P
+        self.weights = <lf_weights *> calloc(self.parts, sizeof(lf_weights))
+        check(LF_EMEMORY if self.weights == NULL else LF_OK)
 
     def __dealloc__(self):
         lf_free(self.lstm)
+        free(self.weights)
 
-    def load(self, W_ih, W_hh, b, p):
-        cdef lf_weights weights
+    def load(self, list weights):
         cdef int status
-        describe_weights(&weights, W_ih, W_hh, b, p)
+        self.find(weights, False)
         with nogil:
-            status = lf_load(self.lstm, &weights)
+            status = lf_load(self.lstm, self.weights)
         check(status)
 
-    def borrow(self, W_ih, W_hh, b, p):
-        cdef lf_weights weights
-        describe_weights(&weights, W_ih, W_hh, b, p)
-        check(check_weights(self.lstm, &weights))
-        load_vectors(self.lstm, &weights)
-        self.W_ih, self.W_hh = W_ih, W_hh
+    def borrow(self, list weights):
+        cdef int64_t k
+        self.find(weights, False)
+        for k in range(self.parts):
+            check(check_weights(&self.lstm.parts[k], &self.weights[k]))
+            load_vectors(&self.lstm.parts[k], &self.weights[k])
+            self.lstm.parts[k].plain_w_hh = self.weights[k].W_hh
+        self.lstm.loaded = 1
+        self.borrowed = weights
 
-    cdef int pack(self, int which) except -1:
-        cdef void *w_ih = source(self.W_ih)
-        cdef void *w_hh = source(self.W_hh)
-        if w_ih != NULL:
+    cdef int find(self, list weights, bint written) except -1:
+        cdef int64_t k
+        check(LF_ESIZE if len(weights) != self.parts else LF_OK)
+        for k in range(self.parts):
+            weights_of(&self.weights[k], weights[k], written)
+        return 0
+
+    cdef int pack(self, int which, int first) except -1:
+        """`which` forms of the weights of all parts, but of the first layer those of `first`."""
+        cdef int64_t k
+        cdef int wanted
+        if self.borrowed is None:
+            return 0
+        self.find(self.borrowed, False)
+        for k in range(self.parts):
+            wanted = first if k < self.lstm.directions else which
             with nogil:
-                pack_weights(self.lstm, w_ih, w_hh, which)
+                pack_weights(&self.lstm.parts[k], &self.weights[k], wanted)
         return 0
 
     def forward(self, int64_t T, int64_t B, x, x_strides, taken, h0, c0, y, y_strides, h_n, c_n,
-                reserve):
+                cells, cells_strides, reserve, int64_t seed):
         """Strides are (t, b) in elements; reserve is `new_reserve` or None.
 
         taken: the steps that are taken, as (lengths, None, None) or (None, mask, strides); or None.
         """
         cdef lf_args a
-        cdef int status
+        cdef int status, which = PACK_IH | (PACK_HH if T > 1 or h0 is not None else 0)
         begin_args(&a, T, B, x, x_strides, taken, h0, c0, reserve)
         a.y, (a.y_t, a.y_b) = target(y), y_strides
-        a.h_n, a.c_n = target(h_n), target(c_n)
+        a.h_n, a.c_n, a.seed = target(h_n), target(c_n), seed
+        a.cells, (a.cells_t, a.cells_b) = target(cells), cells_strides
         a.work_size = lf_forward_work(self.lstm, T, B)
-        self.pack(PACK_IH | (PACK_HH if T > 1 or h0 is not None else 0))
+        self.pack(which, which)
         with nogil:
             status = with_work(self.lstm, &a, 0)
         check(status)
 
     def backward(self, int64_t T, int64_t B, x, x_strides, taken, h0, c0, y, y_strides, reserve,
-                 dy, dy_strides, dh_n, dc_n, dx, dx_strides, dh0, dc0, dW_ih, dW_hh, db, dp):
+                 int64_t seed, dy, dy_strides, dh_n, dc_n, dcells, dcells_strides, dx, dx_strides,
+                 dh0, dc0, list gradients):
         cdef lf_args a
-        cdef lf_weights gradients
-        cdef int status
+        cdef int status, past = PACK_HH_BACK if T > 1 or dh0 is not None else 0
         begin_args(&a, T, B, x, x_strides, taken, h0, c0, reserve)
         a.y, (a.y_t, a.y_b) = source(y), y_strides
         a.dy, (a.dy_t, a.dy_b) = source(dy), dy_strides
-        a.dh_n, a.dc_n = source(dh_n), source(dc_n)
+        a.dh_n, a.dc_n, a.seed = source(dh_n), source(dc_n), seed
+        a.dcells, (a.dcells_t, a.dcells_b) = source(dcells), dcells_strides
         a.dx, (a.dx_t, a.dx_b) = target(dx), dx_strides
         a.dh0, a.dc0 = target(dh0), target(dc0)
-        gradients.size, gradients.p = sizeof(lf_weights), target(dp)
-        gradients.W_ih, gradients.W_hh, gradients.b = target(dW_ih), target(dW_hh), target(db)
-        a.gradients = &gradients
+        self.pack(past | PACK_IH_BACK, past | (PACK_IH_BACK if dx is not None else 0))
+        self.find(gradients, True)
+        a.gradients = self.weights
         a.work_size = lf_backward_work(self.lstm, T, B)
-        self.pack((PACK_HH_BACK if T > 1 or dh0 is not None else 0)
-                  | (PACK_IH_BACK if dx is not None else 0))
         with nogil:
             status = with_work(self.lstm, &a, 1)
         check(status)
@@ -220,12 +245,12 @@ cdef class Layer:
         memset(&a, 0, sizeof(a))
         a.x = exact(x, &T, B, self.input_size, self.is_double, 0)
         if a.x != NULL:
-            a.y = exact(out, &T, B, self.hidden_size, self.is_double, PyBUF_WRITABLE)
+            a.y = exact(out, &T, B, self.state_size, self.is_double, PyBUF_WRITABLE)
         if a.y == NULL:
             return False
         a.size, a.T, a.B = sizeof(lf_args), T, B
         a.x_t, a.x_b = B * self.input_size, self.input_size
-        a.y_t, a.y_b = B * self.hidden_size, self.hidden_size
+        a.y_t, a.y_b = B * self.state_size, self.state_size
         a.h_n, a.c_n = target(h), target(c)
         if not self.fresh:
             a.h0, a.c0 = a.h_n, a.c_n
@@ -257,9 +282,10 @@ cdef class Layer:
         cdef void *output = NULL
         cdef void *h_state
         cdef void *c_state
+        cdef int64_t bytes = B * self.state_size * (8 if self.is_double else 4)
         cdef int status
         if input != NULL and out is not None:
-            output = exact(out, NULL, B, self.hidden_size, self.is_double, PyBUF_WRITABLE)
+            output = exact(out, NULL, B, self.state_size, self.is_double, PyBUF_WRITABLE)
         if input == NULL or (output == NULL and out is not None):
             return False
         h_state, c_state = target(h), target(c)
@@ -268,7 +294,7 @@ cdef class Layer:
         with nogil:
             status = lf_step(self.lstm, B, input, h_state, c_state)
             if status == LF_OK and output != NULL:
-                memcpy(output, h_state, B * self.hidden_size * (8 if self.is_double else 4))
+                memcpy(output, <char *> h_state + (self.parts - 1) * bytes, bytes)
         check(status)
         return True
 
@@ -371,6 +397,7 @@ def outer(bint is_double, int64_t R, int64_t M, int64_t N, A, X, C, right_sums):
     cdef int64_t columns = panels(N, 4 * width), count
     cdef lf_outer a
     cdef int status
+    a.adds = 0
     a.T, a.B, a.M, a.N, a.a_row, a.c_row = 1, R, M, N, M, N
     a.A, a.first, a.C = source(A), source(X), target(C)
     a.column_sums, a.right_sums = NULL, target(right_sums)

@@ -10,14 +10,15 @@ import re
 from collections.abc import Iterator
 
 FUNCTION = re.compile(r"^[A-Za-z_][\w.$]*:")
-LEFT_OUT = "varied_unit"  # one vector of a cell with options: no loop, but jumps back and forth
+# One vector of a cell with options, and random words: no loops of products, though they jump.
+LEFT_OUT = ("varied_unit", "random_words")
 LABEL = re.compile(r"^(\.?L\w+):")
 QUOTIENT = re.compile(r"^\s+v?f?div(?:p[sd])?\b")
 # LLVM leaves out frame pointers here: the stack is %rsp (sp) alone.
 CALL = re.compile(r"^\s+(?:callq?|bl)\s")
 JUMP = re.compile(r"^\s+(?:j\w+|b\.\w+|b|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#\d+,)\s+(\.?L\w+)")
 PRODUCT = re.compile(r"^\s+(?:vfn?m(?:add|sub)\w*p[sd]|mulp[sd]|fmla)\b")
-STACK_X86 = re.compile(r"^\s+(?!\w+s[sd]\b|v?mov[lh]p[sd]\b)(?=.*%[xyz]mm).*\(%rsp")
+STACK_X86 = re.compile(r"^\s+(?!\w+s[sd]\b|v?mov[dq]\b|v?mov[lh]p[sd]\b)(?=.*%[xyz]mm).*\(%rsp")
 STACK_ARM = re.compile(r"^\s+(?:ldr|str|ldp|stp)\s+q\d+.*\[sp")
 
 
@@ -28,7 +29,7 @@ def inner_loops(assembly: str) -> Iterator[tuple[str, list[str]]]:
     last_loop, left_out = -1, False
     for number, line in enumerate(lines):
         if FUNCTION.match(line):
-            left_out = LEFT_OUT in line
+            left_out = any(name in line for name in LEFT_OUT)
         if left_out:
             continue
         if found := LABEL.match(line):

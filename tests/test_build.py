@@ -169,7 +169,7 @@ def test_memcpy_alone_is_no_foreign_symbol(tmp_path):
 
 
 # Of handles.h and order.h: the C compiler holds them to it.
-OPAQUE = ("lf_config", "lf_lstm", "lf_order", "lf_rows")
+OPAQUE = ("lf_config", "lf_part", "lf_lstm", "lf_order", "lf_rows")
 
 
 def declared_structs():

@@ -12,11 +12,13 @@ Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (
 
 and its variants: peepholes p (Gers and Schmidhuber 2000: p_i c_prev and p_f c_prev are added to
 z_i and z_f, p_o c to z_o), the coupled gate f = 1 - i (Greff et al. 2017, CIFG), z and c clipped,
-other activations for the gates, for g and for c.
+other activations for the gates, for g and for c; zoneout, which keeps a part k of the old state
+(Krueger et al. 2017). What comes between c and o tanh(c), or after h, is in units.py.
 """
 
 from functools import lru_cache
 from math import inf, tanh
+from types import SimpleNamespace
 
 from numba import njit
 
@@ -35,7 +37,9 @@ from .activations import (
 
 @lru_cache(None)
 def make_cell(varied):
-    """(cell_forward, cell_backward) of the plain cell; or, `varied`, of that which `v` describes.
+    """The steps of the plain cell, forward and back; or, `varied`, of that which `v` describes.
+
+    forward, then output; back again output_backward, then backward.
 
     v has `peepholes` and `coupled` (0 or 1), `clip` and `cell_clip` (inf: none), and for the gates,
     for g (`candidate_`) and for c (`output_`) the kind, alpha and beta of activations.py. The plain
@@ -70,7 +74,7 @@ def make_cell(varied):
 
     @njit(error_model="numpy")
     def cell_forward(v, z_i, z_f, z_g, z_o, c_prev, p_i, p_f, p_o):
-        """One step of one unit: (i, f, g, o, c, h)."""
+        """One step of one unit up to its cell: (i, f, g, o, c)."""
         if varied and v.peepholes:
             z_i, z_f = z_i + p_i * c_prev, z_f + p_f * c_prev
         i = gate(v, z_i)
@@ -79,8 +83,12 @@ def make_cell(varied):
         c = next_cell(v, i, f, g, c_prev)
         if varied and v.peepholes:
             z_o = z_o + p_o * c
-        o = gate(v, z_o)
-        return i, f, g, o, c, o * squashed(v, c)
+        return i, f, g, gate(v, z_o), c
+
+    @njit(error_model="numpy")
+    def cell_output(v, o, c):
+        """The h of a unit."""
+        return o * squashed(v, c)
 
     @njit(error_model="numpy")
     def slope_at(v, kind, alpha, beta, y):
@@ -111,14 +119,14 @@ def make_cell(varied):
         return tanh_slope(y)
 
     @njit(error_model="numpy")
-    def cell_backward(v, i, f, g, o, c_prev, c, dh, dc, p_i, p_f, p_o):
-        """The step backwards: (dz_i, dz_f, dz_g, dz_o, dc_prev).
-
-        `dh` and `dc` are the gradients that reach h and c from all that follows.
-        """
+    def cell_output_backward(v, o, c, dh):
+        """(dz_o, dc) from the gradient to h."""
         s = squashed(v, c)
-        dz_o = dh * s * gate_slope(v, o)
-        dc = dc + dh * o * squashed_slope(v, s)
+        return dh * s * gate_slope(v, o), dh * o * squashed_slope(v, s)
+
+    @njit(error_model="numpy")
+    def cell_backward(v, i, f, g, c_prev, c, dz_o, dc, p_i, p_f, p_o):
+        """(dz_i, dz_f, dz_g, dc_prev) from the gradients to z_o and to c, of all that follows."""
         if varied:
             if v.peepholes:
                 dc = dc + p_o * dz_o
@@ -132,6 +140,15 @@ def make_cell(varied):
         dc_prev = dc * f
         if varied and v.peepholes:
             dc_prev = dc_prev + p_i * dz_i + p_f * dz_f
-        return dz_i, dz_f, dz_g, dz_o, dc_prev
+        return dz_i, dz_f, dz_g, dc_prev
 
-    return cell_forward, cell_backward
+    return SimpleNamespace(
+        forward=cell_forward, output=cell_output, output_backward=cell_output_backward,
+        backward=cell_backward,
+    )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def zoned(k, before, now):
+    """A state of which the part k stays as it was: exactly, where k is 0 or 1."""
+    return k * before + (like(k, 1) - k) * now

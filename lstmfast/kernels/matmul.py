@@ -128,10 +128,10 @@ OUTER = Struct(
     "lf_outer",
     data="A first rest C column_sums right_sums scratch",
     ids="active",
-    size="T B M N a_row first_row rest_t rest_b c_row by_columns count scratch_stride",
+    size="T B M N a_row first_row rest_t rest_b c_row by_columns count adds scratch_stride",
 )
 # C (M, N) = Σ over t, b of A[t, b] ⊗ X[t, b]; column_sums (M,) = Σ A[t, b] and right_sums (N,) =
-# Σ X[t, b], unless null.
+# Σ X[t, b], unless null. With `adds` they are added to what is there.
 # The sum has `count` terms: active[n] = t·B + b is the n-th; or all T·B in order, if that is null.
 # A: row (t, b) at (t·B + b)·a_row. X: row (0, b) at first + b·first_row, row (t, b) with t >= 1 at
 # rest + (t-1)·rest_t + b·rest_b: so h[t-1] stands beside dz[t], with h0 as the first.
@@ -177,7 +177,7 @@ def make_outer(simd):
             for v in range(4):
                 n = (p + q) * columns + v * W
                 if n < a.N:
-                    old = load_n(a.right_sums, n, a.N - n) if r > 0 else splat(real(0))
+                    old = load_n(a.right_sums, n, a.N - n) if r > 0 or a.adds else splat(real(0))
                     total = splat(real(0))
                     for k in range(count):
                         total = total + load(packed, (q * BLOCK + k) * columns + v * W)
@@ -201,7 +201,7 @@ def make_outer(simd):
     def add_column_sums(a, r, m, M, sums):
         for v in range(panel_count(M, W)):
             n = M - v * W
-            old = load_n(a.column_sums, m + v * W, n) if r > 0 else splat(real(0))
+            old = load_n(a.column_sums, m + v * W, n) if r > 0 or a.adds else splat(real(0))
             store_n(a.column_sums, m + v * W, old + get(sums, v), n)
 
     def outer(a, begin, end, worker):
@@ -225,7 +225,7 @@ def make_outer(simd):
                     if wanted and p == 0:
                         add_column_sums(a, r, m, M, sums)
                     C = plain_out(at(a.C, m * a.c_row), a.c_row, a.N, W)
-                    if r == 0:
+                    if r == 0 and not a.adds:
                         fill(M, C, p, panels)
                     A = Rows(left, rows)
                     B = Panels(right, BLOCK * columns, columns)

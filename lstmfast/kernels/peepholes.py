@@ -2,15 +2,16 @@
 
 from numba import njit
 
+from .layout import c_before, raw_at, step_taken, steps_taken, z_at
 from .matmul import BLOCK
-from .sequence import c_at, c_before, step_taken, steps_taken, z_at
 from .simd import at, fma
 
 
 def make_peephole_gradient(simd):
     """Of dp (3, H) the vectors begin..end of units: Σ dz_i c[t-1], Σ dz_f c[t-1], Σ dz_o c[t].
 
-    The sums run over t, then over the rows, in blocks as those of matmul.py.
+    That c[t] is the cell before zoneout. The sums run over t, then over the rows, in blocks as
+    those of matmul.py.
     """
     W, load, store, splat, real = simd.width, simd.load_n, simd.store_n, simd.splat, simd.real
 
@@ -24,7 +25,7 @@ def make_peephole_gradient(simd):
             dz, before = z_at(a, t, row), load(c_before(a, t, row), j, n)
             p_i = fma(load(dz, j, n), before, p_i)
             p_f = fma(load(dz, a.H + j, n), before, p_f)
-            p_o = fma(load(dz, 3 * a.H + j, n), load(c_at(a, t, row), j, n), p_o)
+            p_o = fma(load(dz, 3 * a.H + j, n), load(raw_at(a, t, row), j, n), p_o)
         return p_i, p_f, p_o
 
     @njit(error_model="numpy")
@@ -37,9 +38,10 @@ def make_peephole_gradient(simd):
         for j in range(begin * W, min(end * W, a.H), W):
             for r in range(0, rows, BLOCK):
                 p_i, p_f, p_o = block_sums(a, r, min(r + BLOCK, rows), j, a.H - j)
-                add(a.dp, j, a.H - j, r == 0, p_i)
-                add(at(a.dp, a.H), j, a.H - j, r == 0, p_f)
-                add(at(a.dp, 2 * a.H), j, a.H - j, r == 0, p_o)
+                first = r == 0 and not a.adds
+                add(a.dp, j, a.H - j, first, p_i)
+                add(at(a.dp, a.H), j, a.H - j, first, p_f)
+                add(at(a.dp, 2 * a.H), j, a.H - j, first, p_o)
         return 0
 
     return peephole_gradient

@@ -12,102 +12,39 @@ Backward:  `steps_backward` goes from the last step to the first:
            dh[t] = dy[t] + dz[t+1] W_hh, then the cell: dz[t] takes the activations' place.
            `input_gradient` is dx = dz W_ih. Weight gradients are in matmul.py: outer products.
 
-Pointers and strides are in LAYER. Sizes: T steps, B rows, I inputs, H units.
+Pointers, strides and sizes are in LAYER (layout.py), the cells in units.py. Where a unit is not
+ready before its whole row is, as it is projected or normalised, whole_rows.py takes the cells after
+all panels of a step.
 """
 
 from functools import lru_cache
 
 from numba import njit
 
-from .cell import make_cell
+from .layout import (
+    c_at,
+    c_before,
+    h_at,
+    is_cut,
+    r_before,
+    rows_of_step,
+    steps_of_row,
+    x_at,
+    z_at,
+    zh_at,
+    zx_at,
+)
 from .matmul import GROUP, make_fill, make_multiply
 from .simd import at, is_null
-from .struct import Struct
 from .tiles import Panels, Rows, gates_out, panel_count, plain_out, rows_of
-
-LAYER = Struct(
-    "lf_layer",
-    size="T B I H x_t x_b y_t y_b y_slots z_t z_slots c_t c_slots keep projects turn fresh "
-    "dy_t dy_b dx_t dx_b varied peepholes coupled gate_kind candidate_kind output_kind",
-    data="x y h0 c0 z c w_ih w_hh b p dy dh_n dc dh dh0 dx dp w_hh_back w_ih_back",
-    ids="lengths offsets active",
-    real="clip cell_clip gate_alpha gate_beta candidate_alpha candidate_beta output_alpha "
-    "output_beta",
+from .units import (
+    make_plain_backward,
+    make_plain_forward,
+    make_varied_backward,
+    make_varied_forward,
+    row_of_step,
 )
-# x[t, b]   at x + t·x_t + b·x_b, (I,)        read
-# y[t, b]   at y + (t mod y_slots)·y_t + b·y_b, (H,): h of every step; two slots are a ring
-# z[t, b]   at z + (t mod z_slots)·z_t + b·4H, (4H,): pre-activations, then (if `keep`) i, f, g, o,
-#           then dz
-# c[t, b]   at c + (t mod c_slots)·c_t + b·H, (H,): with one slot the cell is updated in place
-# projects  steps projects x itself; turn: even steps take the panels forwards if it is 0, else odd
-#           ones do. Back and forth, the weights used last are met first, in cache.
-# fresh     h0 is zero: the first step needs no product with it
-# h0, c0    (B, H); dh_n (B, H) or null; dy[t, b] at dy + t·dy_t + b·dy_b, or dy null
-# dc, dh    (B, H) work: dc holds dc_n before and dc0 after
-# lengths   (B,), falling: row b takes the steps 0..lengths[b]. Or null: all take T steps. Then
-# offsets   (T + 1,): offsets[t] steps are taken before t, by all rows; offsets[t + 1] - offsets[t]
-#           rows, the first ones, take step t
-# active    (offsets[T],): t·B + b of each step taken, in order of t and b
-# varied    the cell is not the plain one: what it is, peepholes to output_beta, cell.py reads
-# p, dp     (3, H): the peepholes of i, f and o, and their gradient
-# w_ih, w_hh            packed, gates map, K = I and K = H
-# w_hh_back, w_ih_back  packed, plain map, K = 4H, columns H and I
-
-
-@njit(error_model="numpy")
-def x_at(a, t, row):
-    return at(a.x, t * a.x_t + row * a.x_b)
-
-
-@njit(error_model="numpy")
-def z_at(a, t, row):
-    return at(a.z, (t % a.z_slots) * a.z_t + row * 4 * a.H)
-
-
-@njit(error_model="numpy")
-def h_before(a, t, row):
-    """h[t-1] of a row, and the distance to the next row."""
-    if t == 0:
-        return Rows(at(a.h0, row * a.H), a.H)
-    return Rows(at(a.y, ((t - 1) % a.y_slots) * a.y_t + row * a.y_b), a.y_b)
-
-
-@njit(error_model="numpy")
-def c_before(a, t, row):
-    if t == 0:
-        return at(a.c0, row * a.H)
-    return at(a.c, ((t - 1) % a.c_slots) * a.c_t + row * a.H)
-
-
-@njit(error_model="numpy")
-def c_at(a, t, row):
-    return at(a.c, (t % a.c_slots) * a.c_t + row * a.H)
-
-
-@njit(error_model="numpy")
-def rows_of_step(a, t):
-    """How many rows, the first ones, take step t; all are there before the first step."""
-    if t < 0:
-        return a.B
-    if t >= a.T:
-        return 0
-    return a.B if is_null(a.offsets) else a.offsets[t + 1] - a.offsets[t]
-
-
-@njit(error_model="numpy")
-def steps_of_row(a, row):
-    return a.T if is_null(a.lengths) else a.lengths[row]
-
-
-@njit(error_model="numpy")
-def step_taken(a, n):
-    """Of the steps that are taken, the n-th: t·B + b."""
-    return n if is_null(a.active) else a.active[n]
-
-
-@njit(error_model="numpy")
-def steps_taken(a):
-    return a.T * a.B if is_null(a.offsets) else a.offsets[a.T]
+from .whole_rows import make_rows_backward, make_rows_forward
 
 
 def make_project(simd):
@@ -120,13 +57,13 @@ def make_project(simd):
             B = Panels(at(a.w_ih, p * a.I * 4 * W), a.I * 4 * W, 4 * W)
             if t_end - t_begin <= row_end - row_begin:
                 for t in range(t_begin, t_end):
-                    C = gates_out(z_at(a, t, row_begin), 4 * a.H, a.H, W)
+                    C = gates_out(zx_at(a, t, row_begin), 4 * a.H, a.H, W)
                     x = Rows(x_at(a, t, row_begin), a.x_b)
                     M = min(row_end, rows_of_step(a, t)) - row_begin
                     multiply(M, a.I, x, B, C, Rows(a.b, 0), p, panels)
             else:  # few rows: the steps of a row are the rows of the product (z does not wrap here)
                 for row in range(row_begin, row_end):
-                    C = gates_out(z_at(a, t_begin, row), a.z_t, a.H, W)
+                    C = gates_out(zx_at(a, t_begin, row), a.z_t, a.H, W)
                     x = Rows(x_at(a, t_begin, row), a.x_t)
                     M = min(t_end, steps_of_row(a, row)) - t_begin
                     multiply(M, a.I, x, B, C, Rows(a.b, 0), p, panels)
@@ -135,82 +72,38 @@ def make_project(simd):
     return project
 
 
-@lru_cache(None)
-def make_peepholes(simd, varied):
-    """peepholes(a, j, n): p_i, p_f and p_o of W units from j on, zeros where there are none."""
-    load, splat, real = simd.load_n, simd.splat, simd.real
-
-    @njit(error_model="numpy")
-    def peepholes(a, j, n):
-        if varied and a.peepholes:
-            return load(a.p, j, n), load(a.p, a.H + j, n), load(a.p, 2 * a.H + j, n)
-        return splat(real(0)), splat(real(0)), splat(real(0))
-
-    return peepholes
-
-
-@lru_cache(None)
-def make_unit_forward(simd, varied):
-    """unit(a, z, c_prev, c, h, j, n): W units from j on of one row, or n of them if n < W."""
-    load, store, peepholes = simd.load_n, simd.store_n, make_peepholes(simd, varied)
-    cell_forward, _ = make_cell(varied)
-
-    @njit(error_model="numpy")
-    def unit(a, z, c_prev, c, h, j, n):
-        H = a.H
-        z_i, z_f = load(z, j, n), load(z, H + j, n)
-        z_g, z_o = load(z, 2 * H + j, n), load(z, 3 * H + j, n)
-        i, f, g, o, c_new, h_new = cell_forward(
-            a, z_i, z_f, z_g, z_o, load(c_prev, j, n), *peepholes(a, j, n)
-        )
-        store(c, j, c_new, n)
-        store(h, j, h_new, n)
-        if a.keep:
-            store(z, j, i, n)
-            store(z, H + j, f, n)
-            store(z, 2 * H + j, g, n)
-            store(z, 3 * H + j, o, n)
-
-    return unit
-
-
-def make_varied(unit):
-    """The unit of a varied cell under a name of its own: it is compiled once (native/aot.py)."""
-
-    @njit(error_model="numpy")
-    def varied_unit(a, *arguments):
-        unit(a, *arguments)
-
-    return varied_unit
-
-
 def make_steps(simd):
     """The steps t_begin..t_end, for the rows and panels given; z holds the projections."""
-    multiply, W = make_multiply(simd, gates=True), simd.width
-    plain, varied = make_unit_forward(simd, False), make_varied(make_unit_forward(simd, True))
+    multiply, fill, W = make_multiply(simd, gates=True), make_fill(simd), simd.width
+    plain, varied = make_plain_forward(simd), make_varied_forward(simd)
+    whole_rows = make_rows_forward(simd)
 
     @njit(error_model="numpy")
     def cells(a, t, row_begin, row_end, p_begin, p_end):
         for row in range(row_begin, row_end):
-            z, c_prev, c = z_at(a, t, row), c_before(a, t, row), c_at(a, t, row)
-            h = at(a.y, (t % a.y_slots) * a.y_t + row * a.y_b)
             if a.varied:
+                u = row_of_step(a, t, row)
                 for j in range(p_begin * W, min(p_end * W, a.H), W):
-                    varied(a, z, c_prev, c, h, j, a.H - j)
+                    varied(a, u, j, a.H - j)
             else:
+                z, c_prev, c = z_at(a, t, row), c_before(a, t, row), c_at(a, t, row)
+                h = h_at(a, t, row)
                 for j in range(p_begin * W, min(p_end * W, a.H), W):
                     plain(a, z, c_prev, c, h, j, a.H - j)
 
     @njit(error_model="numpy")
     def pre_activations(a, t, row, M, p, panels):
-        """z += W_hh h[t-1], after z = W_ih x + b if that is left to do."""
-        C = gates_out(z_at(a, t, row), 4 * a.H, a.H, W)
+        """z += W_hh h[t-1], after z = W_ih x + b if that is left to do; with a norm zh and zx."""
         if a.projects:
+            C = gates_out(zx_at(a, t, row), 4 * a.H, a.H, W)
             B = Panels(at(a.w_ih, p * a.I * 4 * W), a.I * 4 * W, 4 * W)
             multiply(M, a.I, Rows(x_at(a, t, row), a.x_b), B, C, Rows(a.b, 0), p, panels)
+        C = gates_out(zh_at(a, t, row), 4 * a.H, a.H, W)
+        if a.layer_norm:
+            fill(M, C, p, panels)
         if t > 0 or not a.fresh:
-            B = Panels(at(a.w_hh, p * a.H * 4 * W), a.H * 4 * W, 4 * W)
-            multiply(M, a.H, h_before(a, t, row), B, C, rows_of(C), p, panels)
+            B = Panels(at(a.w_hh, p * a.P * 4 * W), a.P * 4 * W, 4 * W)
+            multiply(M, a.P, r_before(a, t, row), B, C, rows_of(C), p, panels)
 
     def steps(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
         groups = panel_count(p_end - p_begin, GROUP)
@@ -221,88 +114,113 @@ def make_steps(simd):
                 p = p_begin + g * GROUP
                 panels = min(GROUP, p_end - p)
                 pre_activations(a, t, row_begin, end - row_begin, p, panels)
-                cells(a, t, row_begin, end, p, p + panels)
+                if not a.whole_rows:
+                    cells(a, t, row_begin, end, p, p + panels)
+            if a.whole_rows and end > row_begin:
+                whole_rows(a, t, row_begin, end)
         return 0
 
     return steps
 
 
-@lru_cache(None)
-def make_unit_backward(simd, varied):
-    """unit(a, z, c_prev, c, dh, dc, j, n): dz takes the place of i, f, g, o; dc moves to t-1."""
-    load, store, peepholes = simd.load_n, simd.store_n, make_peepholes(simd, varied)
-    _, cell_backward = make_cell(varied)
-
-    @njit(error_model="numpy")
-    def unit(a, z, c_prev, c, dh, dc, j, n):
-        H = a.H
-        i, f = load(z, j, n), load(z, H + j, n)
-        g, o = load(z, 2 * H + j, n), load(z, 3 * H + j, n)
-        c_before, c_now, dh_now, dc_now = (
-            load(c_prev, j, n), load(c, j, n), load(dh, j, n), load(dc, j, n)
-        )  # fmt: skip
-        dz_i, dz_f, dz_g, dz_o, dc_before = cell_backward(
-            a, i, f, g, o, c_before, c_now, dh_now, dc_now, *peepholes(a, j, n)
-        )
-        store(z, j, dz_i, n)
-        store(z, H + j, dz_f, n)
-        store(z, 2 * H + j, dz_g, n)
-        store(z, 3 * H + j, dz_o, n)
-        store(dc, j, dc_before, n)
-
-    return unit
-
-
 def make_steps_backward(simd):
-    """The steps t_end-1 down to t_begin, for the rows and panels given (plain panels of units).
+    """The steps t_end-1 down to t_begin, for the rows and panels given (plain panels of outputs).
 
     t = -1 is the step before the first: it leaves dh0 and has no cell.
     """
     multiply, fill, add, W = make_multiply(simd), make_fill(simd), make_add(simd), simd.width
-    plain, varied = make_unit_backward(simd, False), make_varied(make_unit_backward(simd, True))
+    scale_rows, whole_rows = make_scale_rows(simd), make_rows_backward(simd)
+    plain, varied = make_plain_backward(simd), make_varied_backward(simd)
 
     @njit(error_model="numpy")
     def cells(a, t, row_begin, row_end, j_begin, j_end):
         for row in range(row_begin, row_end):
-            z, c_prev, c = z_at(a, t, row), c_before(a, t, row), c_at(a, t, row)
-            dh, dc = at(a.dh, row * a.H), at(a.dc, row * a.H)
             if a.varied:
+                u = row_of_step(a, t, row)
                 for j in range(j_begin, min(j_end, a.H), W):
-                    varied(a, z, c_prev, c, dh, dc, j, a.H - j)
+                    varied(a, u, j, a.H - j)
             else:
+                z, c_prev, c = z_at(a, t, row), c_before(a, t, row), c_at(a, t, row)
+                dh, dc = at(a.dh, row * a.H), at(a.dc, row * a.H)
                 for j in range(j_begin, min(j_end, a.H), W):
                     plain(a, z, c_prev, c, dh, dc, j, a.H - j)
 
     @njit(error_model="numpy")
-    def upstream(a, t, row, end, going_on, p, panels):
-        """dh = what reaches h[t] from outside: dy[t]; and dh_n, in the rows that end with t."""
-        H, dh = a.H, a.dh0 if t < 0 else a.dh
-        C = plain_out(at(dh, row * H), H, H, W)
-        fill(end - row, C, p, panels)
+    def upstream(a, t, row, end, going_on, fed, p, panels, C):
+        """dh += what reaches h[t] but through W_hh: dy[t], dh_n in the rows that end with t, ..."""
+        P = a.P
         if t >= 0 and not is_null(a.dy):
             add(end - row, C, p, panels, at(a.dy, t * a.dy_t + row * a.dy_b), a.dy_b)
         if going_on < end and not is_null(a.dh_n):
-            last = plain_out(at(dh, going_on * H), H, H, W)
-            add(end - going_on, last, p, panels, at(a.dh_n, going_on * H), H)
-        return C
+            last = plain_out(at(C.pointer, (going_on - row) * P), P, P, W)
+            add(end - going_on, last, p, panels, at(a.dh_n, going_on * P), P)
+        if a.zoneout and fed > row:
+            add(fed - row, C, p, panels, at(a.carry, row * P), P)
+
+    @njit(error_model="numpy")
+    def outputs(a, t, row, end, going_on, fed, p, panels):
+        """dh[t] of the rows from `row` on, of which those before `fed` get some from t + 1."""
+        P = a.P
+        C = plain_out(at(a.dh0 if t < 0 else a.dh, row * P), P, P, W)
+        fill(end - row, C, p, panels)
+        if is_null(a.mask):
+            upstream(a, t, row, end, going_on, fed, p, panels, C)
+        if fed > row:
+            B = Panels(at(a.w_hh_back, p * 16 * a.H * W), 16 * a.H * W, 4 * W)
+            A = Rows(zh_at(a, t + 1, row), 4 * a.H)
+            multiply(fed - row, 4 * a.H, A, B, C, rows_of(C), p, panels)
+        if not is_null(a.mask):
+            scale_rows(fed - row, C, p, panels, at(a.mask, row * P), P)
+            upstream(a, t, row, end, going_on, fed, p, panels, C)
+
+    @njit(error_model="numpy")
+    def gradients_of_cells(a, t, row, end, going_on, fed, p, panels):
+        """dc as it reaches c[t]: nothing from t + 1 in rows cut off from it; and dcells[t]."""
+        C = plain_out(at(a.dc, row * a.H), a.H, a.H, W)
+        if fed < going_on:
+            fill(going_on - row, C, p, panels)
+        if t >= 0 and not is_null(a.dcells):
+            source = at(a.dcells, t * a.dcells_t + row * a.dcells_b)
+            add(end - row, C, p, panels, source, a.dcells_b)
 
     def steps_backward(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
-        H = a.H
         for t in range(t_end - 1, t_begin - 1, -1):
             end = min(row_end, rows_of_step(a, t))
+            if end <= row_begin:
+                continue
             going_on = max(row_begin, min(row_end, rows_of_step(a, t + 1)))
-            for p in range(p_begin, p_end if end > row_begin else p_begin, GROUP):
+            fed = row_begin if is_cut(a, t + 1) else going_on
+            for p in range(p_begin, p_end, GROUP):
                 panels = min(GROUP, p_end - p)
-                C = upstream(a, t, row_begin, end, going_on, p, panels)
-                if going_on > row_begin:
-                    B = Panels(at(a.w_hh_back, p * 16 * H * W), 16 * H * W, 4 * W)
-                    A = Rows(z_at(a, t + 1, row_begin), 4 * H)
-                    multiply(going_on - row_begin, 4 * H, A, B, C, rows_of(C), p, panels)
+                outputs(a, t, row_begin, end, going_on, fed, p, panels)
+                if not a.whole_rows:
+                    gradients_of_cells(a, t, row_begin, end, going_on, fed, p, panels)
+                    if t >= 0:
+                        cells(a, t, row_begin, end, p * 4 * W, (p + panels) * 4 * W)
+            if a.whole_rows:
+                panels = panel_count(a.H, 4 * W)
+                gradients_of_cells(a, t, row_begin, end, going_on, fed, 0, panels)
                 if t >= 0:
-                    cells(a, t, row_begin, end, p * 4 * W, (p + panels) * 4 * W)
+                    whole_rows(a, t, row_begin, end)
         return 0
 
     return steps_backward
+
+
+@lru_cache(None)
+def make_scale_rows(simd):
+    """scale_rows(M, C, p, panels, factor, factor_row): C *= the rows of `factor`."""
+    W, load_n, store_n = simd.width, simd.load_n, simd.store_n
+
+    @njit(error_model="numpy")
+    def scale_rows(M, C, p, panels, factor, factor_row):
+        for i in range(M):
+            for j in range(p * 4 * W, min((p + panels) * 4 * W, C.limit), W):
+                scaled = load_n(C.pointer, i * C.row + j, C.limit - j)
+                scaled = scaled * load_n(factor, i * factor_row + j, C.limit - j)
+                store_n(C.pointer, i * C.row + j, scaled, C.limit - j)
+
+    return scale_rows
 
 
 @lru_cache(None)
@@ -332,7 +250,7 @@ def make_input_gradient(simd):
     @njit(error_model="numpy")
     def rows(a, t, row, M, z_row, dx_row):
         """M rows of dx from (t, row) on."""
-        A = Rows(z_at(a, t, row), z_row)
+        A = Rows(zx_at(a, t, row), z_row)
         C = plain_out(at(a.dx, t * a.dx_t + row * a.dx_b), dx_row, a.I, W)
         count = panel_count(a.I, 4 * W)
         for p in range(0, count, GROUP):

@@ -193,7 +193,7 @@ def splat_like(typing, vector, value):
         v, number = sig.return_type, args[1]
         if v.real == types.float32:
             number = builder.fptrunc(number, ir.FloatType())
-        return _splat(builder, number, v.width)
+        return spread(builder, number, v.width)
 
     return vector(vector, types.float64), emit
 
@@ -277,10 +277,10 @@ def _tail_mask(builder, vector, count):
     low = builder.select(builder.icmp_signed("<", count, I64(0)), I64(0), count)
     few = builder.select(builder.icmp_signed(">", low, I64(width)), I64(width), low)
     lane = ir.Constant(ir.VectorType(i32, width), list(range(width)))
-    return builder.icmp_signed("<", lane, _splat(builder, builder.trunc(few, i32), width))
+    return builder.icmp_signed("<", lane, spread(builder, builder.trunc(few, i32), width))
 
 
-def _splat(builder, value, width):
+def spread(builder, value, width):
     llvm, i32 = ir.VectorType(value.type, width), ir.IntType(32)
     one = builder.insert_element(ir.Constant(llvm, ir.Undefined), value, i32(0))
     zeros = ir.Constant(ir.VectorType(i32, width), [0] * width)
@@ -332,7 +332,7 @@ def lanes(real, isa):
     @intrinsic
     def splat(typing, x):
         def emit(ctx, builder, sig, args):
-            return _splat(builder, args[0], width)
+            return spread(builder, args[0], width)
 
         return vector(real), emit
 

@@ -13,9 +13,12 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.cpu import CPUContext
 
 from . import (
+    layout,
     matmul,
+    norm,
     packing,
     peepholes,
+    philox,
     pointwise,
     rows,
     sequence,
@@ -43,11 +46,13 @@ class Row(NamedTuple):
 
 
 TABLE = {
-    "project": Row(sequence.LAYER, SHARE, sequence.make_project),
-    "steps": Row(sequence.LAYER, SHARE, sequence.make_steps),
-    "steps_backward": Row(sequence.LAYER, SHARE, sequence.make_steps_backward),
-    "input_gradient": Row(sequence.LAYER, RANGE, sequence.make_input_gradient),
-    "peephole_gradient": Row(sequence.LAYER, RANGE, peepholes.make_peephole_gradient),
+    "project": Row(layout.LAYER, SHARE, sequence.make_project),
+    "steps": Row(layout.LAYER, SHARE, sequence.make_steps),
+    "steps_backward": Row(layout.LAYER, SHARE, sequence.make_steps_backward),
+    "input_gradient": Row(layout.LAYER, RANGE, sequence.make_input_gradient),
+    "peephole_gradient": Row(layout.LAYER, RANGE, peepholes.make_peephole_gradient),
+    "column_sums": Row(norm.SUMS, RANGE, norm.make_column_sums),
+    "dropout": Row(philox.DROPOUT, RANGE, philox.make_dropout),
     "pack": Row(packing.PACK, RANGE, packing.make_pack),
     "product": Row(matmul.PRODUCT, RANGE, matmul.make_product),
     "outer": Row(matmul.OUTER, RANGE, matmul.make_outer),

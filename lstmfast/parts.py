@@ -1,0 +1,126 @@
+"""The weights of an LSTM layer's parts: its layers and directions, by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .arguments import Array, Shape
+from .layer import features_of
+from .weights import Norm
+
+__all__ = ["Parts", "kind_of"]
+
+SUFFIX = re.compile(r"_l\d+(_reverse)?$")
+ROLES = {
+    "W_ih": "kernel", "W_hh": "recurrent", "b": "bias", "p": "peephole", "W_hr": "projection",
+}  # fmt: skip
+
+
+def kind_of(name: str) -> str:
+    """Return what `params` of one part calls a weight: "W_ih" of "W_ih_l0_reverse"."""
+    return SUFFIX.sub("", name)
+
+
+class Parts:
+    """Names, shapes and first values of the weights; the half of `LSTM` that knows of parts."""
+
+    units: int
+    num_layers: int
+    bidirectional: bool
+    projection: int | None
+    use_bias: bool
+    peepholes: bool
+    layer_norm: bool
+    unit_forget_bias: bool
+    params: dict[str, Array]
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def state_size(self) -> int:
+        """P, the size of h."""
+        return self.projection or self.units
+
+    @property
+    def output_size(self) -> int:
+        return self.directions * self.state_size
+
+    @property
+    def is_stack(self) -> bool:
+        """Is there more than one part, so that states have a leading axis?"""
+        return self.num_layers * self.directions > 1
+
+    @property
+    def transposed(self) -> tuple[str, ...]:
+        """The weights that Keras keeps the other way round."""
+        return tuple(name + at for at in self.suffixes() for name in ("W_ih", "W_hh", "W_hr"))
+
+    def suffixes(self) -> list[str]:
+        """Return what PyTorch appends to names: nothing to those of an only part."""
+        if not self.is_stack:
+            return [""]
+        ends = ("", "_reverse")[: self.directions]
+        return [f"_l{layer}{end}" for layer in range(self.num_layers) for end in ends]
+
+    def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each weight, in Keras's order and layout."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for k, at in enumerate(self.suffixes()):
+            inputs = features_of(input_shape) if k < self.directions else self.output_size
+            shapes |= {name + at: shape for name, shape in self._shapes_of_part(inputs).items()}
+        return shapes
+
+    def _shapes_of_part(self, inputs: int) -> dict[str, tuple[int, ...]]:
+        H, P = self.units, self.state_size
+        shapes: dict[str, tuple[int, ...]] = {"W_ih": (inputs, 4 * H), "W_hh": (P, 4 * H)}
+        if self.use_bias:
+            shapes["b"] = (4 * H,)
+        if self.peepholes:
+            shapes["p"] = (3, H)
+        if self.projection:
+            shapes["W_hr"] = (H, P)
+        if self.layer_norm:
+            shapes |= {"gain_x": (4 * H,), "gain_h": (4 * H,), "gain_c": (H,), "b_c": (H,)}
+        return shapes
+
+    def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        kind = kind_of(name)
+        if kind in Norm._fields:
+            return np.full(shape, 0.0 if kind == "b_c" else 1.0)
+        made: Callable[..., Array] = getattr(self, f"{ROLES[kind]}_initializer")
+        weight = made(shape, rng)
+        if kind == "b" and self.unit_forget_bias:
+            weight[self.units : 2 * self.units] = 1.0
+        return weight
+
+    def _weights(self) -> dict[str, Any]:
+        """What `ops.lstm_forward` takes: arrays, or lists of them if there are several parts."""
+        found: dict[str, Any] = {}
+        for name in ("W_ih", "W_hh", "b", "p", "W_hr"):
+            found[name] = [self.params.get(name + at) for at in self.suffixes()]
+        if self.layer_norm:
+            found["norm"] = [
+                Norm(*(self.params[name + at] for name in Norm._fields)) for at in self.suffixes()
+            ]
+        if not self.is_stack:
+            return {name: of[0] for name, of in found.items()}
+        return {name: of for name, of in found.items() if of[0] is not None}
+
+    def _named(self, gradients: Any) -> dict[str, Array]:
+        """Gradients of `ops.lstm_backward` by the names of `params`."""
+        found: dict[str, Array] = {}
+        for k, at in enumerate(self.suffixes()):
+            for name in ("W_ih", "W_hh", "b", "p", "W_hr", "norm"):
+                of = getattr(gradients, f"d{name}")
+                part = of[k] if self.is_stack and of is not None else of
+                if name == "norm" and part is not None:
+                    found |= {field + at: a for field, a in part._asdict().items()}
+                elif part is not None:
+                    found[name + at] = part
+        return {name: found[name] for name in self.params}

@@ -1,0 +1,204 @@
+"""Cases of the whole LSTM family: what `ops` is given, and the oracle's network of the same."""
+
+from typing import Any, NamedTuple
+
+import naive
+import naive_stack
+import numpy as np
+from agreement import (
+    FORWARD_BAR,
+    GRADIENT_BAR,
+    forward_error,
+    glorot_uniform,
+    gradient_error,
+    orthogonal,
+)
+
+from lstmfast import CellOptions, Noise, Norm, ops
+
+# Every option of `lstm_forward`, alone. `layers`, `proj` and `norm` are made into weights.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "num_layers": {"layers": 2},
+    "bidirectional": {"bidirectional": True},
+    "projection": {"proj": 5},
+    "peepholes": {"peepholes": True},
+    "coupled": {"coupled": True},
+    "clip": {"clip": 0.9},
+    "cell_clip": {"cell_clip": 0.6},
+    "activation": {"activation": ("elu", 0.8)},
+    "recurrent_activation": {"recurrent_activation": "hard_sigmoid"},
+    "output_activation": {"output_activation": "softsign"},
+    "layer_norm": {"norm": True},
+    "lengths": {"lengths": True},
+    "mask": {"mask": True},
+    "repeat": {"lengths": True, "pad": "repeat"},
+    "reverse": {"reverse": True},
+    "input_dropout": {"input_dropout": 0.4},
+    "layer_dropout": {"layer_dropout": 0.4, "layers": 2},
+    "recurrent_dropout": {"recurrent_dropout": 0.4},
+    "weight_drop": {"weight_drop": 0.4},
+    "zoneout_h": {"zoneout_h": 0.3},
+    "zoneout_c": {"zoneout_c": 0.3},
+    "truncate": {"truncate": 2},
+    "recompute": {"recompute": 2},
+    "no bias": {"bias": False},
+    "batch_first": {"batch_first": True},
+}
+CELL = ("activation", "recurrent_activation", "output_activation", "coupled", "clip", "cell_clip")
+NOISE = ("input_dropout", "layer_dropout", "recurrent_dropout", "weight_drop", "zoneout_h",
+         "zoneout_c")  # fmt: skip
+SEED = 0x1234_5678_9ABC
+
+
+class FamilyCase(NamedTuple):
+    x: np.ndarray  # (T, B, I)
+    weights: dict  # W_ih, W_hh, b, p, W_hr, norm: lists
+    h0: np.ndarray
+    c0: np.ndarray
+    steps: list | None
+    keywords: dict  # of lstm_forward, but the weights
+    network: naive_stack.Network
+    upstream: dict
+
+
+def compatible(options):
+    return not (options.get("bidirectional") and options.get("reverse")) and not (
+        options.get("lengths") and options.get("mask")
+    )
+
+
+def family_case(shape, dtype, training=True, seed=0, **chosen):
+    """Return a case of these options at (T, B, I, H)."""
+    T, B, I, H = shape
+    rng = np.random.default_rng([seed, *shape])
+    D, layers = 1 + chosen.get("bidirectional", False), chosen.get("layers", 1)
+    P = chosen.get("proj") or H
+    parts = [_part(rng, I if k < D else D * P, H, chosen, dtype) for k in range(D * layers)]
+    x = rng.standard_normal((T, B, I)).astype(dtype)
+    h0 = rng.uniform(-1, 1, (len(parts), B, P)).astype(dtype)
+    c0 = rng.standard_normal((len(parts), B, H)).astype(dtype)
+    lengths, mask, steps = _steps(rng, T, B, chosen)
+    cell = CellOptions(**{name: chosen[name] for name in CELL if name in chosen})
+    noise = {name: chosen[name] for name in NOISE if name in chosen}
+    order = {name: chosen[name] for name in ("reverse", "bidirectional", "pad") if name in chosen}
+    ways = {name: chosen[name] for name in ("truncate", "recompute") if name in chosen}
+    keywords = order | ways | {"options": cell, "noise": Noise(**noise), "seed": SEED}
+    keywords |= {"batch_first": chosen.get("batch_first", False)}
+    keywords |= {"lengths": lengths, "mask": mask, "return_cells": True, "training": training}
+    network = naive_stack.Network(
+        parts, order.get("bidirectional", False), _variant(cell), order.get("reverse", False),
+        order.get("pad") == "repeat", **noise, truncate=chosen.get("truncate"),
+        seed=SEED if training else None,
+    )  # fmt: skip
+    weights = {name: [getattr(part, name) for part in parts] for name in naive_stack.Part._fields}
+    weights = {name: None if of[0] is None else of for name, of in weights.items()}
+    if weights["norm"]:
+        weights["norm"] = [Norm(*of) for of in weights["norm"]]
+    draw = rng.standard_normal
+    upstream = {
+        "dy": draw((T, B, D * P)), "dh_n": draw(h0.shape), "dc_n": draw(c0.shape),
+        "dcells": draw((T, B, D * H)),
+    }  # fmt: skip
+    upstream = {name: a.astype(dtype) for name, a in upstream.items()}
+    return FamilyCase(x, weights, h0, c0, steps, keywords, network, upstream)
+
+
+def _part(rng, I, H, chosen, dtype):
+    P = chosen.get("proj") or H
+    b = rng.uniform(-0.1, 0.1, 4 * H)
+    b[H : 2 * H] += 1
+    norm = None
+    if chosen.get("norm"):
+        gains = [rng.uniform(0.5, 1.5, n) for n in (4 * H, 4 * H, H)]
+        norm = tuple(a.astype(dtype) for a in (*gains, rng.uniform(-0.5, 0.5, H)))
+    made = {
+        "W_ih": glorot_uniform(rng, 4 * H, I),
+        "W_hh": orthogonal(rng, 4 * H, P),
+        "b": b if chosen.get("bias", True) else None,
+        "p": rng.uniform(-0.5, 0.5, (3, H)) if chosen.get("peepholes") else None,
+        "W_hr": glorot_uniform(rng, P, H) if chosen.get("proj") else None,
+    }
+    made = {name: None if a is None else a.astype(dtype) for name, a in made.items()}
+    return naive_stack.Part(**made, norm=norm)
+
+
+def _steps(rng, T, B, chosen):
+    """Lengths, a mask, and the steps that each row takes."""
+    if chosen.get("lengths"):
+        lengths = rng.integers(0, T + 1, B)
+        lengths[B // 2] = T
+        return lengths, None, [list(range(n)) for n in lengths]
+    if not chosen.get("mask"):
+        return None, None, None
+    mask = rng.random((T, B)) < 0.6
+    given = mask.T.copy() if chosen.get("batch_first") else mask
+    return None, given, [list(np.flatnonzero(mask[:, b])) for b in range(B)]
+
+
+def _variant(cell):
+    return naive.Variant(
+        cell.activation, cell.recurrent_activation, cell.output_activation, cell.coupled,
+        cell.clip or np.inf, cell.cell_clip or np.inf,
+    )  # fmt: skip
+
+
+def computed(case):
+    """Return every output and, in training, every gradient of a case, by `lstmfast.ops`."""
+    first = case.keywords["batch_first"]
+
+    def turned(a):
+        return np.ascontiguousarray(a.swapaxes(0, 1)) if first else a
+
+    y, (h_n, c_n), cache, cells = ops.lstm_forward(
+        turned(case.x), case.weights["W_ih"], case.weights["W_hh"], case.weights["b"], case.h0,
+        case.c0, p=case.weights["p"], W_hr=case.weights["W_hr"], norm=case.weights["norm"],
+        **case.keywords,
+    )  # fmt: skip
+    outputs = {"y": turned(y), "h_n": h_n, "c_n": c_n, "cells": turned(cells)}
+    if cache is None:
+        return outputs, {}
+    upstream = dict(case.upstream)
+    for name in ("dy", "dcells"):
+        upstream[name] = turned(upstream[name])
+    found = ops.lstm_backward(cache, **upstream)
+    gradients = {"dx": turned(found.dx), "dh0": found.dh0, "dc0": found.dc0}
+    for name in ("W_ih", "W_hh", "b", "p", "W_hr", "norm"):
+        for k, gradient in enumerate(getattr(found, f"d{name}") or []):
+            gradients |= by_name(f"d{name}{k}", gradient)
+    return outputs, gradients
+
+
+def by_name(name, gradient):
+    """One gradient, or those of a norm each by its own name."""
+    if not isinstance(gradient, tuple):
+        return {name: gradient}
+    return {name + field: a for field, a in zip(Norm._fields, gradient, strict=True)}
+
+
+def expected(case):
+    """The same by the oracle."""
+    given = case.network, case.x, case.h0, case.c0, case.steps
+    outputs = naive_stack.forward(*given)
+    if not case.keywords["training"]:
+        return outputs, {}
+    found = naive_stack.backward(*given, **case.upstream)
+    gradients = {name: found[name] for name in ("dx", "dh0", "dc0")}
+    for k, part in enumerate(found["parts"]):
+        for name, gradient in part.items():
+            if gradient is not None:
+                gradients |= by_name(f"{name}{k}", gradient)
+    return outputs, gradients
+
+
+def assert_case_close(case):
+    """Hold every output and every gradient of a case against the oracle's."""
+    dtype = str(case.x.dtype)
+    outputs, gradients = computed(case)
+    ref_outputs, ref_gradients = expected(case)
+    assert outputs.keys() == ref_outputs.keys() and gradients.keys() == ref_gradients.keys()
+    for name, ref in ref_outputs.items():
+        assert outputs[name].dtype == dtype, name
+        assert forward_error(outputs[name], ref) <= FORWARD_BAR[dtype], name
+    for name, ref in ref_gradients.items():
+        assert gradients[name].dtype == dtype, name
+        assert gradient_error(gradients[name], ref) <= GRADIENT_BAR[dtype], name
