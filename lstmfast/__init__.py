@@ -23,7 +23,7 @@ if not _capi._choose_isa() or _wanted not in ("", "0"):
 
     _jit.bind(_wanted)
 
-from . import ops
+from . import interop, ops
 from . import threadpool as _threadpool
 from .activations import Activation
 from .config import __version__, get_include, show_config
@@ -51,6 +51,6 @@ __all__ = [
     "LSTM", "SGD", "Activation", "Adam", "CategoricalCrossentropy", "CellOptions", "Dense",
     "Embedding", "History", "Initializer", "LSTMCache", "LSTMGradients", "LSTMStream", "Layer",
     "MeanSquaredError", "Model", "Noise", "Norm", "SparseCategoricalCrossentropy", "__version__",
-    "get_include", "get_num_threads", "load", "lstm_backward", "lstm_forward", "ops",
+    "get_include", "get_num_threads", "interop", "load", "lstm_backward", "lstm_forward", "ops",
     "set_num_threads", "show_config",
 ]  # fmt: skip

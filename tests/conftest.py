@@ -47,6 +47,18 @@ def consumer_folder(tmp_path_factory, environment):
     return folder
 
 
+@pytest.fixture(scope="session")
+def keras(tmp_path_factory):
+    """Return Keras on PyTorch, configured by no file of the user's."""
+    pytest.importorskip("torch")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_BACKEND", "torch")
+        patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
+        module = pytest.importorskip("keras")
+    assert module.backend.backend() == "torch"
+    return module
+
+
 def load_extension(folder, name):
     """Import an extension from a folder that is not on the path."""
     path = folder / (name + sysconfig.get_config_var("EXT_SUFFIX"))

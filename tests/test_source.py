@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import lstmfast
-from lstmfast import ops
+from lstmfast import interop, ops
 
 PACKAGE = Path(lstmfast.__file__).parent
 NATIVE = Path(__file__).parent.parent / "native"
@@ -17,7 +17,8 @@ NATIVE = Path(__file__).parent.parent / "native"
 FLOORS = (
     "kernels",
     "capi",
-    "kernels.jit arguments activations options arrays weights array_ops lstm_ops stream ops config",
+    "kernels.jit arguments activations options arrays weights array_ops lstm_ops stream ops interop "
+    "config",
     "threadpool initializers layer parts recurrent layers losses optimizers",
     "training files chain saving model",
     "__init__",
@@ -171,7 +172,8 @@ def documented(function):
 def public_functions():
     """Return every public function and class by name."""
     found = {name: getattr(lstmfast, name) for name in lstmfast.__all__}
-    found |= {name: getattr(ops, name) for name in ops.__all__}
+    for module in (ops, interop):
+        found |= {name: getattr(module, name) for name in module.__all__}
     return {name: f for name, f in sorted(found.items()) if callable(f)}
 
 
