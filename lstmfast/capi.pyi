@@ -93,6 +93,39 @@ class Layer:
     def settle(self, h: _Array, c: _Array) -> None: ...
     def step(self, B: int, x: _Array, h: _Array, c: _Array, out: _Array) -> bool: ...
 
+class Recurrence:
+    has_h0: bool
+    def __init__(
+        self,
+        is_double: bool,
+        T: int,
+        B: int,
+        I: int,
+        H: int,
+        x: _Array,
+        mask: _Array,
+        W_ih: _Array,
+        W_hh: _Array,
+        b: _Array,
+        h0: _Array,
+        y: _Array,
+        kind: int,
+        alpha: float,
+        beta: float,
+    ) -> None: ...
+    def forward(self) -> None: ...
+    def backward(
+        self,
+        dy: _Array,
+        dh_n: _Array,
+        dz: _Array,
+        dh0: _Array,
+        dW_ih: _Array,
+        dW_hh: _Array,
+        db: _Array,
+        active: _Array,
+    ) -> None: ...
+
 def product(
     is_double: bool,
     M: int,

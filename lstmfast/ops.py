@@ -30,13 +30,15 @@ from .array_ops import (
     sum_of_squares,
 )
 from .lstm_ops import PADS, LSTMCache, LSTMGradients, lstm_backward, lstm_forward
+from .rnn_ops import RNNCache, RNNGradients, rnn_backward, rnn_forward
 from .stream import LSTMStream
 
 __all__ = [
-    "PADS", "LSTMCache", "LSTMGradients", "LSTMStream", "activation_backward",
-    "activation_forward", "adam_update", "crossentropy", "dense_backward", "dense_forward",
-    "embedding_backward", "embedding_forward", "get_num_threads", "lstm_backward", "lstm_forward",
-    "scale", "set_num_threads", "sgd_update", "softmax", "softmax_crossentropy", "sum_of_squares",
+    "PADS", "LSTMCache", "LSTMGradients", "LSTMStream", "RNNCache", "RNNGradients",
+    "activation_backward", "activation_forward", "adam_update", "crossentropy", "dense_backward",
+    "dense_forward", "embedding_backward", "embedding_forward", "get_num_threads",
+    "lstm_backward", "lstm_forward", "rnn_backward", "rnn_forward", "scale", "set_num_threads",
+    "sgd_update", "softmax", "softmax_crossentropy", "sum_of_squares",
 ]  # fmt: skip
 
 

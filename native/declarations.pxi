@@ -127,6 +127,21 @@ cdef extern from "kernel_table.h" nogil:
         void *y
         int64_t kind
         double alpha, beta
+    ctypedef struct lf_rnn:
+        int64_t T, B, I, H, x_t, x_b, y_t, y_b, dy_t, dy_b, mask_t, mask_b, kind
+        void *x
+        void *y
+        void *h0
+        void *b
+        void *w_ih
+        void *w_hh
+        void *w_hh_back
+        void *dy
+        void *dz
+        void *dh
+        void *dh0
+        uint8_t *mask
+        double alpha, beta
     ctypedef struct lf_table:
         int64_t register_bytes
         void *project
@@ -145,6 +160,8 @@ cdef extern from "kernel_table.h" nogil:
         void *sgd
         void *activation
         void *activation_backward
+        void *rnn_steps
+        void *rnn_steps_backward
 
 cdef extern from "config.h" nogil:
     enum:

@@ -20,6 +20,7 @@ from . import (
     peepholes,
     philox,
     pointwise,
+    rnn,
     rows,
     sequence,
     vecmath,  # noqa: F401  (registers exp and tanh of vectors)
@@ -64,6 +65,8 @@ TABLE = {
     "sgd": Row(pointwise.UPDATE, RANGE, pointwise.make_sgd),
     "activation": Row(pointwise.ACTIVATION, RANGE, pointwise.make_activation),
     "activation_backward": Row(pointwise.ACTIVATION, RANGE, pointwise.make_activation_backward),
+    "rnn_steps": Row(rnn.RNN, RANGE, rnn.make_rnn_steps),
+    "rnn_steps_backward": Row(rnn.RNN, RANGE, rnn.make_rnn_steps_backward),
 }
 
 
