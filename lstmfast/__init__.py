@@ -28,7 +28,7 @@ from . import threadpool as _threadpool
 from .activations import Activation
 from .config import __version__, get_include, show_config
 from .initializers import Initializer
-from .layers import LSTM, Dense, Embedding, Layer
+from .layers import LSTM, Dense, Embedding, Layer, SimpleRNN
 from .losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
 from .model import Model, load
 from .ops import (
@@ -50,7 +50,7 @@ _threadpool.watch()
 __all__ = [
     "LSTM", "SGD", "Activation", "Adam", "CategoricalCrossentropy", "CellOptions", "Dense",
     "Embedding", "History", "Initializer", "LSTMCache", "LSTMGradients", "LSTMStream", "Layer",
-    "MeanSquaredError", "Model", "Noise", "Norm", "SparseCategoricalCrossentropy", "__version__",
-    "get_include", "get_num_threads", "interop", "load", "lstm_backward", "lstm_forward", "ops",
-    "set_num_threads", "show_config",
+    "MeanSquaredError", "Model", "Noise", "Norm", "SimpleRNN", "SparseCategoricalCrossentropy",
+    "__version__", "get_include", "get_num_threads", "interop", "load", "lstm_backward",
+    "lstm_forward", "ops", "set_num_threads", "show_config",
 ]  # fmt: skip

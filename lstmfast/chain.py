@@ -9,7 +9,7 @@ import numpy as np
 
 from .arguments import Array, Shape, choice, integer, shape_text
 from .layer import DTYPES
-from .layers import LSTM, Dense, Layer
+from .layers import LSTM, Dense, Layer, SimpleRNN
 from .losses import Crossentropy, Loss
 
 __all__ = ["Chain", "check_loss", "metric_names", "shapes_through"]
@@ -104,14 +104,14 @@ class Chain:
 
     def reset_state(self) -> None:
         """Let the stateful layers start their next batch from zeros."""
-        for layer in self._lstms():
+        for layer in self._recurrent():
             layer.reset_state()
 
     def _run(self, x: Array, training: bool = False, logits: bool = False) -> Array:
         """Return the outputs of one batch; with `logits`, those sums, free to be overwritten."""
         if training:
-            for lstm in self._lstms():
-                lstm.rng = self.rng
+            for layer in self.layers:
+                layer.rng = self.rng
         *others, last = self.layers
         for layer in others:
             x = layer.forward(x, training)
@@ -130,8 +130,8 @@ class Chain:
             raise ValueError(f"{self.name}: is not built; call build(input_shape)")
         return self.layers
 
-    def _lstms(self) -> Iterator[LSTM]:
-        return (layer for layer in self.layers if isinstance(layer, LSTM))
+    def _recurrent(self) -> Iterator[LSTM | SimpleRNN]:
+        return (layer for layer in self.layers if isinstance(layer, (LSTM, SimpleRNN)))
 
 
 def shapes_through(layers: Sequence[Layer], input_shape: Shape) -> list[Shape]:
@@ -160,8 +160,8 @@ def with_unique_names(layers: Sequence[Layer]) -> list[Layer]:
     if len({id(layer) for layer in found}) < len(found):
         raise ValueError("layers: expected each layer once, got one twice")
     if more := [layer.name for layer in found if not layer.single_output]:
-        expected = "layers with one output, batch first"
-        raise ValueError(f"layers: expected {expected} (no return_state, ...), got {more}")
+        barred = "no return_state, return_cells or time_major"
+        raise ValueError(f"layers: expected one output each, batch first ({barred}), got {more}")
     if late := [layer.name for layer in found[1:] if layer.takes_ids]:
         raise ValueError(f"layers: expected ids at the first layer only, got {late}")
     own = [layer.name for layer in found if layer.has_own_name]

@@ -19,7 +19,7 @@ DTYPES = ("float32", "float64")
 
 
 class Layer:
-    """What the three layers share: names, building, weights in and out.
+    """What all layers share: names, building, weights in and out.
 
     Attributes
     ----------
@@ -51,6 +51,7 @@ class Layer:
         self.has_own_name = name is not None
         self.seed = None if seed is None else integer("seed", seed, 0)
         self.input_shape = None if input_shape is None else _with_batch(input_shape)
+        self.rng: np.random.Generator | None = None  # of what is drawn in training: a Model's
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
         self._cache: Any = None

@@ -1,4 +1,4 @@
-"""Embedding, LSTM and Dense: weights and caches here, arithmetic in `ops`.
+"""Embedding, LSTM, SimpleRNN and Dense: weights and caches here, arithmetic in `ops`.
 
 A layer is called with its input, `layer(x)`, or driven by a Model. To train without a Model:
 
@@ -19,8 +19,9 @@ from . import activations, initializers, ops
 from .arguments import Array, Shape, check_shape, choice, flag, integer
 from .layer import Layer, features_of
 from .recurrent import LSTM
+from .simple_rnn import SimpleRNN
 
-__all__ = ["LSTM", "Dense", "Embedding", "Layer"]
+__all__ = ["LSTM", "Dense", "Embedding", "Layer", "SimpleRNN"]
 
 ACTIVATIONS = ("linear", "softmax", *activations.NAMES)
 
@@ -196,4 +197,6 @@ class Dense(Layer):
         return made(shape, rng)
 
 
-CLASSES: dict[str, type[Layer]] = {made.__name__: made for made in (Embedding, LSTM, Dense)}
+CLASSES: dict[str, type[Layer]] = {
+    made.__name__: made for made in (Embedding, LSTM, SimpleRNN, Dense)
+}

@@ -17,12 +17,10 @@ from .arrays import (
     rows_in_place,
     whole_numbers,
 )
-from .options import PLAIN, QUIET, CellOptions, Noise
+from .options import PADS, PLAIN, QUIET, CellOptions, Noise
 from .weights import Weights, gradients_for, is_stack, layer_of, weights_of
 
-__all__ = ["PADS", "LSTMCache", "LSTMGradients", "lstm_backward", "lstm_forward"]
-
-PADS = ("zeros", "repeat")
+__all__ = ["LSTMCache", "LSTMGradients", "lstm_backward", "lstm_forward"]
 
 
 class _Gradients(NamedTuple):

@@ -154,7 +154,7 @@ class Model(Chain):
         last = integer("epochs", epochs, 1)
         first = integer("initial_epoch", initial_epoch, 0)
         choice("verbose", verbose, (0, 1, 2))
-        if flag("shuffle", shuffle) and any(layer.stateful for layer in self._lstms()):
+        if flag("shuffle", shuffle) and any(layer.stateful for layer in self._recurrent()):
             raise ValueError("shuffle: expected False for a model with stateful layers, got True")
         data, validation = split(x, y, validation_split, validation_data)
         for part in (data, validation) if validation else (data,):
@@ -319,7 +319,7 @@ class Model(Chain):
         size = integer("batch_size", batch_size, 1)
         self.layers[0].check_input(x)
         shapes_through(self.layers, x.shape)
-        if len(x) > size and len(x) % size and any(layer.stateful for layer in self._lstms()):
+        if len(x) > size and len(x) % size and any(layer.stateful for layer in self._recurrent()):
             expected = f"a multiple of batch_size {size} for stateful layers"
             raise ValueError(f"x: expected {expected}, got {len(x)} samples")
 

@@ -29,7 +29,8 @@ from .array_ops import (
     softmax_crossentropy,
     sum_of_squares,
 )
-from .lstm_ops import PADS, LSTMCache, LSTMGradients, lstm_backward, lstm_forward
+from .lstm_ops import LSTMCache, LSTMGradients, lstm_backward, lstm_forward
+from .options import PADS
 from .rnn_ops import RNNCache, RNNGradients, rnn_backward, rnn_forward
 from .stream import LSTMStream
 

@@ -9,7 +9,9 @@ from typing import Any
 from . import activations
 from .arguments import flag, number
 
-__all__ = ["CellOptions", "Noise"]
+__all__ = ["PADS", "CellOptions", "Noise"]
+
+PADS = ("zeros", "repeat")  # what outputs hold where no step is taken
 
 
 @dataclass(frozen=True)

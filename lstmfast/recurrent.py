@@ -183,7 +183,6 @@ class LSTM(Parts, Layer):
         self.stateful = flag("stateful", stateful)
         self._check_combinations()
         self.initial_state_grads: tuple[Array, Array] | None = None
-        self.rng: np.random.Generator | None = None  # of what is dropped; a Model gives its own
         self._state: tuple[Array, Array] | None = None
         if self.input_shape is not None:
             self.output_shape(self.input_shape)

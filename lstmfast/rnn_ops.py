@@ -14,8 +14,7 @@ import numpy as np
 from . import activations, capi
 from .arguments import Array, check_shape, choice, flag
 from .arrays import dense, describe, float_array, new, not_empty, rows_in_place, whole_numbers
-
-PADS = ("zeros", "repeat")
+from .options import PADS
 
 
 class RNNGradients(NamedTuple):

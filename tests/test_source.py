@@ -17,8 +17,8 @@ NATIVE = Path(__file__).parent.parent / "native"
 FLOORS = (
     "kernels",
     "capi",
-    "kernels.jit arguments activations options arrays weights array_ops lstm_ops rnn_ops stream ops "
-    "interop config",
+    "kernels.jit arguments activations options arrays weights array_ops lstm_ops rnn_ops stream "
+    "ops interop config",
     "threadpool initializers layer parts recurrent simple_rnn layers losses optimizers",
     "training files chain saving model",
     "__init__",
