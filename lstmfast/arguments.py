@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import numpy as np
@@ -90,3 +91,32 @@ def construct(name: str, config: Any, classes: Mapping[str, type[T]]) -> T:
     if missing:
         raise ValueError(f"{name}: {made.__name__} lacks the argument {sorted(missing)}")
     return made(**arguments)
+
+
+def named(
+    argument: str, identifier: Any, names: Mapping[str, T], classes: Mapping[str, type[T]]
+) -> T:
+    """Return the object of this name, of what `described` made, or `identifier` itself.
+
+    Raises
+    ------
+    ValueError
+        Naming `argument`, for anything else; the text lists the names.
+    """
+    if type(identifier) in classes.values():
+        return identifier  # type: ignore[no-any-return]
+    if isinstance(identifier, dict):
+        return construct(argument, identifier, classes)
+    return names[choice(argument, identifier, names)]
+
+
+def described(value: Any, names: Mapping[str, Any]) -> str | dict[str, Any]:
+    """Return the first name of a frozen dataclass, or its class and fields: JSON for `named`."""
+    for name, known in names.items():
+        if value == known:
+            return name
+    return {"class": type(value).__name__, **asdict(value, dict_factory=_plain)}
+
+
+def _plain(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: np.asarray(field).tolist() for key, field in fields}

@@ -7,24 +7,28 @@ answers in float64, so that a float32 layer gets the rounded weights of its floa
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .arguments import Array, choice, construct, number
+from .arguments import Array, choice, described, integer, named, number, shape_text
 
 __all__ = [
     "Constant",
+    "Identity",
     "Initializer",
     "Orthogonal",
     "RandomNormal",
     "RandomUniform",
+    "RecurrentUniform",
+    "TruncatedNormal",
     "VarianceScaling",
     "get",
     "serialize",
 ]
 
+DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "uniform")
 STDDEV_OF_TRUNCATED_NORMAL = 0.87962566103423978  # of a standard normal cut at +-2
 
 
@@ -91,6 +95,52 @@ class RandomNormal(Initializer):
 
 
 @dataclass(frozen=True)
+class TruncatedNormal(Initializer):
+    """Normal with this mean and standard deviation, drawn anew beyond two deviations of the mean.
+
+    The cut takes the deviation of what is left to 0.88 `stddev`.
+    """
+
+    mean: float = 0.0
+    stddev: float = 0.05
+
+    def __post_init__(self) -> None:
+        number("mean", self.mean, -math.inf)
+        number("stddev", self.stddev, 0.0)
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        return self.mean + self.stddev * _standard_normal_within_two(shape, rng)
+
+
+@dataclass(frozen=True)
+class RecurrentUniform(Initializer):
+    """Uniform in ±1/√H, where H = columns / `gates`: how PyTorch starts its recurrent layers.
+
+    The columns of an LSTM's kernel (I, 4H), recurrent kernel (H, 4H) and bias (4H,) are its four
+    gates side by side, so all three tell H. Peepholes (3, H) and layers without gates take
+    `gates=1`.
+
+    >>> uniform = RecurrentUniform()  # or "recurrent_uniform"
+    >>> LSTM(64, kernel_initializer=uniform, recurrent_initializer=uniform,
+    ...      bias_initializer=uniform, unit_forget_bias=False)
+
+    PyTorch has two biases, each drawn so; their sum is what one bias here stands for.
+    """
+
+    gates: int = 4
+
+    def __post_init__(self) -> None:
+        integer("gates", self.gates, 1)
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        if not shape or shape[-1] % self.gates:
+            expected = f"a last axis of {self.gates} gates side by side for RecurrentUniform"
+            raise ValueError(f"shape: expected {expected}, got {shape_text(shape)}")
+        limit = 1.0 / math.sqrt(shape[-1] // self.gates)
+        return rng.uniform(-limit, limit, shape)
+
+
+@dataclass(frozen=True)
 class VarianceScaling(Initializer):
     """Zero mean, variance `scale / n`, where n counts inputs, outputs or their mean.
 
@@ -105,13 +155,15 @@ class VarianceScaling(Initializer):
     def __post_init__(self) -> None:
         number("scale", self.scale, 0.0)
         choice("mode", self.mode, ("fan_in", "fan_out", "fan_avg"))
-        choice("distribution", self.distribution, ("truncated_normal", "uniform"))
+        choice("distribution", self.distribution, DISTRIBUTIONS)
 
     def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         variance = self.scale / max(1.0, _fan(shape, self.mode))
         if self.distribution == "uniform":
             limit = math.sqrt(3.0 * variance)
             return rng.uniform(-limit, limit, shape)
+        if self.distribution == "untruncated_normal":
+            return rng.normal(0.0, math.sqrt(variance), shape)
         stddev = math.sqrt(variance) / STDDEV_OF_TRUNCATED_NORMAL
         return stddev * _standard_normal_within_two(shape, rng)
 
@@ -136,6 +188,21 @@ class Orthogonal(Initializer):
         return self.gain * (q if shape[0] >= shape[1] else q.T)
 
 
+@dataclass(frozen=True)
+class Identity(Initializer):
+    """`gain` on the main diagonal of a matrix, zero elsewhere: of (H, 4H), in the gate i alone."""
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        number("gain", self.gain, -math.inf)
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        if len(shape) != 2:
+            raise ValueError(f"shape: expected two axes for Identity, got {shape}")
+        return self.gain * np.eye(*shape)
+
+
 def get(
     identifier: str | dict[str, Any] | Initializer, argument: str = "initializer"
 ) -> Initializer:
@@ -153,21 +220,12 @@ def get(
     ValueError
         For anything else; the message lists the names.
     """
-    if type(identifier) in CLASSES.values():
-        return identifier  # type: ignore[return-value]
-    if isinstance(identifier, dict):
-        return construct(argument, identifier, CLASSES)
-    return NAMED[choice(argument, identifier, NAMED)]
+    return named(argument, identifier, NAMED, CLASSES)
 
 
 def serialize(initializer: Initializer) -> str | dict[str, Any]:
     """Return the first name of an initializer, or its class and fields: JSON for `get`."""
-    for name, known in NAMED.items():
-        if initializer == known:
-            return name
-    fields = asdict(initializer)  # type: ignore[call-overload]
-    numbers = {key: field if key in WORDS else float(field) for key, field in fields.items()}
-    return {"class": type(initializer).__name__, **numbers}
+    return described(initializer, NAMED)
 
 
 def _fan(shape: tuple[int, ...], mode: str) -> float:
@@ -186,23 +244,41 @@ def _standard_normal_within_two(shape: tuple[int, ...], rng: np.random.Generator
 
 CLASSES: dict[str, type[Initializer]] = {
     made.__name__: made
-    for made in (Constant, RandomUniform, RandomNormal, VarianceScaling, Orthogonal)
+    for made in (
+        Constant,
+        RandomUniform,
+        RandomNormal,
+        TruncatedNormal,
+        RecurrentUniform,
+        VarianceScaling,
+        Orthogonal,
+        Identity,
+    )
 }
-
-WORDS = ("mode", "distribution")  # the fields that are no numbers
 
 NAMED: dict[str, Initializer] = {
     "zeros": Constant(0.0),
+    "zero": Constant(0.0),
     "ones": Constant(1.0),
+    "one": Constant(1.0),
     "uniform": RandomUniform(),
     "random_uniform": RandomUniform(),
     "normal": RandomNormal(),
     "random_normal": RandomNormal(),
+    "truncated_normal": TruncatedNormal(),
     "glorot_uniform": VarianceScaling(1.0, "fan_avg", "uniform"),
     "glorot_normal": VarianceScaling(1.0, "fan_avg", "truncated_normal"),
     "he_uniform": VarianceScaling(2.0, "fan_in", "uniform"),
     "he_normal": VarianceScaling(2.0, "fan_in", "truncated_normal"),
     "lecun_uniform": VarianceScaling(1.0, "fan_in", "uniform"),
     "lecun_normal": VarianceScaling(1.0, "fan_in", "truncated_normal"),
+    "variance_scaling": VarianceScaling(),
     "orthogonal": Orthogonal(),
+    "identity": Identity(),
+    # PyTorch's words; its normal distributions are not cut.
+    "xavier_uniform": VarianceScaling(1.0, "fan_avg", "uniform"),
+    "xavier_normal": VarianceScaling(1.0, "fan_avg", "untruncated_normal"),
+    "kaiming_uniform": VarianceScaling(2.0, "fan_in", "uniform"),
+    "kaiming_normal": VarianceScaling(2.0, "fan_in", "untruncated_normal"),
+    "recurrent_uniform": RecurrentUniform(),
 }

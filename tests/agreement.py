@@ -14,6 +14,7 @@ from lstmfast import ops
 FORWARD_BAR = {"float32": 2e-6, "float64": 1e-13}  # measured, LSTM: 4.3e-7 and 8.5e-16
 GRADIENT_BAR = {"float32": 1e-5, "float64": 1e-11}  # measured, LSTM: 1.1e-6 and 4.2e-15
 DTYPES = ("float32", "float64")
+STEP = 1e-5  # of central differences in float64
 
 LENGTHS = (1, 2, 5, 100)
 BATCHES = (1, 2, 3, 5, 6, 7, 13, 32, 33)
@@ -131,3 +132,16 @@ def assert_case_close(case, variant=naive.PLAIN, **options):
 def same_bits(a, b):
     """Return whether two arrays agree in shape, dtype and every bit."""
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def difference_quotient(function, array, step=STEP):
+    """Return d function() / d array, changing one element at a time."""
+    gradient = np.empty_like(array)
+    for at in np.ndindex(array.shape):
+        kept = array[at]
+        array[at] = kept + step
+        above = function()
+        array[at] = kept - step
+        gradient[at] = (above - function()) / (2 * step)
+        array[at] = kept
+    return gradient

@@ -23,6 +23,14 @@ def threads():
 
 
 @pytest.fixture(scope="session")
+def keras():
+    """Return Keras, on torch unless KERAS_BACKEND says otherwise, or skip the test."""
+    if os.environ.setdefault("KERAS_BACKEND", "torch") == "torch":
+        pytest.importorskip("torch")
+    return pytest.importorskip("keras")
+
+
+@pytest.fixture(scope="session")
 def environment():
     """Return the environment of a fresh process that shall import this lstmfast.
 
