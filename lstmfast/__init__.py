@@ -23,10 +23,11 @@ if not _capi._choose_isa() or _wanted not in ("", "0"):
 
     _jit.bind(_wanted)
 
-from . import interop, ops
+from . import constraints, initializers, interop, ops, regularizers
 from . import threadpool as _threadpool
 from .activations import Activation
 from .config import __version__, get_include, show_config
+from .constraints import Constraint
 from .initializers import Initializer
 from .layers import LSTM, Dense, Embedding, Layer, SimpleRNN
 from .losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
@@ -42,15 +43,17 @@ from .ops import (
 )
 from .optimizers import SGD, Adam
 from .options import CellOptions, Noise
+from .regularizers import Regularizer
 from .training import History
 from .weights import Norm
 
 _threadpool.watch()
 
 __all__ = [
-    "LSTM", "SGD", "Activation", "Adam", "CategoricalCrossentropy", "CellOptions", "Dense",
-    "Embedding", "History", "Initializer", "LSTMCache", "LSTMGradients", "LSTMStream", "Layer",
-    "MeanSquaredError", "Model", "Noise", "Norm", "SimpleRNN", "SparseCategoricalCrossentropy",
-    "__version__", "get_include", "get_num_threads", "interop", "load", "lstm_backward",
-    "lstm_forward", "ops", "set_num_threads", "show_config",
+    "LSTM", "SGD", "Activation", "Adam", "CategoricalCrossentropy", "CellOptions", "Constraint",
+    "Dense", "Embedding", "History", "Initializer", "LSTMCache", "LSTMGradients", "LSTMStream",
+    "Layer", "MeanSquaredError", "Model", "Noise", "Norm", "Regularizer", "SimpleRNN",
+    "SparseCategoricalCrossentropy", "__version__", "constraints", "get_include",
+    "get_num_threads", "initializers", "interop", "load", "lstm_backward", "lstm_forward", "ops",
+    "regularizers", "set_num_threads", "show_config",
 ]  # fmt: skip

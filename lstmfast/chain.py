@@ -88,6 +88,15 @@ class Chain:
         """Return the number of single weights."""
         return sum(layer.count_params() for layer in self._built_layers())
 
+    def penalty(self) -> float:
+        """Return what the layers' regularizers add to the loss; 0 without any."""
+        return sum((layer.penalty() for layer in self._built_layers()), 0.0)
+
+    def constrain(self) -> None:
+        """Change the weights as the layers' constraints want; `fit` does it after each step."""
+        for layer in self._built_layers():
+            layer.constrain()
+
     def summary(self, print_fn: Callable[[str], Any] = print) -> None:
         """Print a table of the layers, their output shapes and numbers of weights."""
         rows = [("Layer (type)", "Output shape", "Parameters")]

@@ -1,25 +1,44 @@
-"""The base of all layers: names, building, weights in and out."""
+"""The base of all layers: names, building, weights in and out, what regularizers add to them."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from . import activations
+from . import activations, constraints, initializers, regularizers
 from .activations import Activation
 from .arguments import Array, Shape, check_shape, choice, construct, integer, shape_text
-from .initializers import Initializer, serialize
+from .constraints import Constraint
+from .initializers import Initializer
+from .regularizers import Regularizer
 
 __all__ = ["Layer"]
 
 DTYPES = ("float32", "float64")
+SERIALIZERS: tuple[tuple[type, Any], ...] = (
+    (Initializer, initializers.serialize),
+    (Regularizer, regularizers.serialize),
+    (Constraint, constraints.serialize),
+    (Activation, activations.serialize),
+)
 
 
 class Layer:
     """What all layers share: names, building, weights in and out.
+
+    Regularizers and constraints do nothing of themselves. A Model heeds them in `gradients` and
+    training; without one, the loop says so:
+
+    >>> y = layer.forward(x, training=True)
+    >>> loss = loss_of(y) + layer.penalty()
+    >>> layer.backward(dy)
+    >>> layer.add_penalty_gradients()        # to layer.grads
+    >>> optimizer.apply(list(layer.params.values()), list(layer.grads.values()))
+    >>> layer.constrain()                    # changes layer.params
 
     Attributes
     ----------
@@ -33,6 +52,7 @@ class Layer:
     """
 
     takes_ids = False
+    roles: ClassVar[dict[str, str]] = {}  # kind of param: what Keras's arguments call it
 
     @property
     def single_output(self) -> bool:
@@ -54,6 +74,8 @@ class Layer:
         self.rng: np.random.Generator | None = None  # of what is drawn in training: a Model's
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
+        self._regularizers: dict[str, Regularizer] = {}
+        self._constraints: dict[str, Constraint] = {}
         self._cache: Any = None
 
     # What each layer says of itself.
@@ -91,10 +113,9 @@ class Layer:
         """Return the arguments of the constructor, as JSON can hold them."""
         config = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
         for name, value in config.items():
-            if isinstance(value, Initializer):
-                config[name] = serialize(value)
-            elif isinstance(value, Activation):
-                config[name] = activations.serialize(value)
+            for kind, serialize in SERIALIZERS:
+                if isinstance(value, kind):
+                    config[name] = serialize(value)
         if config.get("input_shape") is not None:
             config["input_shape"] = list(config["input_shape"][1:])
         return config
@@ -165,13 +186,19 @@ class Layer:
         self.params = {
             name: np.array(param, dtype=dtype, order="C") for name, param in params.items()
         }
+        self._regularizers = self._rules("regularizer", shapes)
+        self._constraints = self._rules("constraint", shapes)
 
     def param_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
         """Return the shape of each of `params` for an input of this shape."""
         self.output_shape(input_shape)
+        shapes = self.weight_shapes(input_shape)
+        for ending in ("regularizer", "constraint"):
+            for name, rule in self._rules(ending, shapes).items():
+                rule.check(f"{self.roles[kind_of(name)]}_{ending}", shapes[name])
         return {
             name: shape[::-1] if name in self.transposed else shape
-            for name, shape in self.weight_shapes(input_shape).items()
+            for name, shape in shapes.items()
         }
 
     def check_input(self, x: Array) -> None:
@@ -223,7 +250,52 @@ class Layer:
         self._check_built()
         return sum(param.size for param in self.params.values())
 
+    # Regularizers and constraints.
+
+    def regularizers(self) -> dict[str, Regularizer]:
+        """Return the regularizer of each of `params` that has one, as the layer was built."""
+        return dict(self._regularizers)
+
+    def constraints(self) -> dict[str, Constraint]:
+        """Return the constraint of each of `params` that has one, as the layer was built."""
+        return dict(self._constraints)
+
+    def penalty(self) -> float:
+        """Return what the regularizers add to the loss; 0 without any."""
+        self._check_built()
+        penalty = 0.0
+        for name, regularizer in self._regularizers.items():
+            penalty += regularizer.value(self._inside(name, self.params[name]))
+        return penalty
+
+    def add_penalty_gradients(self) -> None:
+        """Add the gradient of `penalty` to `grads`; once after each `backward`.
+
+        Raises
+        ------
+        ValueError
+            When there are regularizers, but no gradients to add to.
+        """
+        for name, regularizer in self._regularizers.items():
+            if name not in self.grads:
+                raise ValueError(f"{self.name}: add_penalty_gradients needs a backward before it")
+            gradient = regularizer.gradient(self._inside(name, self.params[name]))
+            self.grads[name] += self._inside(name, gradient)
+
+    def constrain(self) -> None:
+        """Change `params` as the constraints want; after each step of an optimizer."""
+        for name, constraint in self._constraints.items():
+            constraint.project(self._inside(name, self.params[name]))
+
     # Helpers.
+
+    def _rules(self, ending: str, names: Iterable[str]) -> dict[str, Any]:
+        """Return what the arguments `kernel_<ending>` and so on hold, for each of these params."""
+        given = {kind: getattr(self, f"{role}_{ending}") for kind, role in self.roles.items()}
+        if all(rule is None for rule in given.values()):
+            return {}
+        rules = {name: given.get(kind_of(name)) for name in names}
+        return {name: rule for name, rule in rules.items() if rule is not None}
 
     def _inside(self, name: str, weight: Array) -> Array:
         """Turn a weight from Keras's layout into ours; or back, as it is its own inverse."""
@@ -253,6 +325,11 @@ class Layer:
         """Return the size of the last input axis, or its letter while that is open."""
         known = None if self.input_shape is None else self.input_shape[-1]
         return letter if known is None else known
+
+
+def kind_of(name: str) -> str:
+    """Return what kind of weight a param is: `W_ih` of `W_ih`, `W_ih_l0` and `W_ih_l0_reverse`."""
+    return re.split(r"_l\d", name, maxsplit=1)[0]
 
 
 def _with_batch(input_shape: Shape) -> Shape:

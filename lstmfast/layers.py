@@ -7,15 +7,17 @@ A layer is called with its input, `layer(x)`, or driven by a Model. To train wit
 >>> y = layer.forward(x, training=True)         # x (B, T, 8) float32
 >>> dx = layer.backward(dy)                     # dy (B, T, 64); fills layer.grads
 >>> optimizer.apply(list(layer.params.values()), list(layer.grads.values()))
+
+`Layer` tells what to add for regularizers and constraints.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from . import activations, initializers, ops
+from . import activations, constraints, initializers, ops, regularizers
 from .arguments import Array, Shape, check_shape, choice, flag, integer
 from .layer import Layer, features_of
 from .recurrent import LSTM
@@ -36,12 +38,17 @@ class Embedding(Layer):
     output_dim : int
         Length of a row.
     embeddings_initializer : str or Initializer
+    embeddings_regularizer : str or Regularizer, optional
+        What the table adds to the loss, all its rows at each step; see `Layer`.
+    embeddings_constraint : str or Constraint, optional
+        What the table is brought back to after each step.
     name : str, optional
     seed : int, optional
         Of the initial weights; without it they come from the Model's generator, or from chance.
     """
 
     takes_ids = True
+    roles: ClassVar = {"embeddings": "embeddings"}
 
     def __init__(
         self,
@@ -49,6 +56,8 @@ class Embedding(Layer):
         output_dim: int,
         embeddings_initializer: Any = "uniform",
         *,
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
         name: str | None = None,
         seed: int | None = None,
     ):
@@ -58,6 +67,10 @@ class Embedding(Layer):
         self.embeddings_initializer = initializers.get(
             embeddings_initializer, "embeddings_initializer"
         )
+        self.embeddings_regularizer = regularizers.get(
+            embeddings_regularizer, "embeddings_regularizer"
+        )
+        self.embeddings_constraint = constraints.get(embeddings_constraint, "embeddings_constraint")
         self.input_shape = (None, None)  # so that a Model that begins with ids is built at once
 
     def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -103,12 +116,18 @@ class Dense(Layer):
         "linear" (None), "softmax" or the name of an `Activation`, with its usual parameters.
     use_bias : bool
     kernel_initializer, bias_initializer : str or Initializer
+    kernel_regularizer, bias_regularizer : str or Regularizer, optional
+        What the weights add to the loss; see `Layer`.
+    kernel_constraint, bias_constraint : str or Constraint, optional
+        What the weights are brought back to after each step.
     name : str, optional
     input_shape : tuple, optional
         (K,) or (None, K), without the batch: a Model that begins with the layer is built at once.
     seed : int, optional
         Of the initial weights; without it they come from the Model's generator, or from chance.
     """
+
+    roles: ClassVar = {"kernel": "kernel", "bias": "bias"}
 
     def __init__(
         self,
@@ -118,6 +137,10 @@ class Dense(Layer):
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
         *,
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
         name: str | None = None,
         input_shape: Shape | None = None,
         seed: int | None = None,
@@ -128,6 +151,10 @@ class Dense(Layer):
         self.use_bias = flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        self.kernel_regularizer = regularizers.get(kernel_regularizer, "kernel_regularizer")
+        self.bias_regularizer = regularizers.get(bias_regularizer, "bias_regularizer")
+        self.kernel_constraint = constraints.get(kernel_constraint, "kernel_constraint")
+        self.bias_constraint = constraints.get(bias_constraint, "bias_constraint")
         if self.input_shape is not None:
             self.output_shape(self.input_shape)
 

@@ -43,6 +43,10 @@ class BatchLoss(NamedTuple):
     def mean(self) -> float:
         return self.total / self.rows
 
+    def plus(self, penalty: float) -> BatchLoss:
+        """Return the loss whose mean is larger by what the weights add to it."""
+        return self._replace(total=self.total + penalty * self.rows) if penalty else self
+
 
 class Loss:
     """What the losses share: `loss(y_true, y_pred)` gives the mean as a float.

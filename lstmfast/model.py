@@ -176,16 +176,18 @@ class Model(Chain):
         optimizer, _ = self._compiled()
         loss, grads = self._gradients(*self._one_batch(x, y))
         optimizer.apply(self.params, grads)
+        self.constrain()
         return self._result(loss)
 
     def gradients(self, x: Any, y: Any) -> tuple[float, list[Array]]:
         """Return the mean loss of one batch and its gradients, one for each of `params`.
 
-        A training loop of one's own:
+        Both contain what regularizers add. A training loop of one's own:
 
         >>> for x, y in batches:
         ...     loss, grads = model.gradients(x, y)
         ...     optimizer.apply(model.params, grads)
+        ...     model.constrain()             # where layers have constraints
         """
         loss, grads = self._gradients(*self._one_batch(x, y))
         return loss.mean, grads
@@ -193,7 +195,10 @@ class Model(Chain):
     def evaluate(
         self, x: Any, y: Any, batch_size: int = 32, verbose: int = 0
     ) -> float | list[float]:
-        """Return the mean loss over all samples, or [loss, metrics...]."""
+        """Return the mean loss over all samples, or [loss, metrics...].
+
+        As in Keras, the loss holds what the regularizers add.
+        """
         data = paired(x, y)
         self._compiled()
         self._check_data(data, batch_size)
@@ -259,6 +264,9 @@ class Model(Chain):
         for layer in reversed(others):
             dy = layer.backward(dy)  # type: ignore[assignment]
         first.backward(dy, need_dx=False)
+        found = found.plus(self.penalty())
+        for layer in self.layers:
+            layer.add_penalty_gradients()
         return found, [grad for layer in self.layers for grad in layer.grads.values()]
 
     def _epoch(
@@ -274,6 +282,7 @@ class Model(Chain):
             batch = self._cast(x[at])
             loss, grads = self._gradients(batch, y[at])
             optimizer.apply(params, grads)
+            self.constrain()
             mean.add(loss)
             progress.step(len(batch), mean.logs())
         return mean.logs()
@@ -281,10 +290,11 @@ class Model(Chain):
     def _evaluated(
         self, data: Data, batch_size: int, progress: Progress | None = None
     ) -> dict[str, float]:
-        (x, y), mean = data, RunningMean(self.metrics)
+        (x, y), mean, penalty = data, RunningMean(self.metrics), self.penalty()
         _, loss = self._compiled()
         for at in batches(len(x), batch_size, None):
-            mean.add(loss.forward(self._run(self._cast(x[at]), False, loss.wants_logits), y[at]))
+            outputs = self._run(self._cast(x[at]), False, loss.wants_logits)
+            mean.add(loss.forward(outputs, y[at]).plus(penalty))
             if progress is not None:
                 progress.step(at.stop - at.start, mean.logs())
         return mean.logs()

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .arguments import Array, Shape
-from .layer import features_of
+from .layer import features_of, kind_of
 from .weights import Norm
 
-__all__ = ["Parts", "kind_of"]
-
-SUFFIX = re.compile(r"_l\d+(_reverse)?$")
-ROLES = {
-    "W_ih": "kernel", "W_hh": "recurrent", "b": "bias", "p": "peephole", "W_hr": "projection",
-}  # fmt: skip
-
-
-def kind_of(name: str) -> str:
-    """Return what `params` of one part calls a weight: "W_ih" of "W_ih_l0_reverse"."""
-    return SUFFIX.sub("", name)
+__all__ = ["Parts"]
 
 
 class Parts:
     """Names, shapes and first values of the weights; the half of `LSTM` that knows of parts."""
 
+    roles: ClassVar = {
+        "W_ih": "kernel", "W_hh": "recurrent", "b": "bias", "p": "peephole", "W_hr": "projection",
+    }  # fmt: skip
     units: int
     num_layers: int
     bidirectional: bool
@@ -93,7 +85,7 @@ class Parts:
         kind = kind_of(name)
         if kind in Norm._fields:
             return np.full(shape, 0.0 if kind == "b_c" else 1.0)
-        made: Callable[..., Array] = getattr(self, f"{ROLES[kind]}_initializer")
+        made: Callable[..., Array] = getattr(self, f"{self.roles[kind]}_initializer")
         weight = made(shape, rng)
         if kind == "b" and self.unit_forget_bias:
             weight[self.units : 2 * self.units] = 1.0

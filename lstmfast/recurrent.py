@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import initializers, ops
+from . import constraints, initializers, ops, regularizers
 from .arguments import Array, Shape, check_shape, choice, flag, integer
 from .layer import Layer
 from .options import CellOptions, Noise
@@ -56,6 +56,12 @@ class LSTM(Parts, Layer):
         Of (3, H). Zeros begin as the plain cell.
     projection_initializer : str or Initializer
         Of (H, P).
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : str or Regularizer, optional
+        What the weights add to the loss; as `peephole_regularizer`. See `Layer`.
+    kernel_constraint, recurrent_constraint, bias_constraint : str or Constraint, optional
+        What the weights are brought back to after each step; as `peephole_constraint`.
+    peephole_regularizer, peephole_constraint : optional
+    projection_regularizer, projection_constraint : optional
     unit_forget_bias : bool
         Start the bias of the forget gate at one (Jozefowicz et al. 2015).
     return_sequences : bool
@@ -127,6 +133,16 @@ class LSTM(Parts, Layer):
         bias_initializer: Any = "zeros",
         peephole_initializer: Any = "zeros",
         projection_initializer: Any = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        peephole_regularizer: Any = None,
+        projection_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        peephole_constraint: Any = None,
+        projection_constraint: Any = None,
         unit_forget_bias: bool = True,
         return_sequences: bool = False,
         return_state: bool = False,
@@ -173,6 +189,20 @@ class LSTM(Parts, Layer):
         self.projection_initializer = initializers.get(
             projection_initializer, "projection_initializer"
         )
+        self.kernel_regularizer = regularizers.get(kernel_regularizer, "kernel_regularizer")
+        self.recurrent_regularizer = regularizers.get(
+            recurrent_regularizer, "recurrent_regularizer"
+        )
+        self.bias_regularizer = regularizers.get(bias_regularizer, "bias_regularizer")
+        self.peephole_regularizer = regularizers.get(peephole_regularizer, "peephole_regularizer")
+        self.projection_regularizer = regularizers.get(
+            projection_regularizer, "projection_regularizer"
+        )
+        self.kernel_constraint = constraints.get(kernel_constraint, "kernel_constraint")
+        self.recurrent_constraint = constraints.get(recurrent_constraint, "recurrent_constraint")
+        self.bias_constraint = constraints.get(bias_constraint, "bias_constraint")
+        self.peephole_constraint = constraints.get(peephole_constraint, "peephole_constraint")
+        self.projection_constraint = constraints.get(projection_constraint, "projection_constraint")
         self.unit_forget_bias = flag("unit_forget_bias", unit_forget_bias)
         self.return_sequences = flag("return_sequences", return_sequences)
         self.return_state = flag("return_state", return_state)

@@ -23,11 +23,15 @@ def threads():
 
 
 @pytest.fixture(scope="session")
-def keras():
-    """Return Keras, on torch unless KERAS_BACKEND says otherwise, or skip the test."""
-    if os.environ.setdefault("KERAS_BACKEND", "torch") == "torch":
-        pytest.importorskip("torch")
-    return pytest.importorskip("keras")
+def keras(tmp_path_factory):
+    """Return Keras on PyTorch, configured by no file of the user's, or skip the test."""
+    pytest.importorskip("torch")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_BACKEND", "torch")
+        patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
+        module = pytest.importorskip("keras")
+    assert module.backend.backend() == "torch"
+    return module
 
 
 @pytest.fixture(scope="session")
@@ -53,18 +57,6 @@ def consumer_folder(tmp_path_factory, environment):
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return folder
-
-
-@pytest.fixture(scope="session")
-def keras(tmp_path_factory):
-    """Return Keras on PyTorch, configured by no file of the user's."""
-    pytest.importorskip("torch")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KERAS_BACKEND", "torch")
-        patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
-        module = pytest.importorskip("keras")
-    assert module.backend.backend() == "torch"
-    return module
 
 
 def load_extension(folder, name):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from agreement import difference_quotient
 
-from lstmfast import initializers
+from lstmfast import constraints, initializers, regularizers
 from lstmfast.layers import LSTM, Dense, Embedding
 
 GRADIENT_BAR = 1e-8  # measured: 6e-10
@@ -157,6 +157,13 @@ def test_constructors_refuse_bad_arguments(make, argument):
              recurrent_initializer="glorot_normal", bias_initializer="ones", stateful=True,
              unit_forget_bias=False, return_sequences=True, name="memory", input_shape=(None, 6)),
         Dense(5, "relu", False, "he_normal", "ones", seed=2),
+        Embedding(11, 3, embeddings_regularizer="l1", embeddings_constraint="unit_norm"),
+        LSTM(4, peepholes=True, kernel_regularizer="l2", recurrent_regularizer="l1_l2",
+             bias_regularizer=regularizers.L1(0.5), peephole_regularizer="l1",
+             kernel_constraint=constraints.MaxNorm(3.0, (0, 1)), recurrent_constraint="unit_norm",
+             bias_constraint="non_neg", peephole_constraint=constraints.MinMaxNorm(0.1)),
+        Dense(5, kernel_regularizer=regularizers.OrthogonalRegularizer(1.0, "columns"),
+              bias_regularizer="l2", kernel_constraint="max_norm", bias_constraint="non_neg"),
     ],
 )  # fmt: skip
 def test_config_holds_every_argument(layer):

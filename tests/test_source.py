@@ -19,7 +19,8 @@ FLOORS = (
     "capi",
     "kernels.jit arguments activations options arrays weights array_ops lstm_ops rnn_ops stream "
     "ops interop config",
-    "threadpool initializers layer parts recurrent simple_rnn layers losses optimizers",
+    "threadpool initializers regularizers constraints layer parts recurrent simple_rnn layers "
+    "losses optimizers",
     "training files chain saving model",
     "__init__",
     "examples",
