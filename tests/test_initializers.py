@@ -76,6 +76,7 @@ def test_recurrent_uniform_starts_an_lstm_as_torch_does():
 
 
 def test_names_mean_what_they_mean_in_keras(keras):
+    keras.utils.set_random_seed(0)
     for name, ours in initializers.NAMED.items():
         if name.split("_")[0] in ("xavier", "kaiming", "recurrent"):
             continue
@@ -83,8 +84,8 @@ def test_names_mean_what_they_mean_in_keras(keras):
         found = ours(SHAPE, np.random.default_rng(0))
         assert found.std() == pytest.approx(theirs.std(), rel=0.02), name
         assert found.mean() == pytest.approx(theirs.mean(), abs=0.05 * found.std()), name
-        if "normal" not in name or "truncated" in name:
-            assert np.abs(found).max() == pytest.approx(np.abs(theirs).max(), rel=0.2), name
+        edges = [np.quantile(np.abs(one), 0.999) for one in (found, theirs)]  # 2σ when cut, or 3.3
+        assert edges[0] == pytest.approx(float(edges[1]), rel=0.1), name
 
 
 @pytest.mark.parametrize("shape", [(3, 7), (7, 3), (5, 5)])
