@@ -61,6 +61,7 @@ def test_recurrent_uniform_knows_the_hidden_size_of_every_weight():
 
 def test_recurrent_uniform_starts_an_lstm_as_torch_does():
     torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
     layer = LSTM(
         100, kernel_initializer="recurrent_uniform", recurrent_initializer="recurrent_uniform",
         bias_initializer="recurrent_uniform", unit_forget_bias=False, seed=0,
