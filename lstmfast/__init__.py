@@ -7,6 +7,7 @@ layers in Keras's words, and a C-level API (`cimport lstmfast.capi`).
 from __future__ import annotations
 
 import os as _os
+from importlib import import_module as _import_module
 
 try:
     from . import capi as _capi
@@ -23,7 +24,7 @@ if not _capi._choose_isa() or _wanted not in ("", "0"):
 
     _jit.bind(_wanted)
 
-from . import constraints, initializers, interop, ops, regularizers
+from . import constraints, initializers, ops, regularizers
 from . import threadpool as _threadpool
 from .activations import Activation
 from .config import __version__, get_include, show_config
@@ -57,3 +58,10 @@ __all__ = [
     "get_num_threads", "initializers", "interop", "load", "lstm_backward", "lstm_forward", "ops",
     "regularizers", "set_num_threads", "show_config",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    """`interop`, imported when it is first asked for: few programs need it, and all start sooner."""
+    if name == "interop":
+        return _import_module("lstmfast.interop")
+    raise AttributeError(f"module 'lstmfast' has no attribute {name!r}")

@@ -239,7 +239,7 @@ class Layer:
         if len(weights) != len(self.params):
             raise ValueError(f"weights: expected {len(self.params)} arrays, got {len(weights)}")
         return [
-            self._inside(name, _rounded(f"{self.name}: weights[{i}]", weight, shape, self.dtype))
+            self._inside(name, rounded(f"{self.name}: weights[{i}]", weight, shape, self.dtype))
             for i, (weight, (name, shape)) in enumerate(
                 zip(weights, self._keras_shapes(), strict=True)
             )
@@ -340,7 +340,7 @@ def _with_batch(input_shape: Shape) -> Shape:
     return (None, *sizes)
 
 
-def _rounded(name: str, weight: Any, shape: tuple[int, ...], dtype: str) -> Array:
+def rounded(name: str, weight: Any, shape: tuple[int, ...], dtype: str) -> Array:
     """Return `weight` in `dtype`; ValueError for another shape, other things, or an overflow."""
     found = np.asarray(weight)
     if found.dtype.kind not in "iuf":

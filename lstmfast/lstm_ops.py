@@ -148,12 +148,12 @@ def lstm_forward(
     """
     dtype = float_array("x", x).dtype
     both = flag("bidirectional", bidirectional)
-    parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, dtype)
     keys = keys_of_cell(options, training) | keys_of_noise(noise)
     keys |= _order_keys(lengths is not None or mask is not None, pad, reverse, both)
     keys |= _way_back_keys(truncate, recompute)
     if flag("return_cells", return_cells):
         keys["cells"] = 1
+    parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, dtype)
     layer = layer_of(parts, keys, training=training, batch_size=1, borrow=True)
     number = _seed(noise, seed) if training else 0
     T, B = steps_and_rows(x, layer.input_size, batch_first)

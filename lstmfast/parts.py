@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .arguments import Array, Shape
-from .layer import features_of, kind_of
+from .layer import features_of, kind_of, rounded
 from .weights import Norm
 
 __all__ = ["Parts"]
@@ -116,3 +116,49 @@ class Parts:
                 elif part is not None:
                     found[name + at] = part
         return {name: found[name] for name in self.params}
+
+    def get_parts(self) -> list[dict[str, Array]]:
+        """Return copies of the weights, one dict for each layer and direction.
+
+        Layer by layer, the forward direction first, by the names of an only part: what `interop`
+        turns into others' layouts.
+        """
+        if not self.params:
+            raise ValueError("get_parts: the layer is not built; call it, or build(input_shape)")
+        return [
+            {kind_of(name): self.params[name].copy() for name in self.params if name in of}
+            for of in self._names_of_parts()
+        ]
+
+    def set_parts(self, parts: Sequence[Mapping[str, Array]]) -> None:
+        """Copy weights into the layer: what `get_parts` or `interop` returned.
+
+        A bias that a part lacks is zero, if the layer has one.
+
+        Raises
+        ------
+        ValueError
+            When a number, a name or a shape does not fit; then none is set.
+        """
+        names = self._names_of_parts()
+        if not self.params or len(parts) != len(names):
+            expected = f"{len(names)} of a built layer" if self.params else "a built layer"
+            raise ValueError(f"parts: expected {expected}, got {len(parts)}")
+        checked = {}
+        for k, (part, of) in enumerate(zip(parts, names, strict=True)):
+            given = dict(part)
+            if "b" not in given and self.use_bias:
+                given["b"] = np.zeros(4 * self.units)
+            wanted = {kind_of(name): name for name in of}
+            if given.keys() != wanted.keys():
+                raise ValueError(f"parts[{k}]: expected {sorted(wanted)}, got {sorted(given)}")
+            for kind, weight in given.items():
+                param = self.params[wanted[kind]]
+                label = f"parts[{k}][{kind!r}]"
+                checked[wanted[kind]] = rounded(label, weight, param.shape, param.dtype.name)
+        for name, weight in checked.items():
+            self.params[name][...] = weight
+
+    def _names_of_parts(self) -> list[list[str]]:
+        ends = self.suffixes()
+        return [[name for name in self.params if name == kind_of(name) + end] for end in ends]

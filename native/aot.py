@@ -46,7 +46,7 @@ from lstmfast.kernels import activations, matmul, philox, rows, table  # noqa: E
 
 KEPT_APART = (  # compiled once each instead of into every caller
     "strip", "pack_panel", "rarer_activation", "rarer_slope", "varied_unit",
-    "random_words",
+    "random_words", "whole_rows_forward", "whole_rows_backward",
 )  # fmt: skip
 ALLOWED = {"memset", "memcpy", "memmove"}
 

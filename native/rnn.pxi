@@ -91,7 +91,8 @@ cdef class Recurrence:
         cdef Block work = Block(hh + 2 * state + 64)
         cdef int status
         a.w_hh_back = aligned(work.start)
-        a.dh = zeros(<char *> a.w_hh_back + hh, 2 * state)
+        a.dh = <char *> a.w_hh_back + hh
+        memset(a.dh, 0, 2 * state)
         if last != NULL:
             memcpy(a.dh, last, a.B * a.H * self.item)
         a.dy, a.dz, a.dh0 = over_time(dy, 0, &a.dy_t, &a.dy_b), target(dz), target(dh0)
@@ -119,12 +120,13 @@ cdef class Recurrence:
         cdef lf_rnn *a = &self.a
         cdef int64_t wide = panels(columns, 4 * self.width)
         if o.count == 0:
-            zeros(target, a.H * columns * self.item)
+            memset(target, 0, a.H * columns * self.item)
             if o.column_sums != NULL:
-                zeros(o.column_sums, a.H * self.item)
+                memset(o.column_sums, 0, a.H * self.item)
             return 0
         o.T, o.B, o.M, o.N = a.T, a.B, a.H, columns
         o.A, o.a_row, o.C, o.c_row, o.right_sums = a.dz, a.H, target, columns, NULL
+        o.adds = 0
         o.by_columns = columns > a.H and wide >= 4 * lf_get_num_threads()
         return run_with_scratch(
             <lf_range_kernel> self.kernels.outer, o, &o.scratch, &o.scratch_stride,

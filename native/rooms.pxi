@@ -241,12 +241,13 @@ cdef int64_t stack_forward_work(const lf_lstm *l, int64_t T, int64_t B) noexcept
 
 cdef int64_t stack_backward_work(const lf_lstm *l, int64_t T, int64_t B,
                                  int64_t workers) noexcept nogil:
-    """What one part needs, two dx between layers, one more of a second direction, and dropped x."""
+    """What one part needs, two dx between layers, dropped x, and the dx that are combined."""
+    cdef int64_t drops = drops_inputs(l), combined = l.directions if drops or l.directions > 1 else 0
     cdef int64_t k, most = 0
     for k in range(l.count):
         most = max(most, backward_work(&l.parts[k], T, B, workers))
     most += min(l.layers - 1, 2) * layer_output(l, T, B)
-    most += (l.directions - 1 + (1 if drops_inputs(l) else 0)) * layer_input(l, T, B)
+    most += (drops + combined) * layer_input(l, T, B)
     return most + 64
 
 

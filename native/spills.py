@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 
 FUNCTION = re.compile(r"^[A-Za-z_][\w.$]*:")
-# One vector of a cell with options, and random words: no loops of products, though they jump.
-LEFT_OUT = ("varied_unit", "random_words")
+# One vector of a cell with options, random words, and passes over a row of cells: no loops of
+# products, though they jump (their products are in strips).
+LEFT_OUT = ("varied_unit", "random_words", "whole_rows_forward", "whole_rows_backward")
 LABEL = re.compile(r"^(\.?L\w+):")
 QUOTIENT = re.compile(r"^\s+v?f?div(?:p[sd])?\b")
 # LLVM leaves out frame pointers here: the stack is %rsp (sp) alone.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from agreement import DTYPES, computed, forward_error, gradient_error, lstm_case
 
-from lstmfast import LSTM
+from lstmfast import LSTM, interop, lstm_backward, lstm_forward
 
 BAR = 1e-5  # measured: 5.2e-7; in float64 1.4e-8, as PyTorch's hardsigmoid has 1/6 in float32
 SHAPE = (7, 5, 4, 6)
@@ -109,6 +109,69 @@ def test_torch_in_other_shapes(shape, dtype):
     assert_all_close(*computed(case), *torch_results(torch, case))
 
 
+STACKS = {
+    "two layers": {"num_layers": 2},
+    "both directions": {"bidirectional": True},
+    "projection": {"proj_size": 3},
+    "everything": {"num_layers": 3, "bidirectional": True, "proj_size": 2},
+    "no bias": {"num_layers": 2, "bias": False},
+}
+
+
+def arguments_of(parts):
+    """The weights as `lstm_forward` takes them: lists over the parts."""
+    names = {"W_ih", "W_hh", "b", "W_hr"} & parts[0].keys()
+    return {name: [part[name] for part in parts] for name in names}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("lengths", (None, LENGTHS), ids=("full", "lengths"))
+@pytest.mark.parametrize("options", STACKS.values(), ids=STACKS)
+def test_torch_stacks(options, lengths, dtype):
+    """Outputs, states and the gradients of x, of the states and of every weight."""
+    torch = pytest.importorskip("torch")
+    T, B, I, H = SHAPE
+    torch.manual_seed(0)
+    layer = torch.nn.LSTM(I, H, dtype=getattr(torch, dtype), **options)
+    both = options.get("bidirectional", False)
+    parts, directions = interop.from_torch(layer.state_dict())
+    assert directions is both
+    rng = np.random.default_rng(1)
+    P = options.get("proj_size", H)
+    arrays = {"x": (T, B, I), "h0": (len(parts), B, P), "c0": (len(parts), B, H)}
+    arrays = {name: rng.standard_normal(shape).astype(dtype) for name, shape in arrays.items()}
+    x, h0, c0 = (torch.tensor(a, requires_grad=True) for a in arrays.values())
+    packed, rnn = x, torch.nn.utils.rnn
+    if lengths is not None:
+        packed = rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
+    y, (h_n, c_n) = layer(packed, (h0, c0))
+    if lengths is not None:
+        y, _ = rnn.pad_packed_sequence(y, total_length=T)
+    upstream = [rng.standard_normal(a.shape).astype(dtype) for a in (y, h_n, c_n)]
+    sum(
+        (a * torch.tensor(d)).sum() for a, d in zip((y, h_n, c_n), upstream, strict=True)
+    ).backward()
+    got, state, cache = lstm_forward(
+        **arrays, **arguments_of(parts), bidirectional=both, lengths=lengths, training=True
+    )
+    found = lstm_backward(cache, *upstream)
+    outputs = {"y": y, "h_n": h_n, "c_n": c_n}
+    wanted = {"dx": x.grad, "dh0": h0.grad, "dc0": c0.grad}
+    wanted |= {name: p.grad for name, p in layer.named_parameters() if "bias_ih" not in name}
+    gradients = {"dx": found.dx, "dh0": found.dh0, "dc0": found.dc0}
+    named = [("weight_ih", found.dW_ih), ("weight_hh", found.dW_hh), ("bias_hh", found.db)]
+    for name, of in [*named, ("weight_hr", found.dW_hr or [])]:
+        for k, gradient in enumerate(of):
+            end = f"l{k // (1 + both)}" + ("_reverse" if both and k % 2 else "")
+            gradients[f"{name}_{end}"] = gradient
+    assert_all_close(
+        {"y": got, "h_n": state[0], "c_n": state[1]},
+        gradients,
+        {name: a.detach().numpy() for name, a in outputs.items()},
+        {name: a.numpy() for name, a in wanted.items()},
+    )
+
+
 # ---------------------------------------------------------------- Keras
 
 B, T, I, H = 4, 6, 5, 7
@@ -204,6 +267,20 @@ def test_keras_rows_of_no_steps(keras, state, backwards):
     assert forward_error(got[[0, 2]], wanted[[0, 2]]) <= BAR
     assert not wanted[[1, 3]].any()
     np.testing.assert_array_equal(got[[1, 3]], both.state[0][[1, 3]])
+
+
+@pytest.mark.parametrize("sequences", (True, False), ids=("sequences", "last"))
+@pytest.mark.parametrize("mask", (None, MASKS["lengths"]), ids=("none", "lengths"))
+def test_keras_bidirectional(keras, mask, sequences):
+    theirs = keras.layers.Bidirectional(keras.layers.LSTM(H, return_sequences=sequences))
+    x = np.random.default_rng(4).standard_normal((B, T, I)).astype(np.float32)
+    mask = None if mask is None else np.array(mask, bool)
+    theirs(x)
+    ours = LSTM(H, bidirectional=True, return_sequences=sequences)  # Bidirectional has zeros, too
+    ours.build((None, None, I))
+    ours.set_parts(interop.from_keras(theirs.get_weights(), bidirectional=True))
+    wanted = keras.ops.convert_to_numpy(theirs(x, mask=mask))
+    assert forward_error(ours(x, mask=mask), wanted) <= BAR
 
 
 @pytest.mark.parametrize("unit_forget_bias", (True, False))

@@ -235,8 +235,9 @@ class Sets(Layer):
     transposed = ("W_ih_l0", "W_ih_l1_reverse")
     roles = LSTM.roles
     kernel_regularizer, recurrent_regularizer = L2(1.0), None
-    bias_regularizer = peephole_regularizer = None
-    kernel_constraint = recurrent_constraint = bias_constraint = peephole_constraint = None
+    bias_regularizer = peephole_regularizer = projection_regularizer = None
+    kernel_constraint = recurrent_constraint = bias_constraint = None
+    peephole_constraint = projection_constraint = None
 
     def weight_shapes(self, input_shape):
         return {"W_ih_l0": (2, 8), "W_hh_l0": (2, 8), "W_ih_l1_reverse": (2, 8), "other": (1,)}

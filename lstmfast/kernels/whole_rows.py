@@ -63,7 +63,7 @@ def make_rows_forward(simd):
                 settle(a, u, j, a.P - j, load(u.h, j, a.P - j))
 
     @njit(error_model="numpy")
-    def rows(a, t, row_begin, row_end):
+    def whole_rows_forward(a, t, row_begin, row_end):
         for row in range(row_begin, row_end):
             u = row_of_step(a, t, row)
             if a.layer_norm:
@@ -75,7 +75,7 @@ def make_rows_forward(simd):
         if not is_null(a.w_hr):
             project(a, t, row_begin, row_end)
 
-    return rows
+    return whole_rows_forward
 
 
 @lru_cache(None)
@@ -98,7 +98,7 @@ def make_rows_backward(simd):
         product(row_end - row_begin, a.P, Rows(dproj, a.P), a.w_hr_back, dout, a.H, a.H)
 
     @njit(error_model="numpy")
-    def rows(a, t, row_begin, row_end):
+    def whole_rows_backward(a, t, row_begin, row_end):
         if not is_null(a.w_hr):
             project_backward(a, t, row_begin, row_end)
         for row in range(row_begin, row_end):
@@ -110,4 +110,4 @@ def make_rows_backward(simd):
             if a.layer_norm:
                 normalise_backward(a, u.z, zx_at(a, t, row), zh_at(a, t, row), u.sums)
 
-    return rows
+    return whole_rows_backward
