@@ -1,31 +1,39 @@
 """What each variant of the layer costs, as a multiple of the plain layer's time.
 
-    python -m benches.variants
+    python -m benches.variants [-o variants.md]
 
-times forward and training (forward and backward) of every variant in turns, float32; all do the
-same number of multiplications but those of unlike lengths, whose fair share is their mean length.
-Beside the lengths stands PyTorch's packed path, where torch is installed: pack, run, unpack. It
-runs afterwards in a process of its own, as its threads would spin beside ours.
+times forward and training (forward and backward) of every variant in turns, float32, each after a
+call that is not timed and brings its memory in. Ratios are of times for each multiplication of the
+products (`work_of`); but of unlike lengths, whose fair share is their mean length, and of
+recomputation, which does them once more, of times as they are. Beside the lengths stands PyTorch's
+packed path, where torch is installed: pack, run, unpack; afterwards, in a process of its own, as its
+threads would spin beside ours.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import lstmfast
 from benches import fresh
+from benches.report import table
 from benches.shapes import Shape
-from lstmfast import CellOptions, ops
+from lstmfast import CellOptions, Noise, Norm, ops
 
 SHAPE = Shape(T=100, B=32, I=128, H=256)
 ROUNDS = 15
+SEED, PROJECTION, RECOMPUTE = 1, 128, 10
 PLAIN, LENGTHS, PACKED = "plain", "lengths uniform in 1..T", "the same, torch's packed path"
 
 Work = tuple[Callable[[], object], Callable[[], object]]  # forward, training
@@ -37,6 +45,7 @@ def options(shape: Shape) -> dict[str, dict[str, Any]]:
     p = rng.uniform(-0.05, 0.05, (3, shape.H)).astype(np.float32)
     lengths = rng.integers(1, shape.T + 1, shape.B)
     every = CellOptions("softsign", "hard_sigmoid", "elu", True, 1.0, 1.0)
+    normed = Norm(*(np.ones(n, np.float32) for n in (4 * shape.H, 4 * shape.H, shape.H, shape.H)))
     return {
         PLAIN: {},
         "peepholes": {"p": p},
@@ -50,28 +59,72 @@ def options(shape: Shape) -> dict[str, dict[str, Any]]:
         "reverse": {"reverse": True},
         "full lengths": {"lengths": np.full(shape.B, shape.T)},
         LENGTHS: {"lengths": lengths},
+        f"projection to {PROJECTION}": {"W_hr": weights(shape, PROJECTION, shape.H)},
+        "layer norm": {"norm": normed},
+        "two layers": {"layers": 2},
+        "both directions": {"bidirectional": True},
+        "input dropout": {"noise": Noise(input_dropout=0.3)},
+        "two layers, dropout between": {"layers": 2, "noise": Noise(layer_dropout=0.3)},
+        "recurrent dropout": {"noise": Noise(recurrent_dropout=0.3)},
+        "weight drop": {"noise": Noise(weight_drop=0.3)},
+        "zoneout": {"noise": Noise(zoneout_h=0.2, zoneout_c=0.1)},
+        "truncate": {"truncate": 20},
+        f"recompute every {RECOMPUTE}": {"recompute": RECOMPUTE},
         "mask, half of the steps": {"mask": rng.random((shape.T, shape.B)) < 0.5},
     }
 
 
-def arrays(shape: Shape) -> tuple[np.ndarray, ...]:
-    rng, k = np.random.default_rng(shape.T), shape.H**-0.5
-    sizes = (4 * shape.H, shape.I), (4 * shape.H, shape.H), (4 * shape.H,)
-    W_ih, W_hh, b = (rng.uniform(-k, k, size).astype(np.float32) for size in sizes)
+def weights(shape: Shape, *sizes: int) -> np.ndarray:
+    k = shape.H**-0.5
+    return np.random.default_rng(sizes).uniform(-k, k, sizes).astype(np.float32)
+
+
+def sizes_of(shape: Shape, chosen: dict[str, Any]) -> tuple[int, int, int, list[int]]:
+    """Layers, directions, outputs of one direction, and the inputs of each part."""
+    layers, directions = chosen.get("layers", 1), 1 + chosen.get("bidirectional", False)
+    P = len(chosen["W_hr"]) if "W_hr" in chosen else shape.H
+    inputs = [shape.I] * directions + [directions * P] * directions * (layers - 1)
+    return layers, directions, P, inputs
+
+
+def work_of(shape: Shape, chosen: dict[str, Any]) -> int:
+    """Multiplications of one step and row, forward: training does three times as many."""
+    _, _, P, inputs = sizes_of(shape, chosen)
+    projection = P * shape.H if "W_hr" in chosen else 0
+    return sum(4 * shape.H * (I + P) + projection for I in inputs)
+
+
+def arguments(shape: Shape, chosen: dict[str, Any]) -> dict[str, Any]:
+    """All keyword arguments of `lstm_forward` but x; lists of weights where there are several."""
+    _, _, P, inputs = sizes_of(shape, chosen)
+    H = shape.H
+    of = {
+        "W_ih": [weights(shape, 4 * H, I) for I in inputs],
+        "W_hh": [weights(shape, 4 * H, P) for _ in inputs],
+        "b": [weights(shape, 4 * H) for _ in inputs],
+    }
+    rest = {name: value for name, value in chosen.items() if name != "layers"}
+    return {name: a if len(a) > 1 else a[0] for name, a in of.items()} | {"seed": SEED} | rest
+
+
+def arrays(shape: Shape, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+    """x and the gradient to y."""
+    rng = np.random.default_rng(shape.T)
     x, dy = (
-        rng.standard_normal((shape.T, shape.B, n)).astype(np.float32) for n in (shape.I, shape.H)
+        rng.standard_normal((shape.T, shape.B, n)).astype(np.float32) for n in (shape.I, outputs)
     )
-    return x, W_ih, W_hh, b, dy
+    return x, dy
 
 
 def work(shape: Shape, chosen: dict[str, Any]) -> Work:
-    x, W_ih, W_hh, b, dy = arrays(shape)
+    _, directions, P, _ = sizes_of(shape, chosen)
+    (x, dy), given = arrays(shape, directions * P), arguments(shape, chosen)
 
     def forward():
-        return ops.lstm_forward(x, W_ih, W_hh, b, **chosen)
+        return ops.lstm_forward(x, **given)
 
     def training():
-        *_, cache = ops.lstm_forward(x, W_ih, W_hh, b, training=True, **chosen)
+        *_, cache = ops.lstm_forward(x, training=True, **given)
         return ops.lstm_backward(cache, dy)
 
     return forward, training
@@ -83,7 +136,7 @@ def packed_by_torch(shape: Shape, lengths: np.ndarray) -> Work:
 
     torch.set_num_threads(lstmfast.get_num_threads())
     layer, of_lengths = torch.nn.LSTM(shape.I, shape.H), torch.from_numpy(lengths)
-    x, *_, dy = (torch.from_numpy(a) for a in arrays(shape))
+    x, dy = (torch.from_numpy(a) for a in arrays(shape, shape.H))
     x.requires_grad_(True)
 
     def run():
@@ -114,24 +167,29 @@ def turns(todo: dict[str, Work], rounds: int) -> dict[str, tuple[list[float], li
     for turn in range(rounds + 1):
         for name, passes in todo.items():
             for kept, function in zip(times[name], passes, strict=True):
+                function()
                 kept.extend([seconds(function)] * (turn > 0))
     return times
 
 
 def measure(shape: Shape = SHAPE, rounds: int = ROUNDS) -> list[dict[str, Any]]:
     """One row for each variant: median microseconds, and the median of its ratios to plain."""
-    todo = {name: work(shape, chosen) for name, chosen in options(shape).items()}
+    chosen = options(shape)
+    todo = {name: work(shape, of) for name, of in chosen.items()}
     times: dict[str, Any] = turns(todo, rounds)
     if importlib.util.find_spec("torch"):
         count = lstmfast.get_num_threads()
         times[PACKED] = fresh.run("benches.variants", count, rounds, *shape)
-    return [row(name, found, times[PLAIN]) for name, found in times.items()]
+    fair = work_of(shape, {})
+    more = {name: work_of(shape, of) / fair for name, of in chosen.items()}
+    return [row(name, found, times[PLAIN], more.get(name, 1)) for name, found in times.items()]
 
 
-def row(name: str, times: Any, plain: Any) -> dict[str, Any]:
+def row(name: str, times: Any, plain: Any, more: float) -> dict[str, Any]:
+    """`more`: how many times as many multiplications as the plain layer's."""
     found: dict[str, Any] = {"variant": name, "threads": lstmfast.get_num_threads()}
     for kind, mine, other in zip(("forward", "training"), times, plain, strict=True):
-        low, middle, high = np.percentile(np.array(mine) / np.array(other), (10, 50, 90))
+        low, middle, high = np.percentile(np.array(mine) / np.array(other) / more, (10, 50, 90))
         found[f"{kind}_us"] = float(np.median(mine) * 1e6)
         found[f"{kind}_to_plain"] = f"{middle:.2f} [{low:.2f}-{high:.2f}]"
     return found
@@ -145,12 +203,45 @@ def packed(count: int, rounds: int, *sizes: int) -> None:
     print(json.dumps(turns({PACKED: packed_by_torch(shape, lengths)}, rounds)[PACKED]))
 
 
-def main() -> None:
+HEAD = ("variant", "forward, µs", "to plain", "training, µs", "to plain")
+FIELDS = ("variant", "forward_us", "forward_to_plain", "training_us", "training_to_plain")
+
+
+def environment() -> str:
+    """Date, commit and processor."""
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    models = [
+        line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    processor = models[0].split(":")[1].strip() if models else platform.machine()
+    return f"{time.strftime('%F')}, commit {commit}, {os.cpu_count()} x {processor}"
+
+
+def report() -> str:
+    """The whole table: date, commit, machine and every variant on one and two threads."""
+    text = ["# What variants cost", "", " ".join(__doc__.split("\n\n")[0].split()), ""]
+    text += [f"{environment()}; T, B, I, H = {tuple(SHAPE)}, float32, medians of {ROUNDS} rounds;"]
+    text += [
+        "ratios with the 10th and 90th percentile of rounds. Made by `python -m benches.variants`."
+    ]
     for count in (1, 2):
         lstmfast.set_num_threads(count)
-        for found in measure():
-            print("  ".join(f"{v:.0f}" if isinstance(v, float) else str(v) for v in found.values()))
+        lines = [[f"{r[f]:.0f}" if "_us" in f else r[f] for f in FIELDS] for r in measure()]
+        text += ["", f"## {count} thread{'s' * (count > 1)}", "", table(HEAD, lines)]
+    return "\n".join(text) + "\n"
+
+
+def main(path: str | None = None) -> None:
+    found = report()
+    if path is None:
+        print(found)
+    else:
+        Path(path).write_text(found)
 
 
 if __name__ == "__main__":
-    packed(*map(int, sys.argv[1:])) if len(sys.argv) > 1 else main()
+    if len(sys.argv) > 2 and sys.argv[1] != "-o":
+        packed(*map(int, sys.argv[1:]))
+    else:
+        main(*sys.argv[2:])

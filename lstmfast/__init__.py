@@ -61,7 +61,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """`interop`, imported when it is first asked for: few programs need it, and all start sooner."""
+    """`interop`, imported when it is first asked for: few programs need it."""
     if name == "interop":
         return _import_module("lstmfast.interop")
     raise AttributeError(f"module 'lstmfast' has no attribute {name!r}")

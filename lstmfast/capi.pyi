@@ -11,6 +11,7 @@ _Weights = Sequence[tuple[_Array, ...]]  # of each part: W_ih, W_hh, b, p, W_hr,
 
 CHUNK: int
 MAX_THREADS: int
+MAX_LAYERS: int
 ACTIVATIONS: tuple[str, ...]
 
 def _choose_isa() -> bool: ...

@@ -222,11 +222,9 @@ def lstm_backward(
     dh_n, dc_n = _state("dh_n", dh_n, h_shape, dtype), _state("dc_n", dc_n, c_shape, dtype)
     dx = new(x.shape, dtype) if need_dx else None
     dh0, dc0 = (None if s is None else np.empty_like(s) for s in (cache.h0, cache.c0))
-    gradients = gradients_for(cache.weights)
-    wanted = gradients
-    if T == 1 and cache.h0 is None:  # nothing will be added to dW_hh
-        for part in gradients:
-            part.W_hh[...] = 0
+    no_past = T == 1 and cache.h0 is None
+    gradients = wanted = gradients_for(cache.weights, no_past)
+    if no_past:
         wanted = [part._replace(W_hh=None) for part in gradients]  # type: ignore[arg-type]
     reserve, cache.reserve = cache.reserve, None
     layer.backward(T, B, x, _strides(x, first), cache.taken, cache.h0, cache.c0,
@@ -238,9 +236,14 @@ def lstm_backward(
 
 def _as_given(dx: Any, dh0: Any, dc0: Any, parts: list[Weights], stacked: bool) -> LSTMGradients:
     """Gradients in the form of the weights: arrays, or lists of them."""
+    if not stacked:
+        (only,) = parts
+        found = LSTMGradients(dx, dh0, dc0, *only[:3])
+        found.dp, found.dW_hr, found.dnorm = only.p, only.W_hr, only.norm
+        return found
 
     def form(values: list[Any]) -> Any:
-        return (None if values[0] is None else values) if stacked else values[0]
+        return None if values[0] is None else values
 
     dW_ih, dW_hh, db = (form([part[i] for part in parts]) for i in range(3))
     found = LSTMGradients(dx, dh0, dc0, dW_ih, dW_hh, db)

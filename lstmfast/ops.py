@@ -42,6 +42,8 @@ __all__ = [
     "sgd_update", "softmax", "softmax_crossentropy", "sum_of_squares",
 ]  # fmt: skip
 
+MAX_LAYERS = capi.MAX_LAYERS  # of a stack
+
 
 def get_num_threads() -> int:
     """The number of threads that one call may use."""

@@ -225,6 +225,9 @@ class LSTM(Parts, Layer):
             raise ValueError(
                 f"{name}: expected False with bidirectional, {reason} both directions, got True"
             )
+        if self.num_layers > ops.MAX_LAYERS:
+            expected = f"at most {ops.MAX_LAYERS} layers"
+            raise ValueError(f"num_layers: expected {expected}, got {self.num_layers}")
         if self.layer_dropout and self.num_layers == 1:
             raise ValueError(
                 f"layer_dropout: expected num_layers > 1, between which it drops, or 0, got "

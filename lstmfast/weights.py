@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import capi
-from .arguments import Array, integer
+from .arguments import Array
 from .arrays import dense, float_array, new
 
 __all__ = ["Norm", "Weights", "gradients_for", "layer_of", "weights_of"]
@@ -75,6 +75,8 @@ def _stack(given: dict[str, Any], directions: int, dtype: Any) -> list[Weights]:
         found = type(W_ih).__name__
         raise ValueError(f"W_ih: expected a NumPy array of floats, or several, got a {found}")
     count = len(W_ih)
+    if count > capi.MAX_LAYERS * directions:
+        raise ValueError(f"W_ih: expected at most {capi.MAX_LAYERS} layers, got {count} arrays")
     if count == 0 or count % directions:
         raise ValueError(f"W_ih: expected {directions} arrays for each layer, got {count}")
     for name, value in given.items():
@@ -106,27 +108,25 @@ def _part(given: dict[str, Any], at: str, dtype: np.dtype[Any], inputs: int | No
     if remainder:
         raise ValueError(f"W_ih{at}: expected (4H, I), got {W_ih.shape}")
 
-    def checked(name: str, *shape: int | str) -> Array | None:
-        value = given[name]
-        return None if value is None else dense(f"{name}{at}", value, shape, dtype)
-
-    W_hr = checked("W_hr", "P", H)
+    b, p, W_hr, norm = given["b"], given["p"], given["W_hr"], given["norm"]
+    W_hr = None if W_hr is None else dense(f"W_hr{at}", W_hr, ("P", H), dtype)
     P = H if W_hr is None else W_hr.shape[0]
     W_hh = dense(f"W_hh{at}", given["W_hh"], (4 * H, P), dtype)
-    b, p = checked("b", 4 * H), checked("p", 3, H)
-    return Weights(W_ih, W_hh, b, p, W_hr, **_norm(given["norm"], at, H, dtype))
-
-
-def _norm(norm: Any, at: str, H: int, dtype: np.dtype[Any]) -> dict[str, Array]:
+    b = None if b is None else dense(f"b{at}", b, (4 * H,), dtype)
+    p = None if p is None else dense(f"p{at}", p, (3, H), dtype)
     if norm is None:
-        return {}
+        return Weights(W_ih, W_hh, b, p, W_hr)
+    return Weights(W_ih, W_hh, b, p, W_hr, *_norm(norm, at, H, dtype))
+
+
+def _norm(norm: Any, at: str, H: int, dtype: np.dtype[Any]) -> list[Array]:
     if not isinstance(norm, (tuple, list)) or len(norm) != len(Norm._fields):
         raise ValueError(f"norm{at}: expected {Norm._fields}, got {type(norm).__name__}")
     sizes = (4 * H, 4 * H, H, H)
-    return {
-        name: dense(f"norm{at}.{name}", value, (size,), dtype)
+    return [
+        dense(f"norm{at}.{name}", value, (size,), dtype)
         for name, value, size in zip(Norm._fields, norm, sizes, strict=True)
-    }
+    ]
 
 
 def _check_alike(parts: Sequence[Weights]) -> None:
@@ -156,19 +156,22 @@ def layer_of(
         keys = {**keys, "proj_size": outputs_of(first)}
     if first.gain_x is not None:
         keys = {**keys, "layer_norm": 1}
-    integer("hidden_size", H, 1)
     is_double = first.W_ih.dtype == np.float64
     layer = capi.Layer(first.W_ih.shape[1], H, is_double, training, batch_size, keys)
     (layer.borrow if borrow else layer.load)(parts)
     return layer
 
 
-def gradients_for(parts: Sequence[Weights]) -> list[Weights]:
-    """Room for the gradient of each weight, and of b, whether or not there is one."""
+def gradients_for(parts: Sequence[Weights], no_past: bool) -> list[Weights]:
+    """Room for the gradient of each weight, and of b, whether or not there is one.
+
+    With no_past that of W_hh is zero, and nothing will be added to it.
+    """
     made = []
     for part in parts:
-        dtype = part.W_ih.dtype
-        room = [None if a is None else new(a.shape, dtype) for a in part]
-        room[2] = np.empty(part.W_ih.shape[0], dtype)
-        made.append(Weights(*room))  # type: ignore[arg-type]
+        dtype, shape = part.W_ih.dtype, part.W_hh.shape
+        room = [None if a is None else new(a.shape, dtype) for a in part[3:]]
+        W_hh = np.zeros(shape, dtype) if no_past else new(shape, dtype)
+        b = np.empty(part.W_ih.shape[0], dtype)
+        made.append(Weights(new(part.W_ih.shape, dtype), W_hh, b, *room))
     return made

@@ -9,6 +9,7 @@ from cpython.buffer cimport (
 
 CHUNK = LF_CHUNK              # elements behind one sum of `squares`
 MAX_THREADS = LF_MAX_THREADS
+MAX_LAYERS = MOST_LAYERS
 ACTIVATIONS = tuple(LF_ACTIVATION_NAMES.decode().split())  # by kind
 
 
@@ -124,7 +125,7 @@ cdef class Layer:
     cdef readonly int64_t input_size, hidden_size, state_size, output_size, parts
     cdef readonly bint is_double, training
     cdef object borrowed
-    cdef bint fresh
+    cdef bint fresh, found      # found: `weights` are those borrowed
 
     def __cinit__(self, int64_t input_size, int64_t hidden_size, bint is_double, bint training,
                   int64_t batch_size, dict options):
@@ -170,11 +171,12 @@ cdef class Layer:
             load_vectors(&self.lstm.parts[k], &self.weights[k])
             self.lstm.parts[k].plain_w_hh = self.weights[k].W_hh
         self.lstm.loaded = 1
-        self.borrowed = weights
+        self.borrowed, self.found = weights, True
 
     cdef int find(self, list weights, bint written) except -1:
         cdef int64_t k
         check(LF_ESIZE if len(weights) != self.parts else LF_OK)
+        self.found = False
         for k in range(self.parts):
             weights_of(&self.weights[k], weights[k], written)
         return 0
@@ -185,7 +187,8 @@ cdef class Layer:
         cdef int wanted
         if self.borrowed is None:
             return 0
-        self.find(self.borrowed, False)
+        if not self.found:
+            self.find(self.borrowed, False)
         for k in range(self.parts):
             wanted = first if k < self.lstm.directions else which
             with nogil:

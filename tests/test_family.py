@@ -201,6 +201,7 @@ NORM = Norm(*(np.zeros(n, np.float32) for n in (8, 8, 2, 2)))
         ({"truncate": 0}, "truncate: expected an integer >= 1, got 0"),
         ({"recompute": 2.0}, "recompute: expected an integer >= 1, got 2.0"),
         ({"return_cells": 1}, "return_cells: expected True or False, got 1"),
+        ({name: of * 33 for name, of in two().items()}, "W_ih: expected at most 64 layers, got 66"),
         ({"W_ih": []}, "W_ih: expected 1 arrays for each layer, got 0"),
     ],
 )  # fmt: skip

@@ -203,6 +203,7 @@ def test_streams_of_a_layer():
         ({"bidirectional": True, "stateful": True}, "stateful: expected False"),
         ({"layer_dropout": 0.1}, "layer_dropout: expected num_layers > 1"),
         ({"num_layers": 0}, "num_layers: expected an integer >= 1"),
+        ({"num_layers": 65}, "num_layers: expected at most 64 layers, got 65"),
         ({"projection": 0}, "projection: expected an integer >= 1"),
         ({"dropout": 1.0}, "dropout: expected"),
         ({"recurrent_dropout": -0.1}, "recurrent_dropout: expected"),

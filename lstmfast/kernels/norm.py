@@ -16,7 +16,7 @@ from numba import njit
 from .cell import make_cell
 from .simd import at, fma, sqrt
 from .struct import Struct
-from .units import make_emit, make_receive
+from .units import make_emit, make_kept, make_receive
 
 EPSILON = 1e-5
 
@@ -71,7 +71,7 @@ def make_normalise(simd):
 def make_outputs(simd):
     """outputs(a, u): o φ(LN(c)) of a row whose cells are done."""
     W, load, statistics = simd.width, simd.load_n, make_statistics(simd)
-    output, emit = make_cell(True).output, make_emit(simd)
+    output, emit, kept = make_cell(True).output, make_emit(simd), make_kept(simd)
 
     @njit(error_model="numpy")
     def outputs(a, u):
@@ -81,7 +81,8 @@ def make_outputs(simd):
             n = H - j
             c = (load(u.raw, j, n) - mean) * scale
             c = fma(c, load(a.gain_c, j, n), load(a.b_c, j, n))
-            emit(a, u, j, n, output(a, load(u.z, 3 * H + j, n), c))
+            k, _ = kept(a, u, j)
+            emit(a, u, j, n, output(a, load(u.z, 3 * H + j, n), c), k)
 
     return outputs
 
@@ -130,7 +131,7 @@ def make_outputs_backward(simd):
     """outputs_backward(a, u): dz_o into z, and into scratch the gradient to c from the outputs."""
     W, load, store, statistics = simd.width, simd.load_n, simd.store_n, make_statistics(simd)
     output_backward = make_cell(True).output_backward
-    receive, add_to = make_receive(simd), make_add_to(simd)
+    receive, kept, add_to = make_receive(simd), make_kept(simd), make_add_to(simd)
     through_norm = make_through_norm(simd)
 
     @njit(error_model="numpy")
@@ -141,7 +142,9 @@ def make_outputs_backward(simd):
             n = H - j
             c = (load(u.raw, j, n) - mean) * scale
             c = fma(c, load(a.gain_c, j, n), load(a.b_c, j, n))
-            dz_o, dc = output_backward(a, load(u.z, 3 * H + j, n), c, receive(a, u, j, n))
+            k, _ = kept(a, u, j)
+            dh = receive(a, u, j, n, k)
+            dz_o, dc = output_backward(a, load(u.z, 3 * H + j, n), c, dh)
             store(u.z, 3 * H + j, dz_o, n)
             store(u.scratch, j, dc, n)
             add_to(u.sums, 13 * H + j, n, dc)

@@ -54,7 +54,7 @@ def make_kept(simd):
 
     @njit(error_model="numpy")
     def kept(a, u, j):
-        if a.drawing:
+        if a.zoneout and a.drawing:
             return drawn(a.seed, j, u.number, u.step, a.stream, a.h_threshold, a.c_threshold)
         return splat(real(a.zoneout_h)), splat(real(a.zoneout_c))
 
@@ -90,13 +90,15 @@ def make_plain_forward(simd):
 
 @lru_cache(None)
 def make_settle(simd):
-    """settle(a, u, j, n, h): the outputs from j on, and what W_hh will be multiplied with."""
-    load, store, kept = simd.load_n, simd.store_n, make_kept(simd)
+    """settle(a, u, j, n, h, k): the outputs from j on, and what W_hh will be multiplied with.
+
+    k is the part of h that stays.
+    """
+    load, store = simd.load_n, simd.store_n
 
     @njit(error_model="numpy")
-    def settle(a, u, j, n, h):
+    def settle(a, u, j, n, h, k):
         if a.zoneout:
-            k, _ = kept(a, u, j)
             h = zoned(k, load(u.h_before, j, n), h)
         store(u.h, j, h, n)
         if not is_null(a.mask):
@@ -107,13 +109,13 @@ def make_settle(simd):
 
 @lru_cache(None)
 def make_emit(simd):
-    """emit(a, u, j, n, h): h of units goes where it is projected, or becomes outputs."""
+    """emit(a, u, j, n, h, k): h of units goes where it is projected, or becomes outputs."""
     store, settle = simd.store_n, make_settle(simd)
 
     @njit(error_model="numpy")
-    def emit(a, u, j, n, h):
+    def emit(a, u, j, n, h, k):
         if is_null(a.w_hr):
-            settle(a, u, j, n, h)
+            settle(a, u, j, n, h, k)
         else:
             store(u.out, j, h, n)
 
@@ -128,10 +130,9 @@ def make_varied_forward(simd):
     forward, output = cell.forward, cell.output
 
     @njit(error_model="numpy")
-    def store_cell(a, u, j, n, before, c):
+    def store_cell(a, u, j, n, before, c, k):
         if a.zoneout:
             store(u.raw, j, c, n)
-            _, k = kept(a, u, j)
             c = zoned(k, before, c)
         store(u.c, j, c, n)
 
@@ -142,7 +143,8 @@ def make_varied_forward(simd):
         z_g, z_o = load(z, 2 * H + j, n), load(z, 3 * H + j, n)
         before = load(u.c_before, j, n)
         i, f, g, o, c = forward(a, z_i, z_f, z_g, z_o, before, *peepholes(a, j, n))
-        store_cell(a, u, j, n, before, c)
+        k_h, k_c = kept(a, u, j)
+        store_cell(a, u, j, n, before, c, k_c)
         if a.keep:
             store(z, j, i, n)
             store(z, H + j, f, n)
@@ -150,7 +152,7 @@ def make_varied_forward(simd):
         if a.keep or a.layer_norm:
             store(z, 3 * H + j, o, n)
         if not a.layer_norm:
-            emit(a, u, j, n, output(a, o, c))
+            emit(a, u, j, n, output(a, o, c), k_h)
 
     return varied_unit
 
@@ -186,14 +188,13 @@ def make_plain_backward(simd):
 
 @lru_cache(None)
 def make_unsettle(simd):
-    """unsettle(a, u, j, n): what of dh reaches the outputs of this step; `carry` takes the rest."""
-    load, store, kept = simd.load_n, simd.store_n, make_kept(simd)
+    """unsettle(a, u, j, n, k): what of dh reaches the outputs; the rest goes into `carry`."""
+    load, store = simd.load_n, simd.store_n
 
     @njit(error_model="numpy")
-    def unsettle(a, u, j, n):
+    def unsettle(a, u, j, n, k):
         dh = load(u.dh, j, n)
         if a.zoneout:
-            k, _ = kept(a, u, j)
             store(u.carry, j, k * dh, n)
             dh = (like(k, 1) - k) * dh
         return dh
@@ -203,13 +204,13 @@ def make_unsettle(simd):
 
 @lru_cache(None)
 def make_receive(simd):
-    """receive(a, u, j, n): the gradient to h of units, from behind a projection or none."""
+    """receive(a, u, j, n, k): the gradient to h of units, from behind a projection or none."""
     load, unsettle = simd.load_n, make_unsettle(simd)
 
     @njit(error_model="numpy")
-    def receive(a, u, j, n):
+    def receive(a, u, j, n, k):
         if is_null(a.w_hr):
-            return unsettle(a, u, j, n)
+            return unsettle(a, u, j, n, k)
         return load(u.dout, j, n)
 
     return receive
@@ -223,23 +224,21 @@ def make_varied_backward(simd):
     output_backward, backward = cell.output_backward, cell.backward
 
     @njit(error_model="numpy")
-    def from_output(a, u, j, n, c):
+    def from_output(a, u, j, n, c, k):
         if a.layer_norm:
             return load(u.z, 3 * a.H + j, n), load(u.scratch, j, n)
-        return output_backward(a, load(u.z, 3 * a.H + j, n), c, receive(a, u, j, n))
+        return output_backward(a, load(u.z, 3 * a.H + j, n), c, receive(a, u, j, n, k))
 
     @njit(error_model="numpy")
     def varied_unit(a, u, j, n):
         H, z = a.H, u.z
         i, f, g = load(z, j, n), load(z, H + j, n), load(z, 2 * H + j, n)
         before, c = load(u.c_before, j, n), load(u.raw, j, n)
-        dz_o, dc = from_output(a, u, j, n, c)
+        k_h, k_c = kept(a, u, j)
+        dz_o, dc = from_output(a, u, j, n, c, k_h)
         later = load(u.dc, j, n)
-        stays = like(later, 0)
-        if a.zoneout:
-            _, k = kept(a, u, j)
-            stays = k * later
-            later = (like(k, 1) - k) * later
+        stays = k_c * later
+        later = (like(later, 1) - k_c) * later
         dz_i, dz_f, dz_g, dc_before = backward(
             a, i, f, g, before, c, dz_o, later + dc, *peepholes(a, j, n)
         )

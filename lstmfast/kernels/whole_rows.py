@@ -20,6 +20,7 @@ from .norm import (
 from .simd import at, is_null
 from .tiles import Panels, Rows, panel_count, plain_out, rows_of
 from .units import (
+    make_kept,
     make_settle,
     make_unsettle,
     make_varied_backward,
@@ -51,7 +52,7 @@ def make_rows_forward(simd):
     """rows(a, t, row_begin, row_end): step t of these rows, all units."""
     W, load, product = simd.width, simd.load_n, make_plain_product(simd)
     normalise, outputs = make_normalise(simd), make_outputs(simd)
-    unit, settle = make_varied_forward(simd), make_settle(simd)
+    unit, settle, kept = make_varied_forward(simd), make_settle(simd), make_kept(simd)
 
     @njit(error_model="numpy")
     def project(a, t, row_begin, row_end):
@@ -60,7 +61,8 @@ def make_rows_forward(simd):
         for row in range(row_begin, row_end):
             u = row_of_step(a, t, row)
             for j in range(0, a.P, W):
-                settle(a, u, j, a.P - j, load(u.h, j, a.P - j))
+                k, _ = kept(a, u, j)
+                settle(a, u, j, a.P - j, load(u.h, j, a.P - j), k)
 
     @njit(error_model="numpy")
     def whole_rows_forward(a, t, row_begin, row_end):
@@ -84,7 +86,7 @@ def make_rows_backward(simd):
     W, store, product = simd.width, simd.store_n, make_plain_product(simd)
     normalise_backward = make_normalise_backward(simd)
     outputs_backward = make_outputs_backward(simd)
-    unit, unsettle = make_varied_backward(simd), make_unsettle(simd)
+    unit, unsettle, kept = make_varied_backward(simd), make_unsettle(simd), make_kept(simd)
 
     @njit(error_model="numpy")
     def project_backward(a, t, row_begin, row_end):
@@ -93,7 +95,9 @@ def make_rows_backward(simd):
         for row in range(row_begin, row_end):
             u = row_of_step(a, t, row)
             for j in range(0, a.P, W):
-                store(dproj, (row - row_begin) * a.P + j, unsettle(a, u, j, a.P - j), a.P - j)
+                k, _ = kept(a, u, j)
+                dh = unsettle(a, u, j, a.P - j, k)
+                store(dproj, (row - row_begin) * a.P + j, dh, a.P - j)
         dout = at(a.dout, row_begin * a.H)
         product(row_end - row_begin, a.P, Rows(dproj, a.P), a.w_hr_back, dout, a.H, a.H)
 
