@@ -6,8 +6,8 @@ times forward and training (forward and backward) of every variant in turns, flo
 call that is not timed and brings its memory in. Ratios are of times for each multiplication of the
 products (`work_of`); but of unlike lengths, whose fair share is their mean length, and of
 recomputation, which does them once more, of times as they are. Beside the lengths stands PyTorch's
-packed path, where torch is installed: pack, run, unpack; afterwards, in a process of its own, as its
-threads would spin beside ours.
+packed path, where torch is installed: pack, run, unpack; afterwards, in a process of its own, as
+its threads would spin beside ours.
 """
 
 from __future__ import annotations
