@@ -12,7 +12,8 @@
 #     lf_free(lstm)
 #
 # Dimensions: T steps, B batch rows, I inputs, H hidden units, P outputs of a layer (H, or
-# "proj_size"), D directions, L·D parts: layer 0 forward, layer 0 backward, layer 1 forward ... Gates lie in the order i, f, g, o.
+# "proj_size"), D directions, L·D parts: layer 0 forward, layer 0 backward, layer 1 forward ... Gates
+# lie in the order i, f, g, o.
 # Data pointers are float* or double*, as the configuration's "precision" says; strides count
 # elements, not bytes, and the last axis is always contiguous.
 # Distinct handles may be used from distinct threads at once. One handle may be shared by concurrent
@@ -75,7 +76,7 @@ cdef void lf_config_free(lf_config *config) noexcept nogil
 # The stack:
 #   num_layers    L, each on the outputs of the one before; 1 (the default) to 64
 #   bidirectional 1: D = 2, each layer has a part that takes the steps from the last to the first, and
-#                 both outputs side by side; not with reverse; default 0
+#                 both outputs side by side; with reverse LF_EVALUE of lf_build; default 0
 #   proj_size     P > 0: h = W_hr (o f(c)) (lf_load); 0, the default: none
 # The cell (lstmfast.CellOptions has the formulas):
 #   peepholes     1: weights p (3, H) of i, f and o (lf_load); default 0

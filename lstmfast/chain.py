@@ -9,8 +9,9 @@ import numpy as np
 
 from .arguments import Array, Shape, choice, integer, shape_text
 from .layer import DTYPES
-from .layers import LSTM, Dense, Layer, SimpleRNN
+from .layers import Dense, Layer
 from .losses import Crossentropy, Loss
+from .recurrent import Recurrent
 
 __all__ = ["Chain", "check_loss", "metric_names", "shapes_through"]
 
@@ -139,8 +140,8 @@ class Chain:
             raise ValueError(f"{self.name}: is not built; call build(input_shape)")
         return self.layers
 
-    def _recurrent(self) -> Iterator[LSTM | SimpleRNN]:
-        return (layer for layer in self.layers if isinstance(layer, (LSTM, SimpleRNN)))
+    def _recurrent(self) -> Iterator[Recurrent]:
+        return (layer for layer in self.layers if isinstance(layer, Recurrent))
 
 
 def shapes_through(layers: Sequence[Layer], input_shape: Shape) -> list[Shape]:

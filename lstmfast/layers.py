@@ -20,7 +20,7 @@ import numpy as np
 from . import activations, constraints, initializers, ops, regularizers
 from .arguments import Array, Shape, check_shape, choice, flag, integer
 from .layer import Layer, features_of
-from .recurrent import LSTM
+from .lstm import LSTM
 from .simple_rnn import SimpleRNN
 
 __all__ = ["LSTM", "Dense", "Embedding", "Layer", "SimpleRNN"]

@@ -15,9 +15,9 @@ from .arrays import (
     new,
     not_empty,
     rows_in_place,
-    whole_numbers,
 )
-from .options import PADS, PLAIN, QUIET, CellOptions, Noise
+from .options import PLAIN, QUIET, CellOptions, Noise
+from .steps import PADS, steps_taken
 from .weights import Weights, gradients_for, is_stack, layer_of, weights_of
 
 __all__ = ["LSTMCache", "LSTMGradients", "lstm_backward", "lstm_forward"]
@@ -315,19 +315,11 @@ def _steps_taken(
     lengths: Any, mask: Any, x: Array, T: int, B: int, batch_first: bool
 ) -> tuple[Array | None, Array | None, tuple[int, int] | None] | None:
     """What `capi.Layer` takes: (lengths, None, None), (None, mask, strides), or None for all."""
-    if lengths is not None and mask is not None:
-        raise ValueError("lengths, mask: expected one of the two, got both")
-    if lengths is not None:
-        check_shape("lengths", np.shape(lengths), (B,))
-        return whole_numbers("lengths", lengths, T + 1), None, None
-    if mask is None:
-        return None
-    array = np.asarray(mask)
-    check_shape("mask", array.shape, x.shape[:2])
-    if array.dtype != np.bool_:
-        raise ValueError(f"mask: expected an array of bool, got dtype {array.dtype}")
-    array = np.ascontiguousarray(array).view(np.uint8)
-    return None, array, _strides(array, batch_first)
+    counts, chosen = steps_taken(lengths, mask, x.shape[:2], T, B)
+    if chosen is None:
+        return None if counts is None else (counts, None, None)
+    flags = np.ascontiguousarray(chosen).view(np.uint8)
+    return None, flags, _strides(flags, batch_first)
 
 
 def _state_shapes(layer: Any, B: int, stacked: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:

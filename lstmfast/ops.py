@@ -30,8 +30,8 @@ from .array_ops import (
     sum_of_squares,
 )
 from .lstm_ops import LSTMCache, LSTMGradients, lstm_backward, lstm_forward
-from .options import PADS
 from .rnn_ops import RNNCache, RNNGradients, rnn_backward, rnn_forward
+from .steps import PADS
 from .stream import LSTMStream
 
 __all__ = [

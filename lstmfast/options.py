@@ -9,9 +9,7 @@ from typing import Any
 from . import activations
 from .arguments import flag, number
 
-__all__ = ["PADS", "CellOptions", "Noise"]
-
-PADS = ("zeros", "repeat")  # what outputs hold where no step is taken
+__all__ = ["CellOptions", "Noise"]
 
 
 @dataclass(frozen=True)

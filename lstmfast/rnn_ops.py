@@ -13,8 +13,8 @@ import numpy as np
 
 from . import activations, capi
 from .arguments import Array, check_shape, choice, flag
-from .arrays import dense, describe, float_array, new, not_empty, rows_in_place, whole_numbers
-from .options import PADS
+from .arrays import dense, describe, float_array, new, not_empty, rows_in_place
+from .steps import PADS, steps_taken
 
 
 class RNNGradients(NamedTuple):
@@ -194,19 +194,12 @@ def rnn_backward(
 
 def _steps_taken(lengths: Any, mask: Any, order: _Order, T: int, B: int) -> Array | None:
     """A bool mask (T, B) in order of the steps; None where all are taken."""
-    if lengths is not None and mask is not None:
-        raise ValueError("lengths, mask: expected one of the two, got both")
-    if lengths is not None:
-        check_shape("lengths", np.shape(lengths), (B,))
-        taken = np.arange(T)[:, None] < whole_numbers("lengths", lengths, T + 1)
+    shape = (B, T) if order.batch_first else (T, B)
+    counts, chosen = steps_taken(lengths, mask, shape, T, B)
+    if counts is not None:
+        taken = np.arange(T)[:, None] < counts
         return taken[::-1] if order.reverse else taken
-    if mask is None:
-        return None
-    array = np.asarray(mask)
-    check_shape("mask", array.shape, (B, T) if order.batch_first else (T, B))
-    if array.dtype != np.bool_:
-        raise ValueError(f"mask: expected an array of bool, got dtype {array.dtype}")
-    return order.steps(array)
+    return None if chosen is None else order.steps(chosen)
 
 
 def _steps_shown(taken: Array | None, repeat: bool) -> Array | None:

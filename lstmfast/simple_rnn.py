@@ -8,12 +8,13 @@ import numpy as np
 
 from . import activations, initializers, ops
 from .arguments import Array, Shape, check_shape, choice, flag, integer
-from .layer import Layer, features_of
+from .layer import features_of
+from .recurrent import Recurrent
 
 __all__ = ["SimpleRNN"]
 
 
-class SimpleRNN(Layer):
+class SimpleRNN(Recurrent):
     """A plain recurrent layer over (B, T, I): h = f(W_ih x + W_hh h_prev + b).
 
     Parameters
@@ -113,21 +114,6 @@ class SimpleRNN(Layer):
         batch, time, _ = input_shape
         return (batch, time, self.units) if self.return_sequences else (batch, self.units)
 
-    def __call__(
-        self,
-        x: Array,
-        initial_state: Any = None,
-        *,
-        lengths: Any = None,
-        mask: Array | None = None,
-    ) -> Any:
-        """Return the output for x, from `initial_state` where given.
-
-        The first call builds the layer for the shape and dtype of x. Arguments as for `forward`.
-        """
-        self._build_for(x)
-        return self.forward(x, initial_state=initial_state, lengths=lengths, mask=mask)
-
     def forward(
         self,
         x: Array,
@@ -184,10 +170,7 @@ class SimpleRNN(Layer):
             self._cache = cache
         if self.stateful:
             self._state = h_n.copy()
-        if y is None:
-            y = h_n
-        elif self.go_backwards:
-            y = y[:, ::-1]
+        y = h_n if y is None else self._in_order(y)
         return (y, h_n.copy()) if self.return_state else y
 
     def backward(
@@ -206,8 +189,8 @@ class SimpleRNN(Layer):
         cache = self._cached()
         if not self.return_sequences:
             dy, dh_n = None, _sum(dy, dh_n)
-        elif dy is not None and self.go_backwards:
-            dy = dy[:, ::-1]
+        elif dy is not None:
+            dy = self._in_order(dy)
         found = ops.rnn_backward(cache, dy, dh_n, need_dx=need_dx)
         self._cache = None
         grads = {"W_ih": found.dW_ih, "W_hh": found.dW_hh, "b": found.db}
@@ -220,15 +203,10 @@ class SimpleRNN(Layer):
         """A copy of the state that a stateful layer goes on from; None for zeros."""
         return None if self._state is None else self._state.copy()
 
-    def reset_state(self) -> None:
-        """Let a stateful layer start its next batch, of any size, from zeros."""
-        self._state = None
-
     def _start(self, batch: int, initial_state: Any) -> Array | None:
         if initial_state is None:
-            if self._state is not None and len(self._state) != batch:
-                kept = f"{len(self._state)} rows, as the kept state has (see reset_state)"
-                raise ValueError(f"x: expected {kept}, got {batch}")
+            if self._state is not None:
+                self._check_kept(self._state, batch)
             return self._state
         if isinstance(initial_state, (tuple, list)) and len(initial_state) == 1:
             initial_state = initial_state[0]

@@ -337,8 +337,10 @@ cdef int lf_load_weights(lf_lstm *lstm, const void *W_ih, const void *W_hh,
 
 include "rooms.pxi"
 include "checks.pxi"
+include "draws.pxi"
 include "passes.pxi"
 include "order.pxi"
 include "stack.pxi"
 include "python.pxi"
+include "elements.pxi"
 include "rnn.pxi"

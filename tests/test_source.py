@@ -17,9 +17,9 @@ NATIVE = Path(__file__).parent.parent / "native"
 FLOORS = (
     "kernels",
     "capi",
-    "kernels.jit arguments activations options arrays weights array_ops lstm_ops rnn_ops stream "
-    "ops interop config",
-    "threadpool initializers regularizers constraints layer parts recurrent simple_rnn layers "
+    "kernels.jit arguments activations options arrays steps weights array_ops lstm_ops rnn_ops "
+    "stream ops interop config",
+    "threadpool initializers regularizers constraints layer parts recurrent lstm simple_rnn layers "
     "losses optimizers",
     "training files chain saving model",
     "__init__",
