@@ -12,12 +12,12 @@ its threads would spin beside ours.
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -220,7 +220,8 @@ def environment() -> str:
 
 def report() -> str:
     """The whole table: date, commit, machine and every variant on one and two threads."""
-    text = ["# What variants cost", "", " ".join(__doc__.split("\n\n")[0].split()), ""]
+    paragraphs = [" ".join(of.split()) for of in str(__doc__).split("\n\n")]
+    text = ["# What variants cost", "", paragraphs[0], "", f"This table {paragraphs[2]}", ""]
     text += [f"{environment()}; T, B, I, H = {tuple(SHAPE)}, float32, medians of {ROUNDS} rounds;"]
     text += [
         "ratios with the 10th and 90th percentile of rounds. Made by `python -m benches.variants`."
@@ -240,8 +241,16 @@ def main(path: str | None = None) -> None:
         Path(path).write_text(found)
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 2 and sys.argv[1] != "-o":
-        packed(*map(int, sys.argv[1:]))
+def command() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--out", metavar="FILE", help="write the table there")
+    parser.add_argument("packed", nargs="*", type=int, help=argparse.SUPPRESS)
+    found = parser.parse_args()
+    if found.packed:  # a process of its own for torch (`measure`)
+        packed(*found.packed)
     else:
-        main(*sys.argv[2:])
+        main(found.out)
+
+
+if __name__ == "__main__":
+    command()

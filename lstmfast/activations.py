@@ -59,7 +59,8 @@ def get(argument: str, identifier: Any) -> Activation:
     ValueError
         Naming `argument`: an unknown name, or parameters that the activation does not have.
     """
-    name, *given = identifier if isinstance(identifier, (tuple, list)) else (identifier,)
+    listed = isinstance(identifier, (tuple, list)) and len(identifier) > 0
+    name, *given = identifier if listed else (identifier,)
     if name == "linear" and not any(given):
         name, given = "affine", [1.0, 0.0]
     choice(argument, name, (*NAMES, "linear"))

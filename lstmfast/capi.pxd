@@ -36,7 +36,8 @@ cdef enum lf_status:
     LF_EMEMORY = 7      # out of memory
     LF_EWORK = 8        # work_size is less than lf_forward_work() or lf_backward_work() asks for;
                         # work made for fewer threads than now set serves: fewer are used
-    LF_EVERSION = 9     # lf_args.size is not that of this version or of an earlier one
+    LF_EVERSION = 9     # lf_args.size, or lf_weights.size, is not that of this version or of an earlier
+                        # one; several lf_weights side by side must be of this version
     LF_EKERNELS = 10    # no kernels for this processor (see lstmfast.show_config())
     LF_EOPTION = 11     # an array for an option that the handle was not built with, or gradients
                         # asked for in two places, or both lengths and a mask, or a call that the
@@ -86,13 +87,15 @@ cdef void lf_config_free(lf_config *config) noexcept nogil
 #   gate_kind, candidate_kind, output_kind
 #                 lf_activation_kind of i, f and o; of g; and of c in h = o f(c). Each has its _alpha and
 #                 _beta (real numbers, default 0), for the kinds that know them
-#   layer_norm    1: z = LN(W_ih x) gain_x + LN(W_hh h) gain_h + b, h = o f(LN(c) gain_c + b_c); default 0
+#   layer_norm    1: z = LN(W_ih x) gain_x + LN(W_hh h) gain_h + b, h = o f(LN(c) gain_c + b_c),
+#                 LN(v) = (v - mean v) / sqrt(var v + 1e-5); default 0
 #   zoneout_h, zoneout_c
 #                 the part of h and c that stays as it was: in training of random units, in inference of
 #                 all; in [0, 1), default 0
 # In training alone, rates in [0, 1), default 0; what is left is scaled by 1 / (1 - rate):
 #   input_dropout      of x, the same for all steps
-#   layer_dropout      of what goes from layer to layer, anew in each step
+#   layer_dropout      of what goes from layer to layer, anew in each step; with one layer LF_EVALUE of
+#                      lf_build
 #   recurrent_dropout  of h where W_hh is multiplied with it, the same for all steps
 #   weight_drop        of the weights W_hh
 # What is dropped follows from lf_args.seed alone: Philox4x32-10 (kernels/philox.py has the counters).
@@ -188,7 +191,7 @@ cdef struct lf_args:
     void *dh0               # OUT  (L·D, B, P)
     void *dc0               # OUT  (L·D, B, H)
     void *dW_ih             # OUT  (4H, I) of the only part; else `gradients`
-    void *dW_hh             # OUT  (4H, H)
+    void *dW_hh             # OUT  (4H, P)
     void *db                # OUT  (4H,); needs dW_ih or dW_hh
     # ---- since the second version of this structure
     lf_weights *gradients   # OUT  in place of dW_ih, dW_hh and db (NULL then): the arrays to fill,

@@ -56,7 +56,7 @@ class NonNeg(Constraint):
         np.maximum(float_array("w", w), 0.0, out=w)
 
 
-class Norm(Constraint):
+class ScaledVectors(Constraint):
     """Base of those that scale each vector along `axis`: `w · wanted(norm) / (EPSILON + norm)`."""
 
     axis: Axis
@@ -79,7 +79,7 @@ class Norm(Constraint):
 
 
 @dataclass(frozen=True)
-class MaxNorm(Norm):
+class MaxNorm(ScaledVectors):
     """Shortens vectors along `axis` that are longer than `max_value` (Srivastava et al. 2014)."""
 
     max_value: float = 2.0
@@ -94,7 +94,7 @@ class MaxNorm(Norm):
 
 
 @dataclass(frozen=True)
-class UnitNorm(Norm):
+class UnitNorm(ScaledVectors):
     """Brings each vector along `axis` to length one."""
 
     axis: Axis = 0
@@ -107,7 +107,7 @@ class UnitNorm(Norm):
 
 
 @dataclass(frozen=True)
-class MinMaxNorm(Norm):
+class MinMaxNorm(ScaledVectors):
     """Brings lengths along `axis` into [min_value, max_value], by the share `rate` of the way."""
 
     min_value: float = 0.0

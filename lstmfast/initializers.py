@@ -118,7 +118,7 @@ class RecurrentUniform(Initializer):
 
     The columns of an LSTM's kernel (I, 4H), recurrent kernel (H, 4H) and bias (4H,) are its four
     gates side by side, so all three tell H. Peepholes (3, H) and layers without gates take
-    `gates=1`.
+    `gates=1`. The columns of a projection (H, P) do not tell H: take RandomUniform there.
 
     >>> uniform = RecurrentUniform()  # or "recurrent_uniform"
     >>> LSTM(64, kernel_initializer=uniform, recurrent_initializer=uniform,

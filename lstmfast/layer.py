@@ -12,6 +12,7 @@ import numpy as np
 from . import activations, constraints, initializers, regularizers
 from .activations import Activation
 from .arguments import Array, Shape, check_shape, choice, construct, integer, shape_text
+from .arrays import float_array, not_empty
 from .constraints import Constraint
 from .initializers import Initializer
 from .regularizers import Regularizer
@@ -313,6 +314,8 @@ class Layer:
             raise ValueError(f"x: expected a NumPy array, got {type(x).__name__}")
         self.check_input(x)
         if not self.built:
+            if not self.takes_ids:
+                not_empty("x", float_array("x", x))
             dtype = "float32" if self.takes_ids else x.dtype.name
             self.build((None, *x.shape[1:]), None, dtype)
 

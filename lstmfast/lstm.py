@@ -8,6 +8,7 @@ import numpy as np
 
 from . import constraints, initializers, ops, regularizers
 from .arguments import Array, Shape, check_shape, choice, flag, integer
+from .arrays import float_array
 from .options import CellOptions, Noise
 from .parts import Parts
 from .recurrent import Recurrent
@@ -39,7 +40,8 @@ class LSTM(Parts, Recurrent):
     projection : int, optional
         P: outputs are W_hr (o φ(c)), P numbers (Sak, Senior and Beaufays 2014), in place of H.
     layer_norm : bool
-        z and, for the output, c are normalised (Ba, Kiros and Hinton 2016): see `Norm`.
+        z and, for the output, c are normalised (Ba, Kiros and Hinton 2016): see `Norm`. Its gains
+        start at one; they and b_c have no regularizer or constraint.
     dropout, recurrent_dropout : float
         Of the units of x, and of h on its way to W_hh, in training: the same for all steps.
     layer_dropout, weight_drop, zoneout_h, zoneout_c : float
@@ -288,7 +290,7 @@ class LSTM(Parts, Recurrent):
             batch than the kept state of a stateful layer has.
         """
         self._check_built()
-        self.output_shape(x.shape)
+        self.output_shape(float_array("x", x).shape)
         h0, c0 = self._start(x.shape[1 if self.time_major else 0], initial_state)
         y, state, cache, *cells = ops.lstm_forward(
             x,
@@ -336,7 +338,8 @@ class LSTM(Parts, Recurrent):
         dcells : of `return_cells`.
         """
         cache = self._cached()
-        dh_n, dc_n = dstate
+        dh_n, dc_n = self._checked_upstream(dy, dstate, cache)
+        dcells = None if dcells is None else float_array("dcells", dcells, cache.x.dtype)
         dy_all = None
         if dy is not None and self.return_sequences:
             dy_all = self._in_order(dy)
@@ -378,12 +381,28 @@ class LSTM(Parts, Recurrent):
             return h
         return np.concatenate(list(h[-self.directions :]), axis=-1)
 
+    def _checked_upstream(
+        self, dy: Any, dstate: Any, cache: Any
+    ) -> tuple[Array | None, Array | None]:
+        """(dh, dc) of `dstate`; ValueError where they or dy do not fit the call of `cache`."""
+        dtype, rows = cache.x.dtype, cache.x.shape[1 if self.time_major else 0]
+        if dy is not None:
+            shape = self.output_shape(cache.x.shape)
+            check_shape("dy", float_array("dy", dy, dtype).shape, shape)  # type: ignore[arg-type]
+        if not isinstance(dstate, (tuple, list)) or len(dstate) != 2:
+            raise ValueError(f"dstate: expected (dh, dc), got {dstate!r}")
+        leading = (self.num_layers * self.directions, rows) if self.is_stack else (rows,)
+        for letter, part, size in zip("hc", dstate, (self.state_size, self.units), strict=True):
+            if part is not None:
+                name = f"dstate {letter}"
+                check_shape(name, float_array(name, part, dtype).shape, (*leading, size))
+        return dstate[0], dstate[1]
+
     def _of_last_output(self, dy: Array, dh: Array | None) -> Array:
         """The gradient to h of all parts, of that to the last output and, maybe, to h itself."""
         if not self.is_stack:
             return dy if dh is None else dy + dh
         shape = (self.num_layers * self.directions, len(dy), self.state_size)
-        check_shape("dy", dy.shape, (len(dy), self.output_size))
         total = np.zeros(shape, dy.dtype) if dh is None else dh.copy()
         total[-self.directions :] += np.stack(np.split(dy, self.directions, axis=-1))
         return total

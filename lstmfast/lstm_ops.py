@@ -23,6 +23,9 @@ from .weights import Weights, gradients_for, is_stack, layer_of, weights_of
 __all__ = ["LSTMCache", "LSTMGradients", "lstm_backward", "lstm_forward"]
 
 
+MOST_STEPS = 2**24  # that the C-level configuration takes
+
+
 class _Gradients(NamedTuple):
     dx: Array | None
     dh0: Array | None
@@ -68,6 +71,7 @@ class LSTMCache:
     reserve: Any
     seed: int
     batch_first: bool
+    with_cells: bool
 
 
 def lstm_forward(
@@ -147,15 +151,18 @@ def lstm_forward(
         what was expected and found.
     """
     dtype = float_array("x", x).dtype
-    both = flag("bidirectional", bidirectional)
+    both, training = flag("bidirectional", bidirectional), flag("training", training)
+    batch_first = flag("batch_first", batch_first)
+    return_sequences = flag("return_sequences", return_sequences)
     keys = keys_of_cell(options, training) | keys_of_noise(noise)
     keys |= _order_keys(lengths is not None or mask is not None, pad, reverse, both)
     keys |= _way_back_keys(truncate, recompute)
     if flag("return_cells", return_cells):
         keys["cells"] = 1
     parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, dtype)
+    number = _seed(noise, seed, training)
+    _check_layers(noise, len(parts) // (1 + both))
     layer = layer_of(parts, keys, training=training, batch_size=1, borrow=True)
-    number = _seed(noise, seed) if training else 0
     T, B = steps_and_rows(x, layer.input_size, batch_first)
     taken = _steps_taken(lengths, mask, x, T, B, batch_first)
     x = rows_in_place("x", x)
@@ -174,7 +181,8 @@ def lstm_forward(
                   h_n, c_n, cells, _strides(cells, batch_first), reserve, number)  # fmt: skip
     cache = None
     if training:
-        cache = LSTMCache(layer, parts, stacked, x, taken, y, h0, c0, reserve, number, batch_first)
+        cache = LSTMCache(layer, parts, stacked, x, taken, y, h0, c0, reserve, number, batch_first,
+                          return_cells)  # fmt: skip
     found = (y if return_sequences else None), (h_n, c_n), cache
     return (*found, cells) if return_cells else found
 
@@ -212,6 +220,8 @@ def lstm_backward(
     if not isinstance(cache, LSTMCache) or cache.reserve is None:
         found = "one already used" if isinstance(cache, LSTMCache) else describe(cache)
         raise ValueError(f"cache: expected that of lstm_forward(training=True), got {found}")
+    if dcells is not None and not cache.with_cells:
+        raise ValueError("dcells: expected None, as the call gave no cells (return_cells), got one")
     if dy is None and dh_n is None and dc_n is None and dcells is None:
         raise ValueError("dy, dh_n, dc_n: expected at least one gradient, got None for all")
     layer, x, y, dtype, first = cache.layer, cache.x, cache.y, cache.x.dtype, cache.batch_first
@@ -220,7 +230,7 @@ def lstm_backward(
     dcells = _upstream("dcells", dcells, _cells_shape(cache), dtype)
     h_shape, c_shape = _state_shapes(layer, B, cache.stacked)
     dh_n, dc_n = _state("dh_n", dh_n, h_shape, dtype), _state("dc_n", dc_n, c_shape, dtype)
-    dx = new(x.shape, dtype) if need_dx else None
+    dx = new(x.shape, dtype) if flag("need_dx", need_dx) else None
     dh0, dc0 = (None if s is None else np.empty_like(s) for s in (cache.h0, cache.c0))
     no_past = T == 1 and cache.h0 is None
     gradients = wanted = gradients_for(cache.weights, no_past)
@@ -286,13 +296,20 @@ def _order_keys(unlike: bool, pad: Any, reverse: Any, both: bool) -> dict[str, f
 
 def _way_back_keys(truncate: Any, recompute: Any) -> dict[str, float]:
     given = {"truncate": truncate, "recompute": recompute}
-    return {name: integer(name, k, 1) for name, k in given.items() if k is not None}
+    keys = {name: integer(name, k, 1) for name, k in given.items() if k is not None}
+    return {name: float(min(k, MOST_STEPS)) for name, k in keys.items()}
 
 
-def _seed(noise: Noise, seed: Any) -> int:
-    """The seed of a call in training."""
+def _check_layers(noise: Noise, layers: int) -> None:
+    if noise.layer_dropout and layers == 1:
+        expected = "0 with a single layer, as it drops between layers"
+        raise ValueError(f"noise: expected layer_dropout {expected}, got {noise.layer_dropout}")
+
+
+def _seed(noise: Noise, seed: Any, training: bool) -> int:
+    """The seed of a call."""
     if seed is None:
-        if noise.keys():
+        if training and noise.keys():
             raise ValueError("seed: expected an integer, as noise is to be drawn, got None")
         return 0
     if integer("seed", seed, 0) >= 2**63:
@@ -317,8 +334,8 @@ def _steps_taken(
     """What `capi.Layer` takes: (lengths, None, None), (None, mask, strides), or None for all."""
     counts, chosen = steps_taken(lengths, mask, x.shape[:2], T, B)
     if chosen is None:
-        return None if counts is None else (counts, None, None)
-    flags = np.ascontiguousarray(chosen).view(np.uint8)
+        return None if counts is None else (counts.copy(), None, None)
+    flags = np.array(chosen, np.uint8, order="C")  # a copy: backward needs it, too
     return None, flags, _strides(flags, batch_first)
 
 

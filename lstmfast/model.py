@@ -159,6 +159,8 @@ class Model(Chain):
         data, validation = split(x, y, validation_split, validation_data)
         for part in (data, validation) if validation else (data,):
             self._check_data(part, batch_size)
+        if validation:
+            self._check_rows(len(data[0]), len(validation[0]), batch_size)
         self._build_for(data[0])
         history = History()
         for epoch in range(first, last):
@@ -332,6 +334,13 @@ class Model(Chain):
         if len(x) > size and len(x) % size and any(layer.stateful for layer in self._recurrent()):
             expected = f"a multiple of batch_size {size} for stateful layers"
             raise ValueError(f"x: expected {expected}, got {len(x)} samples")
+
+    def _check_rows(self, samples: int, validation: int, batch_size: int) -> None:
+        """Raise ValueError if stateful layers would meet batches of unlike size."""
+        rows, others = min(samples, batch_size), min(validation, batch_size)
+        if rows != others and any(layer.stateful for layer in self._recurrent()):
+            expected = f"batches of {rows} rows for stateful layers, as in training"
+            raise ValueError(f"validation_data: expected {expected}, got {others}")
 
     def _compiled(self) -> tuple[Optimizer, Loss]:
         if self.optimizer is None or self.loss is None:

@@ -62,6 +62,8 @@ class CellOptions:
             value = getattr(self, name)
             if value is not None and number(name, value, 0) == 0:
                 raise ValueError(f"{name}: expected a number > 0 or None, got {value!r}")
+            if value is not None:
+                object.__setattr__(self, name, float(value))
 
     def check_training(self) -> None:
         """Raise ValueError if the gradient cannot be told."""

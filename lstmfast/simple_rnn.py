@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from . import activations, initializers, ops
+from . import activations, constraints, initializers, ops, regularizers
 from .arguments import Array, Shape, check_shape, choice, flag, integer
+from .arrays import float_array
 from .layer import features_of
 from .recurrent import Recurrent
 
@@ -26,6 +27,9 @@ class SimpleRNN(Recurrent):
     use_bias : bool
     kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
         Of (I, H), (H, H) and (H,).
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : str or Regularizer, optional
+    kernel_constraint, recurrent_constraint, bias_constraint : str or Constraint, optional
+        See `Layer`.
     return_sequences : bool
         Return the output of every step, (B, T, H), in place of the last one, (B, H).
     return_state : bool
@@ -57,6 +61,8 @@ class SimpleRNN(Recurrent):
     Simard and Frasconi 1994); an LSTM's cell is made against that.
     """
 
+    roles: ClassVar = {"W_ih": "kernel", "W_hh": "recurrent", "b": "bias"}
+
     @property
     def transposed(self) -> tuple[str, ...]:
         return ("W_ih", "W_hh")
@@ -74,6 +80,12 @@ class SimpleRNN(Recurrent):
         kernel_initializer: Any = "glorot_uniform",
         recurrent_initializer: Any = "orthogonal",
         bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
@@ -92,6 +104,14 @@ class SimpleRNN(Recurrent):
             recurrent_initializer, "recurrent_initializer"
         )
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        self.kernel_regularizer = regularizers.get(kernel_regularizer, "kernel_regularizer")
+        self.recurrent_regularizer = regularizers.get(
+            recurrent_regularizer, "recurrent_regularizer"
+        )
+        self.bias_regularizer = regularizers.get(bias_regularizer, "bias_regularizer")
+        self.kernel_constraint = constraints.get(kernel_constraint, "kernel_constraint")
+        self.recurrent_constraint = constraints.get(recurrent_constraint, "recurrent_constraint")
+        self.bias_constraint = constraints.get(bias_constraint, "bias_constraint")
         self.return_sequences = flag("return_sequences", return_sequences)
         self.return_state = flag("return_state", return_state)
         self.go_backwards = flag("go_backwards", go_backwards)
@@ -150,7 +170,7 @@ class SimpleRNN(Recurrent):
             batch than the kept state of a stateful layer has.
         """
         self._check_built()
-        self.output_shape(x.shape)
+        self.output_shape(float_array("x", x).shape)
         y, h_n, cache = ops.rnn_forward(
             x,
             self.params["W_ih"],

@@ -17,7 +17,8 @@ __all__ = ["Norm", "Weights", "gradients_for", "layer_of", "weights_of"]
 class Norm(NamedTuple):
     """The gains and biases of layer normalisation (Ba, Kiros and Hinton 2016).
 
-    z = LN(W_ih x) gain_x + LN(W_hh h) gain_h + b  and  h = o φ(LN(c) gain_c + b_c).
+    z = LN(W_ih x) gain_x + LN(W_hh h) gain_h + b  and  h = o φ(LN(c) gain_c + b_c), where
+    LN(v) = (v - mean v) / sqrt(var v + 1e-5), over the 4H numbers of a row and over its H.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ cdef const char *lf_status_text(int status) noexcept nogil:
     if status == LF_EWORK:
         return "the work space is too small"
     if status == LF_EVERSION:
-        return "lf_args.size belongs to no known version of the structure"
+        return "the size of lf_args, or of lf_weights, belongs to no known version of the structure"
     if status == LF_EKERNELS:
         return "no kernels for this processor"
     if status == LF_ELENGTH:
@@ -111,6 +111,8 @@ cdef int sizes_are_possible(const lf_config *config) noexcept nogil:
 cdef int is_possible(const lf_config *config) noexcept nogil:
     if config.bidirectional and config.reverse:
         return 0
+    if config.layer_dropout > 0 and config.num_layers == 1:
+        return 0
     return not config.training or lf_is_differentiable(config)
 
 
@@ -130,7 +132,8 @@ cdef int lf_build(const lf_config *config, lf_lstm **lstm) noexcept nogil:
     l.config, l.training = config[0], config.training != 0
     l.layers, l.directions = <int64_t> config.num_layers, 2 if config.bidirectional else 1
     l.count, l.batch_size = l.layers * l.directions, <int64_t> config.batch_size
-    l.I, l.H, l.item = <int64_t> config.input_size, <int64_t> config.hidden_size, <int64_t> config.precision // 8
+    l.I, l.H = <int64_t> config.input_size, <int64_t> config.hidden_size
+    l.item = <int64_t> config.precision // 8
     l.P = <int64_t> config.proj_size or l.H
     if not place(l):
         lf_free(l)
@@ -202,7 +205,10 @@ cdef enum:
     PACK_HH = 2
     PACK_IH_BACK = 4    # and for dx = dz W_ih, dh = dz W_hh, dout = dy W_hr
     PACK_HH_BACK = 8
-    PACK_ALL = 15
+    PACK_HR = 16
+    PACK_HR_BACK = 32
+    PACK_FORWARD = 1 | 2 | 16
+    PACK_ALL = 63
 
 
 cdef void pack(const lf_part *l, const void *source, void *target, int64_t K, int64_t columns,
@@ -237,9 +243,9 @@ cdef void pack_weights(const lf_part *l, const lf_weights *w, int which) noexcep
         pack_for_inputs(l, w.W_ih, l.w_ih_back, 4 * l.H, l.I)
     if which & PACK_HH_BACK:
         pack_for_inputs(l, w.W_hh, l.w_hh_back, 4 * l.H, l.P)
-    if l.config.proj_size and which & PACK_IH:
+    if l.config.proj_size and which & PACK_HR:
         pack(l, w.W_hr, l.w_hr, l.H, l.P, 1, l.H, 0)
-    if l.config.proj_size and which & (PACK_IH_BACK | PACK_HH_BACK):
+    if l.config.proj_size and which & PACK_HR_BACK:
         pack_for_inputs(l, w.W_hr, l.w_hr_back, l.P, l.H)
 
 
@@ -316,10 +322,11 @@ cdef int lf_load(lf_lstm *lstm, const lf_weights *weights) noexcept nogil:
     for k in range(lstm.count if status == LF_OK else 0):
         part = &lstm.parts[k]
         read_weights(lstm, weights, k, &w)
-        pack_weights(part, &w, PACK_ALL if lstm.training else PACK_IH | PACK_HH)
+        pack_weights(part, &w, PACK_ALL if lstm.training else PACK_FORWARD)
         load_vectors(part, &w)
         if lstm.config.weight_drop:
             memcpy(part.plain_w_hh, w.W_hh, 4 * part.H * part.P * part.item)
+            part.source_w_hh = part.plain_w_hh
         lstm.loaded = 1
     return status
 

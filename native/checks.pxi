@@ -143,7 +143,7 @@ cdef void add_steps_taken(spans *s, const lf_args *a) noexcept nogil:
 
 cdef enum:
     OTHER_SPANS = 20  # arguments that are not gradients of weights
-    GRADIENTS = 9     # of each part
+    GRADIENTS = 9     # of each part: the arrays of lf_weights, as add_gradients lists them
 
 
 cdef int check_forward(const lf_lstm *l, const lf_args *a) noexcept nogil:

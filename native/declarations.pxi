@@ -194,6 +194,7 @@ cdef extern from "handles.h" nogil:
         void *w_hh_back
         void *w_hr_back
         void *plain_w_hh
+        const void *source_w_hh
     ctypedef struct lf_lstm:
         int64_t layers, directions, count, I, H, P, batch_size, item
         int training, loaded

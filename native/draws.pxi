@@ -43,7 +43,7 @@ cdef int drop_weights(const lf_part *l, const lf_args *a, masks *m, int backward
         return LF_OK
     memset(&d, 0, sizeof(d))
     d.T, d.B, d.columns, d.x_b, d.y_b = 1, 4 * l.H, l.P, l.P, l.P
-    d.x, d.y = l.plain_w_hh, m.W_hh
+    d.x, d.y = <void *> l.source_w_hh, m.W_hh
     status = draw(l.kernels, &d, l.config.weight_drop, a.seed, 4 * l.index + LF_WEIGHTS)
     pack_for_gates(l, m.W_hh, m.w_hh, l.P)
     if backward:

@@ -15,7 +15,8 @@ typedef struct lf_part {
     const lf_table *kernels;
     char *memory; /* one block; the pointers below lie in it */
     void *w_ih, *w_hh, *b, *p, *w_hr, *norm, *w_ih_back, *w_hh_back, *w_hr_back;
-    void *plain_w_hh; /* W_hh as it was loaded, for weight_drop: in the block, or borrowed */
+    void *plain_w_hh; /* W_hh as it was loaded, for weight_drop; in the block */
+    const void *source_w_hh; /* that, or an array that is borrowed */
 } lf_part;
 
 struct lf_lstm {

@@ -169,7 +169,7 @@ cdef class Layer:
         for k in range(self.parts):
             check(check_weights(&self.lstm.parts[k], &self.weights[k]))
             load_vectors(&self.lstm.parts[k], &self.weights[k])
-            self.lstm.parts[k].plain_w_hh = self.weights[k].W_hh
+            self.lstm.parts[k].source_w_hh = self.weights[k].W_hh
         self.lstm.loaded = 1
         self.borrowed, self.found = weights, True
 
@@ -202,7 +202,7 @@ cdef class Layer:
         taken: the steps that are taken, as (lengths, None, None) or (None, mask, strides); or None.
         """
         cdef lf_args a
-        cdef int status, which = PACK_IH | (PACK_HH if T > 1 or h0 is not None else 0)
+        cdef int status, which = PACK_IH | PACK_HR | (PACK_HH if T > 1 or h0 is not None else 0)
         begin_args(&a, T, B, x, x_strides, taken, h0, c0, reserve)
         a.y, (a.y_t, a.y_b) = target(y), y_strides
         a.h_n, a.c_n, a.seed = target(h_n), target(c_n), seed
@@ -217,7 +217,7 @@ cdef class Layer:
                  int64_t seed, dy, dy_strides, dh_n, dc_n, dcells, dcells_strides, dx, dx_strides,
                  dh0, dc0, list gradients):
         cdef lf_args a
-        cdef int status, past = PACK_HH_BACK if T > 1 or dh0 is not None else 0
+        cdef int status, past = PACK_HR_BACK | (PACK_HH_BACK if T > 1 or dh0 is not None else 0)
         begin_args(&a, T, B, x, x_strides, taken, h0, c0, reserve)
         a.y, (a.y_t, a.y_b) = source(y), y_strides
         a.dy, (a.dy_t, a.dy_b) = source(dy), dy_strides

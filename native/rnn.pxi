@@ -74,6 +74,7 @@ cdef class Recurrence:
                 self.pack(W_hh, a.w_hh, a.H, 1, a.H)
             status = self.run(<void *> self.kernels.rnn_steps,
                               2.0 * a.T * a.B * a.H * (a.I + a.H + 10))
+        a.w_ih, a.w_hh = NULL, NULL  # the work space goes
         check(status)
 
     def backward(self, dy, dh_n, dz, dh0, dW_ih, dW_hh, db, active):
@@ -113,6 +114,7 @@ cdef class Recurrence:
                 o.first = <char *> a.dh + state
             o.rest, o.rest_t, o.rest_b, o.column_sums = a.y, a.y_t, a.y_b, NULL
             status |= self.weight_gradient(&o, dW[1], a.H)
+        a.w_hh_back, a.dh = NULL, NULL
         check(status)
 
     cdef int weight_gradient(self, lf_outer *o, void *target, int64_t columns) noexcept nogil:

@@ -43,6 +43,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "recompute": {"recompute": 2},
     "no bias": {"bias": False},
     "batch_first": {"batch_first": True},
+    "no state": {"state": False},
+    "no dx": {"need_dx": False},
+    "dy alone": {"only": "dy"},
 }
 CELL = ("activation", "recurrent_activation", "output_activation", "coupled", "clip", "cell_clip")
 NOISE = ("input_dropout", "layer_dropout", "recurrent_dropout", "weight_drop", "zoneout_h",
@@ -59,6 +62,7 @@ class FamilyCase(NamedTuple):
     keywords: dict  # of lstm_forward, but the weights
     network: naive_stack.Network
     upstream: dict
+    need_dx: bool
 
 
 def compatible(options):
@@ -77,6 +81,8 @@ def family_case(shape, dtype, training=True, seed=0, **chosen):
     x = rng.standard_normal((T, B, I)).astype(dtype)
     h0 = rng.uniform(-1, 1, (len(parts), B, P)).astype(dtype)
     c0 = rng.standard_normal((len(parts), B, H)).astype(dtype)
+    if not chosen.get("state", True):
+        h0 = c0 = None
     lengths, mask, steps = _steps(rng, T, B, chosen)
     cell = CellOptions(**{name: chosen[name] for name in CELL if name in chosen})
     noise = {name: chosen[name] for name in NOISE if name in chosen}
@@ -94,13 +100,15 @@ def family_case(shape, dtype, training=True, seed=0, **chosen):
     weights = {name: None if of[0] is None else of for name, of in weights.items()}
     if weights["norm"]:
         weights["norm"] = [Norm(*of) for of in weights["norm"]]
-    draw = rng.standard_normal
-    upstream = {
-        "dy": draw((T, B, D * P)), "dh_n": draw(h0.shape), "dc_n": draw(c0.shape),
-        "dcells": draw((T, B, D * H)),
+    count = len(parts)
+    shapes = {
+        "dy": (T, B, D * P), "dh_n": (count, B, P), "dc_n": (count, B, H), "dcells": (T, B, D * H),
     }  # fmt: skip
-    upstream = {name: a.astype(dtype) for name, a in upstream.items()}
-    return FamilyCase(x, weights, h0, c0, steps, keywords, network, upstream)
+    upstream = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+    if "only" in chosen:
+        upstream = {chosen["only"]: upstream[chosen["only"]]}
+    need_dx = chosen.get("need_dx", True)
+    return FamilyCase(x, weights, h0, c0, steps, keywords, network, upstream, need_dx)
 
 
 def _part(rng, I, H, chosen, dtype):
@@ -158,10 +166,13 @@ def computed(case):
     if cache is None:
         return outputs, {}
     upstream = dict(case.upstream)
-    for name in ("dy", "dcells"):
+    for name in upstream.keys() & {"dy", "dcells"}:
         upstream[name] = turned(upstream[name])
-    found = ops.lstm_backward(cache, **upstream)
-    gradients = {"dx": turned(found.dx), "dh0": found.dh0, "dc0": found.dc0}
+    found = ops.lstm_backward(cache, **upstream, need_dx=case.need_dx)
+    gradients = {"dx": found.dx, "dh0": found.dh0, "dc0": found.dc0}
+    gradients = {name: a for name, a in gradients.items() if a is not None}
+    if case.need_dx:
+        gradients["dx"] = turned(gradients["dx"])
     for name in ("W_ih", "W_hh", "b", "p", "W_hr", "norm"):
         for k, gradient in enumerate(getattr(found, f"d{name}") or []):
             gradients |= by_name(f"d{name}{k}", gradient)
@@ -182,7 +193,8 @@ def expected(case):
     if not case.keywords["training"]:
         return outputs, {}
     found = naive_stack.backward(*given, **case.upstream)
-    gradients = {name: found[name] for name in ("dx", "dh0", "dc0")}
+    wanted = {"dx": case.need_dx, "dh0": case.h0 is not None, "dc0": case.c0 is not None}
+    gradients = {name: found[name] for name, of in wanted.items() if of}
     for k, part in enumerate(found["parts"]):
         for name, gradient in part.items():
             if gradient is not None:
@@ -190,15 +202,15 @@ def expected(case):
     return outputs, gradients
 
 
-def assert_case_close(case):
-    """Hold every output and every gradient of a case against the oracle's."""
+def assert_case_close(case, slack=1):
+    """Hold every output and every gradient of a case against the oracle's, `slack` times the bars."""
     dtype = str(case.x.dtype)
     outputs, gradients = computed(case)
     ref_outputs, ref_gradients = expected(case)
     assert outputs.keys() == ref_outputs.keys() and gradients.keys() == ref_gradients.keys()
     for name, ref in ref_outputs.items():
         assert outputs[name].dtype == dtype, name
-        assert forward_error(outputs[name], ref) <= FORWARD_BAR[dtype], name
+        assert forward_error(outputs[name], ref) <= slack * FORWARD_BAR[dtype], name
     for name, ref in ref_gradients.items():
         assert gradients[name].dtype == dtype, name
-        assert gradient_error(gradients[name], ref) <= GRADIENT_BAR[dtype], name
+        assert gradient_error(gradients[name], ref) <= slack * GRADIENT_BAR[dtype], name

@@ -151,6 +151,7 @@ def test_refused(probe):
     [
         ({"bidirectional": 1, "reverse": 1}, "EVALUE"),
         ({"num_layers": 65}, "ESIZE"),
+        ({"layer_dropout": 0.1}, "EVALUE"),
         ({"proj_size": 2**24, "hidden_size": 2**24}, "ESIZE"),
     ],
 )
@@ -204,7 +205,7 @@ HANDFULS = 60
 ACTIVATIONS = ("activation", "recurrent_activation", "output_activation")  # no keys, but kinds
 C_OPTIONS = {
     name: options for name, options in family.OPTIONS.items()
-    if name not in (*ACTIVATIONS, "mask", "batch_first")
+    if name not in (*ACTIVATIONS, "mask", "batch_first", "no state", "no dx", "dy alone")
 }  # fmt: skip
 
 

@@ -236,7 +236,7 @@ def test_calling_a_layer_builds_it_for_what_it_sees():
         (LSTM(2), [[[1.0]]], "x: expected a NumPy array, got list"),
         (LSTM(2), np.zeros((2, 3)), r"x: expected \(B, T, I\), got \(2, 3\)"),
         (LSTM(2), np.zeros((1, 1, 1), complex), "x: expected real numbers"),
-        (LSTM(2), np.zeros((1, 1, 1), int), "dtype: expected one of 'float32', 'float64'"),
+        (LSTM(2), np.zeros((1, 1, 1), int), "x: expected dtype float32 or float64, got <i8"),
         (Embedding(3, 2), np.zeros((1, 1)), "x: expected integer ids, got dtype float64"),
         (Embedding(3, 2), np.array([0, 3]), r"x: expected ids in \[0, 3\), got ids in \[0, 3\]"),
         (Embedding(3, 2), np.array([-1, 2]), r"x: expected ids in \[0, 3\)"),

@@ -222,6 +222,54 @@ def test_what_a_model_cannot_hand_on(option):
         Model([LSTM(H, **{option: True}), Dense(2)])
 
 
+@pytest.mark.parametrize("options", ({}, {"num_layers": 2}), ids=("one", "stack"))
+def test_wrong_gradients(options):
+    """Nothing is broadcast or cast, and the call can be taken back afterwards."""
+    x, _ = data(4)
+    layer = LSTM(H, return_state=True, **options)
+    y, h, _ = layer(x)
+    layer.forward(x, training=True)
+    for dy in (np.ones((1, H), np.float32), np.ones((4, H)), 1, [1.0], np.float32(1)):
+        with pytest.raises(ValueError, match="dy: expected"):
+            layer.backward(dy)
+    for state in (None, 1, (h,), (h[..., :1], None), (h.astype(float), None), (1, None)):
+        with pytest.raises(ValueError, match="dstate"):
+            layer.backward(np.ones_like(y), dstate=state)
+    with pytest.raises(ValueError, match="dcells: expected"):
+        layer.backward(np.ones_like(y), dcells=np.ones((4, T, H), np.float32))
+    assert layer.backward(np.ones_like(y), dstate=(h, None)).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    "x",
+    (np.zeros((4, 5, 0), np.float32), np.zeros((0, 5, 3), np.float32), np.zeros((4, 5, 3), ">f4")),
+    ids=("no inputs", "no rows", "bytes"),
+)
+def test_a_wrong_first_call_builds_nothing(x):
+    layer = LSTM(H)
+    with pytest.raises(ValueError, match="x: expected"):
+        layer(x)
+    assert not layer.built
+    with pytest.raises(ValueError, match="x: expected"):
+        layer(data(4)[0]) is not None and layer.forward(data(4)[0].tolist())
+
+
+def test_options_are_kept_as_json_can_hold_them(tmp_path):
+    one = model(clip=np.float32(1), cell_clip=np.int64(2), dropout=np.float32(0.5))
+    one.save(tmp_path / "model")
+    assert load(tmp_path / "model").layers[0].get_config() == one.layers[0].get_config()
+
+
+def test_stateful_validation_of_another_size():
+    x, y = data(8)
+    one = model(stateful=True)
+    one.compile("sgd", "mse")
+    before = one.get_weights()
+    with pytest.raises(ValueError, match="validation_data: expected batches of 4 rows"):
+        one.fit(x, y, 4, validation_data=(x[:2], y[:2]), shuffle=False, verbose=0)
+    assert all(map(same_bits, before, one.get_weights()))
+
+
 def test_no_stream_of_both_directions():
     layer = LSTM(H, bidirectional=True)
     layer.build((None, None, I))
