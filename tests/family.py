@@ -203,7 +203,7 @@ def expected(case):
 
 
 def assert_case_close(case, slack=1):
-    """Hold every output and every gradient of a case against the oracle's, `slack` times the bars."""
+    """Hold all outputs and gradients of a case against the oracle's, within `slack` bars."""
     dtype = str(case.x.dtype)
     outputs, gradients = computed(case)
     ref_outputs, ref_gradients = expected(case)

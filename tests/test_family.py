@@ -50,7 +50,7 @@ def test_each_pair(name, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("seed", range(60))
 def test_handfuls(seed, dtype):
-    """Norms enlarge errors wherever what they divide by is small, and layers on layers do it again."""
+    """Norms enlarge errors where what they divide by is small, and layers on layers do it again."""
     shape, chosen = handful(seed)
     slack = 10 ** chosen.get("layers", 1) if chosen.get("norm") else 1
     assert_case_close(family_case(shape, dtype, seed=seed, **chosen), slack)
