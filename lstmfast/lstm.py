@@ -221,12 +221,13 @@ class LSTM(Parts, Recurrent):
 
     def _check_combinations(self) -> None:
         """Raise ValueError for options that exclude each other."""
-        if self.bidirectional and (self.go_backwards or self.stateful):
-            name = "go_backwards" if self.go_backwards else "stateful"
-            reason = "which has" if self.go_backwards else "which needs the steps still to come of"
-            raise ValueError(
-                f"{name}: expected False with bidirectional, {reason} both directions, got True"
-            )
+        excluded = {
+            "go_backwards": (self.go_backwards, "which takes the steps both ways"),
+            "stateful": (self.stateful, "whose way back begins with the next batch"),
+        }
+        for name, (chosen, reason) in excluded.items():
+            if self.bidirectional and chosen:
+                raise ValueError(f"{name}: expected False with bidirectional, {reason}, got True")
         if self.num_layers > ops.MAX_LAYERS:
             expected = f"at most {ops.MAX_LAYERS} layers"
             raise ValueError(f"num_layers: expected {expected}, got {self.num_layers}")

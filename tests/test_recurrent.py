@@ -250,8 +250,10 @@ def test_a_wrong_first_call_builds_nothing(x):
     with pytest.raises(ValueError, match="x: expected"):
         layer(x)
     assert not layer.built
-    with pytest.raises(ValueError, match="x: expected"):
-        layer(data(4)[0]) is not None and layer.forward(data(4)[0].tolist())
+    good, _ = data(4)
+    assert layer(good).shape == (4, H)
+    with pytest.raises(ValueError, match="x: expected a NumPy array"):
+        layer.forward(good.tolist())
 
 
 def test_options_are_kept_as_json_can_hold_them(tmp_path):
