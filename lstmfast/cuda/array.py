@@ -1,0 +1,222 @@
+"""Arrays in the GPU's memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from . import device
+
+__all__ = ["BFLOAT16", "DeviceArray", "copy", "empty", "from_host", "zeros"]
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+class DeviceArray:
+    """An array of any strides in the GPU's memory: shape, dtype, views, and copies to the host.
+
+    It offers `__cuda_array_interface__` and DLPack, so that torch, CuPy and JAX take it without a
+    copy. Arithmetic is what `lstmfast.ops` has.
+
+    Parameters
+    ----------
+    memory : what holds the memory; kept alive as long as the array
+    address : int
+        Of the first element.
+    shape : tuple of int
+    dtype : numpy.dtype
+        bfloat16 is that of ml_dtypes.
+    strides : tuple of int, optional
+        In bytes; None: C-contiguous.
+    """
+
+    def __init__(
+        self, memory: Any, address: int, shape: Sequence[int], dtype: Any,
+        strides: Sequence[int] | None = None,
+    ):  # fmt: skip
+        self.memory, self.address = memory, address
+        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
+        self.strides = contiguous(self.shape, self.itemsize) if strides is None else tuple(strides)
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.itemsize
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Do the elements lie side by side in C order?"""
+        wanted = contiguous(self.shape, self.itemsize)
+        return self.size == 0 or all(
+            length == 1 or stride == want
+            for length, stride, want in zip(self.shape, self.strides, wanted, strict=True)
+        )
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"DeviceArray(shape={self.shape}, dtype={self.dtype})"
+
+    def reshape(self, *shape: Any) -> DeviceArray:
+        """Return a view of another shape, one of its sizes -1; the array must be contiguous."""
+        sizes = list(shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape)
+        if -1 in sizes:
+            known = math.prod(size for size in sizes if size != -1)
+            sizes[sizes.index(-1)] = self.size // known if known else 0
+        if math.prod(sizes) != self.size or not self.is_contiguous:
+            raise ValueError(f"shape: expected one of {self.size} contiguous elements, got {sizes}")
+        return DeviceArray(self.memory, self.address, sizes, self.dtype)
+
+    def __getitem__(self, index: Any) -> DeviceArray:
+        """Return a view: ints, slices of positive step and ... as NumPy takes them."""
+        view = self._layout()[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+        if any(stride < 0 for stride in view.strides):
+            raise ValueError(f"index: expected slices of positive step, got {index!r}")
+        offset = view.__array_interface__["data"][0] - LAYOUT_AT
+        return DeviceArray(self.memory, self.address + offset, view.shape, self.dtype, view.strides)
+
+    def transpose(self, *axes: int) -> DeviceArray:
+        """Return a view with the axes in this order."""
+        view = self._layout().transpose(*axes)
+        return DeviceArray(self.memory, self.address, view.shape, self.dtype, view.strides)
+
+    def _layout(self) -> np.ndarray[Any, Any]:
+        """An array of NumPy of this shape and strides, whose elements must not be touched."""
+        holder = type("Layout", (), {})()
+        holder.__array_interface__ = {
+            "shape": self.shape, "strides": self.strides, "typestr": f"|V{self.itemsize}",
+            "data": (LAYOUT_AT, False), "version": 3,
+        }  # fmt: skip
+        return np.asarray(holder)
+
+    def copy_to_host(self) -> np.ndarray[Any, Any]:
+        """Return the elements as an array of NumPy, after all work of the default stream."""
+        dense = self if self.is_contiguous else copy(self)
+        found = np.empty(self.shape, self.dtype)
+        if self.size:
+            to_host(found, dense)
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        raise TypeError("a DeviceArray is in the GPU's memory: expected .copy_to_host() first")
+
+    def flat_memory(self) -> np.ndarray[Any, Any]:
+        """In the simulator: all elements from the first one on, as the memory has them."""
+        start = self.address - self.memory.ctypes.data
+        room = self.memory[start:]
+        stored = np.uint16 if self.dtype == BFLOAT16 else self.dtype
+        return room[: len(room) // self.itemsize * self.itemsize].view(stored)
+
+
+LAYOUT_AT = 1 << 40  # an address for arithmetic on views, never read
+
+
+def contiguous(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
+    """Return the strides of a C-contiguous array."""
+    strides, step = [], itemsize
+    for length in reversed(shape):
+        strides.append(step)
+        step *= max(length, 1)
+    return tuple(reversed(strides))
+
+
+def empty(shape: Sequence[int] | int, dtype: Any, stream: Any = None) -> DeviceArray:
+    """Return a new array for work on `stream` (None: the default one), its elements undefined.
+
+    Raises
+    ------
+    MemoryError
+        The GPU has too little free memory.
+    """
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    dtype = np.dtype(dtype)
+    size = max(math.prod(shape) * dtype.itemsize, 16)
+    if device.simulated():
+        memory: Any = np.full(size + 16, 0xA5, np.uint8)  # poison: nothing may lean on zeros
+        return DeviceArray(memory, -(-memory.ctypes.data // 16) * 16, shape, dtype)
+    with device.errors(f"{size} bytes for an array {shape}"):
+        memory = device.current().allocate(size, stream=stream or device.default_stream())
+    return DeviceArray(memory, int(memory.handle), shape, dtype)
+
+
+def zeros(shape: Sequence[int] | int, dtype: Any, stream: Any = None) -> DeviceArray:
+    """Return a new array of zeros."""
+    made = empty(shape, dtype, stream)
+    clear(made, stream)
+    return made
+
+
+def clear(array: DeviceArray, stream: Any = None) -> None:
+    """Set all elements of a contiguous array to zero."""
+    if device.simulated():
+        array.flat_memory()[: array.size] = 0
+        return
+    from cuda.bindings import driver
+
+    stream = stream or device.default_stream()
+    _check(driver.cuMemsetD8Async(array.address, 0, array.nbytes, int(stream.handle)), "memset")
+
+
+def from_host(values: Any, stream: Any = None) -> DeviceArray:
+    """Return a copy of an array of NumPy."""
+    values = np.ascontiguousarray(values)
+    made = empty(values.shape, values.dtype, stream)
+    to_device(made, values, stream)
+    return made
+
+
+def to_device(array: DeviceArray, values: np.ndarray[Any, Any], stream: Any = None) -> None:
+    """Copy contiguous values of the host into a contiguous array of the same dtype."""
+    if device.simulated():
+        array.flat_memory()[: array.size] = values.reshape(-1).view(array.flat_memory().dtype)
+        return
+    from cuda.bindings import driver
+
+    stream = stream or device.default_stream()
+    at = values.ctypes.data
+    _check(driver.cuMemcpyHtoDAsync(array.address, at, array.nbytes, int(stream.handle)), "copy")
+
+
+def to_host(values: np.ndarray[Any, Any], array: DeviceArray, stream: Any = None) -> None:
+    """Copy a contiguous array into contiguous memory of the host, and wait for it."""
+    if device.simulated():
+        values.reshape(-1)[...] = array.flat_memory()[: array.size].view(array.dtype)
+        return
+    from cuda.bindings import driver
+
+    stream = stream or device.default_stream()
+    at = values.ctypes.data
+    _check(driver.cuMemcpyDtoHAsync(at, array.address, array.nbytes, int(stream.handle)), "copy")
+    device.synchronize(stream)
+
+
+def _check(result: tuple[Any, ...], what: str) -> None:
+    from cuda.bindings import driver
+
+    if result[0] != driver.CUresult.CUDA_SUCCESS:
+        raise device.CudaError(f"{what}: expected CUDA_SUCCESS, got {result[0].name}")
+
+
+def copy(array: DeviceArray, stream: Any = None) -> DeviceArray:
+    """Return a contiguous copy."""
+    from .kernels.copying import copy_into
+
+    made = empty(array.shape, array.dtype, stream)
+    copy_into(made, array, stream)
+    return made
