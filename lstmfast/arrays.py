@@ -15,6 +15,10 @@ POOLED = 1 << 18  # bytes
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+def is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)
+
+
 def float_array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Array:
     """Return `value` itself, a float32 or float64 array (of `dtype`, if that is given).
 

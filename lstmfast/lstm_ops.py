@@ -155,13 +155,13 @@ def lstm_forward(
     batch_first = flag("batch_first", batch_first)
     return_sequences = flag("return_sequences", return_sequences)
     keys = keys_of_cell(options, training) | keys_of_noise(noise)
-    keys |= _order_keys(lengths is not None or mask is not None, pad, reverse, both)
-    keys |= _way_back_keys(truncate, recompute)
+    keys |= order_keys(lengths is not None or mask is not None, pad, reverse, both)
+    keys |= way_back_keys(truncate, recompute)
     if flag("return_cells", return_cells):
         keys["cells"] = 1
     parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, dtype)
-    number = _seed(noise, seed, training)
-    _check_layers(noise, len(parts) // (1 + both))
+    number = seed_of(noise, seed, training)
+    check_layers(noise, len(parts) // (1 + both))
     layer = layer_of(parts, keys, training=training, batch_size=1, borrow=True)
     T, B = steps_and_rows(x, layer.input_size, batch_first)
     taken = _steps_taken(lengths, mask, x, T, B, batch_first)
@@ -241,10 +241,10 @@ def lstm_backward(
                    y, _strides(y, first), reserve, cache.seed, dy, _strides(dy, first), dh_n, dc_n,
                    dcells, _strides(dcells, first), dx, _strides(dx, first), dh0, dc0,
                    wanted)  # fmt: skip
-    return _as_given(dx, dh0, dc0, gradients, cache.stacked)
+    return as_given(dx, dh0, dc0, gradients, cache.stacked)
 
 
-def _as_given(dx: Any, dh0: Any, dc0: Any, parts: list[Weights], stacked: bool) -> LSTMGradients:
+def as_given(dx: Any, dh0: Any, dc0: Any, parts: list[Weights], stacked: bool) -> LSTMGradients:
     """Gradients in the form of the weights: arrays, or lists of them."""
     if not stacked:
         (only,) = parts
@@ -281,7 +281,7 @@ def keys_of_noise(noise: Any) -> dict[str, float]:
     return {} if noise is QUIET else noise.keys()
 
 
-def _order_keys(unlike: bool, pad: Any, reverse: Any, both: bool) -> dict[str, float]:
+def order_keys(unlike: bool, pad: Any, reverse: Any, both: bool) -> dict[str, float]:
     """Which steps are taken, and in which order."""
     wanted = {
         "lengths": unlike,
@@ -294,19 +294,19 @@ def _order_keys(unlike: bool, pad: Any, reverse: Any, both: bool) -> dict[str, f
     return {name: 1.0 for name, chosen in wanted.items() if chosen}
 
 
-def _way_back_keys(truncate: Any, recompute: Any) -> dict[str, float]:
+def way_back_keys(truncate: Any, recompute: Any) -> dict[str, float]:
     given = {"truncate": truncate, "recompute": recompute}
     keys = {name: integer(name, k, 1) for name, k in given.items() if k is not None}
     return {name: float(min(k, MOST_STEPS)) for name, k in keys.items()}
 
 
-def _check_layers(noise: Noise, layers: int) -> None:
+def check_layers(noise: Noise, layers: int) -> None:
     if noise.layer_dropout and layers == 1:
         expected = "0 with a single layer, as it drops between layers"
         raise ValueError(f"noise: expected layer_dropout {expected}, got {noise.layer_dropout}")
 
 
-def _seed(noise: Noise, seed: Any, training: bool) -> int:
+def seed_of(noise: Noise, seed: Any, training: bool) -> int:
     """The seed of a call."""
     if seed is None:
         if training and noise.keys():

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import capi
+from . import arrays, capi
 from .arguments import Array
-from .arrays import dense, float_array, new
+from .arrays import new
 
 __all__ = ["Norm", "Weights", "gradients_for", "layer_of", "weights_of"]
 
@@ -58,21 +58,25 @@ def is_stack(W_ih: Any) -> bool:
 
 
 def weights_of(
-    W_ih: Any, W_hh: Any, b: Any, p: Any, W_hr: Any, norm: Any, bidirectional: bool, dtype: Any
-) -> list[Weights]:
-    """Return the weights of each part, checked: all of them arrays, or all sequences of arrays."""
+    W_ih: Any, W_hh: Any, b: Any, p: Any, W_hr: Any, norm: Any, bidirectional: bool, dtype: Any,
+    of: Any = arrays,
+) -> list[Weights]:  # fmt: skip
+    """Return the weights of each part, checked: all of them arrays, or all sequences of arrays.
+
+    `of` has the checks of arrays: `lstmfast.arrays`, or its counterpart for those on a GPU.
+    """
     given = {"W_ih": W_ih, "W_hh": W_hh, "b": b, "p": p, "W_hr": W_hr, "norm": norm}
     if not is_stack(W_ih):
         if bidirectional:
             raise ValueError("W_ih: expected one array for each direction, got one array")
-        return [_part(given, "", dtype or float_array("W_ih", W_ih).dtype, None)]
-    return _stack(given, 1 + bidirectional, dtype)
+        return [_part(given, "", dtype or of.float_array("W_ih", W_ih).dtype, None, of)]
+    return _stack(given, 1 + bidirectional, dtype, of)
 
 
-def _stack(given: dict[str, Any], directions: int, dtype: Any) -> list[Weights]:
+def _stack(given: dict[str, Any], directions: int, dtype: Any, of: Any) -> list[Weights]:
     """The weights of several parts: `given` holds sequences."""
     W_ih = given["W_ih"]
-    if not all(isinstance(one, np.ndarray) for one in W_ih):
+    if not all(of.is_array(one) for one in W_ih):
         found = type(W_ih).__name__
         raise ValueError(f"W_ih: expected a NumPy array of floats, or several, got a {found}")
     count = len(W_ih)
@@ -84,7 +88,7 @@ def _stack(given: dict[str, Any], directions: int, dtype: Any) -> list[Weights]:
         if value is not None and (not is_stack(value) or len(value) != count):
             found = f"{len(value)}" if is_stack(value) else type(value).__name__
             raise ValueError(f"{name}: expected {count} of them, as of W_ih, got {found}")
-    dtype = dtype or float_array("W_ih[0]", W_ih[0]).dtype
+    dtype = dtype or of.float_array("W_ih[0]", W_ih[0]).dtype
     parts: list[Weights] = []
     for k in range(count):
         one = {name: None if value is None else value[k] for name, value in given.items()}
@@ -93,7 +97,7 @@ def _stack(given: dict[str, Any], directions: int, dtype: Any) -> list[Weights]:
             inputs = directions * outputs_of(parts[0])
         elif k > 0:
             inputs = parts[0].W_ih.shape[1]
-        parts.append(_part(one, f"[{k}]", dtype, inputs))
+        parts.append(_part(one, f"[{k}]", dtype, inputs, of))
     _check_alike(parts)
     return parts
 
@@ -103,7 +107,10 @@ def outputs_of(weights: Weights) -> int:
     return weights.W_hh.shape[1]
 
 
-def _part(given: dict[str, Any], at: str, dtype: np.dtype[Any], inputs: int | None) -> Weights:
+def _part(
+    given: dict[str, Any], at: str, dtype: np.dtype[Any], inputs: int | None, of: Any
+) -> Weights:
+    dense = of.dense
     W_ih = dense(f"W_ih{at}", given["W_ih"], ("4H", inputs or "I"), dtype)
     H, remainder = divmod(W_ih.shape[0], 4)
     if remainder:
@@ -117,15 +124,15 @@ def _part(given: dict[str, Any], at: str, dtype: np.dtype[Any], inputs: int | No
     p = None if p is None else dense(f"p{at}", p, (3, H), dtype)
     if norm is None:
         return Weights(W_ih, W_hh, b, p, W_hr)
-    return Weights(W_ih, W_hh, b, p, W_hr, *_norm(norm, at, H, dtype))
+    return Weights(W_ih, W_hh, b, p, W_hr, *_norm(norm, at, H, dtype, of))
 
 
-def _norm(norm: Any, at: str, H: int, dtype: np.dtype[Any]) -> list[Array]:
+def _norm(norm: Any, at: str, H: int, dtype: np.dtype[Any], of: Any) -> list[Array]:
     if not isinstance(norm, (tuple, list)) or len(norm) != len(Norm._fields):
         raise ValueError(f"norm{at}: expected {Norm._fields}, got {type(norm).__name__}")
     sizes = (4 * H, 4 * H, H, H)
     return [
-        dense(f"norm{at}.{name}", value, (size,), dtype)
+        of.dense(f"norm{at}.{name}", value, (size,), dtype)
         for name, value, size in zip(Norm._fields, norm, sizes, strict=True)
     ]
 

@@ -1,0 +1,95 @@
+"""What the kernels of a part's steps are built for: one Kernel for each `CellKind`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from .numbers import REALS, Number
+
+__all__ = ["CellKind", "Formula"]
+
+
+class Formula(NamedTuple):
+    """Constants that `kernels.cell` reads where the cell is varied."""
+
+    peepholes: int
+    coupled: int
+    clip: float
+    cell_clip: float
+    gate_kind: int
+    gate_alpha: float
+    gate_beta: float
+    candidate_kind: int
+    candidate_alpha: float
+    candidate_beta: float
+    output_kind: int
+    output_alpha: float
+    output_beta: float
+
+
+class CellKind(NamedTuple):
+    """How a part's cells are calculated, and what their kernels read and write.
+
+    Attributes
+    ----------
+    array : kind of number of y, dy and dcells
+    operand : kind of number that W_hh is multiplied with
+    formula : None for the plain cell
+    bias, masked, counted, outputs : are there a bias, a mask of recurrent dropout, counts of the
+        steps taken (`order`), outputs y of every step
+    repeat : y of a step not taken is the one before it, not zeros
+    keep : training: leave the activations for the way back
+    projected : h is a product (`settle` kernels) of what the cells give
+    zoneout_h, zoneout_c : rates; `drawing` in training, else these parts stay
+    truncate : gradients do not flow from a step n > 0 that is a multiple of it; 0: everywhere
+    """
+
+    array: str
+    operand: str
+    formula: Formula | None = None
+    bias: bool = True
+    masked: bool = False
+    counted: bool = False
+    outputs: bool = True
+    repeat: bool = False
+    keep: bool = True
+    projected: bool = False
+    zoneout_h: float = 0.0
+    zoneout_c: float = 0.0
+    drawing: bool = False
+    truncate: int = 0
+
+    @property
+    def numbers(self) -> tuple[Number, Number]:
+        """Those of arrays and of operands."""
+        return REALS[self.array], REALS[self.operand]
+
+    @property
+    def real(self) -> Any:
+        """The type of states, activations, gradients and sums."""
+        return REALS[self.operand].real
+
+    @property
+    def zoneout(self) -> bool:
+        return self.zoneout_h > 0 or self.zoneout_c > 0
+
+    @property
+    def carries(self) -> bool:
+        """Does some gradient reach h of a step by another way than W_hh?"""
+        return self.counted or self.masked or self.zoneout_h > 0
+
+    @property
+    def peepholes(self) -> bool:
+        return self.formula is not None and bool(self.formula.peepholes)
+
+
+def formula_of(keys: dict[str, float], peepholes: bool) -> Formula | None:
+    """Return the formula for the keys of `CellOptions.keys()`; None where that is the plain cell."""
+    if not keys and not peepholes:
+        return None
+    plain = {"coupled": 0, "clip": math.inf, "cell_clip": math.inf, "gate_kind": 0,
+             "candidate_kind": 1, "output_kind": 1}  # fmt: skip
+    found = {field: 0.0 for field in Formula._fields} | plain | keys | {"peepholes": peepholes}
+    whole = ("peepholes", "coupled", "gate_kind", "candidate_kind", "output_kind")
+    return Formula(**{k: int(v) if k in whole else float(v) for k, v in found.items()})

@@ -1,0 +1,230 @@
+"""One step back: from the gradient to h and c of a step to that of its pre-activations.
+
+One thread for each unit of each row; arrays of one step as in `cells`. The gradient that arrives
+at h comes on two ways: dh, the product of the later step's dz with W_hh (0 above the last step), and
+`carry`, by which all else goes: the state's own gradient, zoneout's share, steps not taken.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from numba import cuda, types
+
+from ...kernels.cell import make_cell
+from ..compiler import pointer
+from ..kernel import Kernel
+from . import formulas  # noqa: F401  (the formulas' overloads for the GPU)
+from .cell_kind import CellKind
+from .cells import THREADS, make_kept
+from .numbers import REALS, device_function
+
+__all__ = ["make_cells_backward", "make_first_state", "make_peephole_terms", "make_unsettle_kernel"]
+
+I32, I64, U64 = types.int32, types.int64, types.uint64
+
+
+@lru_cache(None)
+def make_is_cut(kind: CellKind) -> Any:
+    """is_cut(n): does no gradient flow from the n-th step to the one before it?"""
+    truncate = kind.truncate
+
+    @device_function
+    def is_cut(n):
+        return truncate > 0 and n > 0 and n % truncate == 0
+
+    return is_cut
+
+
+@lru_cache(None)
+def make_unsettle(kind: CellKind, upstream: bool) -> Any:
+    """unsettle(...): the gradient to the output of a unit in step n; the rest goes into carry.
+
+    later is n of the step above, or -1 where there is none or it is not taken.
+    """
+    counted, repeat, masked, carries = kind.counted, kind.repeat, kind.masked, kind.carries
+    zoneout, real, is_cut = kind.zoneout_h > 0, kind.real, make_is_cut(kind)
+    load = REALS[kind.array].load
+
+    @device_function
+    def unsettle(b, j, P, n, later, kept, dy, dy_b, dh, carry, mask):
+        at = b * P + j
+        arriving = dh[at] * mask[at] if masked else dh[at]
+        if is_cut(later):
+            arriving = real(0)
+        shown = real(load(dy, b * dy_b + j)) if upstream else real(0)
+        if not carries:
+            return arriving + shown
+        arriving += carry[at]
+        if counted and n < 0:
+            carry[at] = arriving + shown if repeat and n < -1 else arriving
+            return real(0)
+        arriving += shown
+        stays = kept * arriving if zoneout else real(0)
+        carry[at] = real(0) if is_cut(n) else stays
+        return arriving - stays
+
+    return unsettle
+
+
+@lru_cache(None)
+def make_through_cell(kind: CellKind, cells: bool) -> Any:
+    """through_cell(...): dz from the gradients to the output and to c; dc goes to the step before."""
+    formula, peepholes, real = kind.formula or 0, kind.peepholes, kind.real
+    cell = make_cell(kind.formula is not None)
+    output_backward, backward = cell.output_backward, cell.backward
+    zoneout, is_cut = kind.zoneout_c > 0, make_is_cut(kind)
+    load = REALS[kind.array].load
+
+    @device_function
+    def gradients(at, j, H, z_at, dh, z, p, c_before, c, dc_after):
+        none = real(0)
+        p_i, p_f, p_o = none, none, none
+        if peepholes:
+            p_i, p_f, p_o = p[j], p[H + j], p[2 * H + j]
+        i, f, g, o = z[z_at], z[z_at + H], z[z_at + 2 * H], z[z_at + 3 * H]
+        dz_o, dc_now = output_backward(formula, o, c[at], dh)
+        dz_i, dz_f, dz_g, dc = backward(
+            formula, i, f, g, c_before[at], c[at], dz_o, dc_after + dc_now, p_i, p_f, p_o
+        )
+        return dz_i, dz_f, dz_g, dz_o, dc
+
+    @device_function
+    def through_cell(b, j, H, n, kept, dh, z, p, c_before, c, dc, dcells, dcells_b):
+        at = b * H + j
+        arriving, stays = dc[at], real(0)
+        if cells:
+            arriving += real(load(dcells, b * dcells_b + j))
+        if zoneout:
+            stays = kept * arriving
+            arriving -= stays
+        dz_i, dz_f, dz_g, dz_o, before = gradients(
+            at, j, H, b * 4 * H + j, dh, z, p, c_before, c, arriving
+        )
+        dc[at] = real(0) if is_cut(n) else before + stays
+        return dz_i, dz_f, dz_g, dz_o
+
+    return through_cell
+
+
+@lru_cache(None)
+def make_store_dz(kind: CellKind) -> Any:
+    """store_dz(at, H, ...): the four gradients of a unit, and what W_hh is multiplied with."""
+    rounded = kind.operand in ("float16", "bfloat16")
+    store = REALS[kind.operand].store
+
+    @device_function
+    def store_one(at, value, dz, dz_operand):
+        dz[at] = value
+        if rounded:
+            store(dz_operand, at, value)
+
+    @device_function
+    def store_dz(at, H, dz_i, dz_f, dz_g, dz_o, dz, dz_operand):
+        store_one(at, dz_i, dz, dz_operand)
+        store_one(at + H, dz_f, dz, dz_operand)
+        store_one(at + 2 * H, dz_g, dz, dz_operand)
+        store_one(at + 3 * H, dz_o, dz, dz_operand)
+
+    return store_dz
+
+
+@lru_cache(None)
+def make_cells_backward(kind: CellKind, upstream: bool, cells: bool) -> Kernel:
+    """Step n backwards: z, the activations, become dz; dc and carry go on to the step before.
+
+    Behind a projection dh is already the gradient to what the cells gave. `upstream`, `cells`:
+    there are gradients to the outputs, to the cells.
+    """
+    real, counted, projected = kind.real, kind.counted, kind.projected
+    unsettle, kept = make_unsettle(kind, upstream), make_kept(kind)
+    through_cell, store_dz = make_through_cell(kind, cells), make_store_dz(kind)
+    array, operand = kind.numbers
+
+    def cells_backward(z, dz_operand, p, c_before, c, dy, dh, carry, mask, dc, dcells, counts,
+                       counts_above, B, H, dy_b, dcells_b, step, step_above, seed,
+                       stream):  # fmt: skip
+        at = cuda.grid(1)
+        if at < B * H:
+            b, j = at // H, at % H
+            n = types.int64(counts[b]) if counted else step
+            later = step_above
+            if counted and step_above >= 0:
+                later = types.int64(counts_above[b])
+            kept_h, kept_c = kept(seed, j, b, n, stream)
+            gradient = dh[at]
+            if not projected:
+                gradient = unsettle(b, j, H, n, later, kept_h, dy, dy_b, dh, carry, mask)
+            if counted and n < 0:
+                none = real(0)
+                store_dz(b * 4 * H + j, H, none, none, none, none, z, dz_operand)
+            else:
+                dz_i, dz_f, dz_g, dz_o = through_cell(
+                    b, j, H, n, kept_c, gradient, z, p, c_before, c, dc, dcells, dcells_b
+                )
+                store_dz(b * 4 * H + j, H, dz_i, dz_f, dz_g, dz_o, z, dz_operand)
+
+    reals = pointer(kind.real)
+    arguments = (reals, operand.pointer, *[reals] * 3, array.pointer, *[reals] * 4, array.pointer,
+                 pointer(I32), pointer(I32), *[I64] * 6, U64, U64)  # fmt: skip
+    return Kernel(f"cells backward, {kind.array} by {kind.operand}", cells_backward, arguments,
+                  THREADS)  # fmt: skip
+
+
+@lru_cache(None)
+def make_unsettle_kernel(kind: CellKind, upstream: bool) -> Kernel:
+    """Step n backwards in front of a projection: its gradient dproduct (B, P), and as an operand."""
+    unsettle, kept, counted = make_unsettle(kind, upstream), make_kept(kind), kind.counted
+    array, operand = kind.numbers
+    store = operand.store
+
+    def unsettle_all(dproduct, dy, dh, carry, mask, counts, counts_above, B, P, dy_b, step,
+                     step_above, seed, stream):  # fmt: skip
+        at = cuda.grid(1)
+        if at < B * P:
+            b, j = at // P, at % P
+            n = types.int64(counts[b]) if counted else step
+            later = step_above
+            if counted and step_above >= 0:
+                later = types.int64(counts_above[b])
+            kept_h, _ = kept(seed, j, b, n, stream)
+            store(dproduct, at, unsettle(b, j, P, n, later, kept_h, dy, dy_b, dh, carry, mask))
+
+    reals = pointer(kind.real)
+    arguments = (operand.pointer, array.pointer, *[reals] * 3, pointer(I32), pointer(I32),
+                 *[I64] * 5, U64, U64)  # fmt: skip
+    return Kernel(f"outputs backward, {kind.array} by {kind.operand}", unsettle_all, arguments,
+                  THREADS)  # fmt: skip
+
+
+@lru_cache(None)
+def make_first_state(kind: CellKind) -> Kernel:
+    """dh0 (B, P) from what arrives below the first step: dh becomes it."""
+    masked, carries = kind.masked, kind.carries
+
+    def first_state(dh, carry, mask, count):
+        at = cuda.grid(1)
+        if at < count:
+            arriving = dh[at] * mask[at] if masked else dh[at]
+            dh[at] = arriving + carry[at] if carries else arriving
+
+    reals = pointer(kind.real)
+    return Kernel("gradient to h0", first_state, (reals, reals, reals, I64), THREADS)
+
+
+@lru_cache(None)
+def make_peephole_terms(real: Any) -> Kernel:
+    """terms (rows, 3H): dz_i c_before, dz_f c_before, dz_o c of each row; sums of them are dp."""
+
+    def peephole_terms(dz, c_before, c, terms, rows, H):
+        at = cuda.grid(1)
+        if at < rows * H:
+            row, j = at // H, at % H
+            first, dz_at = row * 3 * H + j, row * 4 * H + j
+            terms[first] = dz[dz_at] * c_before[at]
+            terms[first + H] = dz[dz_at + H] * c_before[at]
+            terms[first + 2 * H] = dz[dz_at + 3 * H] * c[at]
+
+    reals = pointer(real)
+    return Kernel("peephole terms", peephole_terms, (*[reals] * 4, I64, I64), THREADS)
