@@ -6,13 +6,23 @@ Part of `ops`, which is where to import them from; see there for what holds of a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from . import activations, capi
 from .arguments import Array, check_shape, flag, integer, number
-from .arrays import dense, float_array, new, not_empty, rows_in_place, whole_numbers, writable
+from .arrays import (
+    check_precision,
+    dense,
+    float_array,
+    new,
+    not_empty,
+    rows_in_place,
+    whole_numbers,
+    writable,
+)
 
 KERAS_EPSILON = 1e-7
 
@@ -24,8 +34,12 @@ def _double(array: Array) -> bool:
 # ---------------------------------------------------------------- Dense
 
 
-def dense_forward(x: Array, W: Array, b: Array | None = None) -> Array:
+def dense_forward(
+    x: Array, W: Array, b: Array | None = None, *, precision: str | None = None
+) -> Array:
     """y (M, N) = x (M, K) W (K, N) + b (N,), a new array; b None: zeros.
+
+    precision: None or the arrays' own; a smaller one is for arrays on a GPU.
 
     Raises
     ------
@@ -36,6 +50,7 @@ def dense_forward(x: Array, W: Array, b: Array | None = None) -> Array:
     (M, K), N = x.shape, W.shape[1]
     check_shape("W", W.shape, (K, "N"))
     float_array("W", W, x.dtype)
+    check_precision(precision, x.dtype)
     b = None if b is None else dense("b", b, (N,), x.dtype)
     y = new((M, N), x.dtype)
     capi.product(_double(x), M, N, K, x, _row(x), W, _row(W), 1, y, b)
@@ -43,7 +58,7 @@ def dense_forward(x: Array, W: Array, b: Array | None = None) -> Array:
 
 
 def dense_backward(
-    x: Array, W: Array, dy: Array, *, need_dx: bool = True
+    x: Array, W: Array, dy: Array, *, need_dx: bool = True, precision: str | None = None
 ) -> tuple[Array | None, Array, Array]:
     """(dx (M, K) or None, dW (K, N), db (N,)) for dy (M, N), new arrays.
 
@@ -56,6 +71,7 @@ def dense_backward(
     (M, K), N = x.shape, W.shape[1]
     check_shape("W", W.shape, (K, "N"))
     float_array("W", W, x.dtype)
+    check_precision(precision, x.dtype)
     dy = dense("dy", dy, (M, N), x.dtype)
     dx = _input_gradient(dy, W) if need_dx else None
     dW, db = new((K, N), x.dtype), np.empty(N, x.dtype)
@@ -139,6 +155,14 @@ def softmax(x: Array, out: Array | None = None) -> Array:
     return out
 
 
+def softmax_backward(y: Array, dy: Array) -> Array:
+    """dy (M, N) becomes the gradient to the argument of y = softmax(x); returns dy."""
+    dy = writable("dy", dy, y.shape, float_array("y", y).dtype)
+    dy -= np.sum(dy * y, axis=-1, keepdims=True)
+    dy *= y
+    return dy
+
+
 def softmax_crossentropy(
     logits: Array, targets: Array, *, gradient: bool = True, scale: float = 1.0
 ) -> tuple[Array, Array]:
@@ -200,6 +224,31 @@ def crossentropy(
     if weights is None:
         return _of_labels(p, np.asarray(labels), gradient)
     return _of_weights(p, weights, gradient)
+
+
+def squared_error(
+    outputs: Array, targets: Array, *, gradient: bool = True, scale: float = 1.0
+) -> tuple[float, Array | None]:
+    """(Σ (outputs - targets)², its gradient times `scale`, a new array, or None).
+
+    Raises
+    ------
+    ValueError
+        A shape or dtype does not fit.
+    """
+    dtype = float_array("outputs", outputs).dtype
+    check_shape("targets", float_array("targets", targets, dtype).shape, outputs.shape)
+    difference = outputs - targets
+    total = sum_of_squares(difference)
+    if not gradient:
+        return total, None
+    difference *= dtype.type(2 * scale)
+    return total, difference
+
+
+def sum_losses(losses: Array, correct: Array) -> tuple[float, int]:
+    """The sum of the losses of rows, in float64, and how many rows are correct."""
+    return float(np.sum(losses, dtype=np.float64)), int(np.count_nonzero(correct))
 
 
 def _limits(p: Array) -> tuple[Any, Any]:
@@ -348,6 +397,41 @@ def sum_of_squares(a: Array) -> float:
     sums = np.empty(-(-a.size // capi.CHUNK), a.dtype)
     capi.squares(_double(a), a.size, a, sums)
     return float(sums.sum(dtype=np.float64))
+
+
+def clip_by_value(a: Array, limit: float) -> None:
+    """Bring each element into [-limit, limit], in place."""
+    writable("a", a, float_array("a", a).shape, a.dtype)
+    np.clip(a, -limit, limit, out=a)
+
+
+def clip_by_norm(arrays: Sequence[Array], limit: float) -> None:
+    """Scale the arrays in place so that the norm of them all together is `limit` at most."""
+    norm = math.sqrt(sum(sum_of_squares(a) for a in arrays))
+    if norm > limit:
+        for a in arrays:
+            scale(a, limit / norm)
+
+
+def zeros_like(a: Array, shape: tuple[int, ...] | None = None) -> Array:
+    """A new array of zeros of the dtype of a, of its shape or another one."""
+    return np.zeros(a.shape if shape is None else shape, a.dtype)
+
+
+def side_by_side(states: Array) -> Array:
+    """(B, D · P) of states (D, B, P)."""
+    return np.concatenate(list(states), axis=-1)
+
+
+def add_to(a: Array, b: Array) -> None:
+    """a += b, in place, for arrays of one shape and any strides."""
+    check_shape("b", b.shape, a.shape)
+    a += b
+
+
+def flipped(a: Array, axis: int) -> Array:
+    """a with one of its axes the other way round: a view, or on a GPU a copy."""
+    return np.flip(a, axis)
 
 
 def scale(a: Array, factor: float) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from . import capi
 from .arguments import Array, check_shape
+from .placement import is_own
 
 POOLED = 1 << 18  # bytes
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -36,6 +38,13 @@ def float_array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Ar
     return value
 
 
+def check_precision(precision: Any, dtype: np.dtype[Any]) -> None:
+    """Raise ValueError unless this is None or the name of the dtype."""
+    if precision is not None and precision != dtype.name:
+        expected = f"None or {dtype.name!r} on the CPU"
+        raise ValueError(f"precision: expected {expected}, got {precision!r}")
+
+
 def new(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
     """Return an array with nothing set, a large one on memory from the pool (native/pool.h).
 
@@ -45,6 +54,13 @@ def new(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
     if size < POOLED:
         return np.empty(shape, dtype)
     return np.ndarray(shape, dtype, memoryview(capi.Block(size)))
+
+
+def float_like(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Any:
+    """Return `value` itself, as `float_array` does, or an array of floats in a GPU's memory."""
+    if is_own(value):
+        return import_module("lstmfast.cuda.arguments").float_array(name, value, dtype)
+    return float_array(name, value, dtype)
 
 
 def describe(value: Any) -> str:

@@ -11,6 +11,7 @@ from .arguments import Array, Shape, choice, integer, shape_text
 from .layer import DTYPES
 from .layers import Dense, Layer
 from .losses import Crossentropy, Loss
+from .placement import assign, check_device
 from .recurrent import Recurrent
 
 __all__ = ["Chain", "check_loss", "metric_names", "shapes_through"]
@@ -26,7 +27,10 @@ ACCURACIES = {
 class Chain:
     """The half of `Model` that knows layers and weights, but no training."""
 
-    def __init__(self, layers: Sequence[Layer], dtype: str, seed: int | None, name: str | None):
+    def __init__(
+        self, layers: Sequence[Layer], dtype: str, seed: int | None, name: str | None,
+        device: str = "cpu", precision: str | None = None,
+    ):  # fmt: skip
         self.dtype = choice("dtype", dtype, DTYPES)
         self.seed = None if seed is None else integer("seed", seed, 0)
         self.name = "model" if name is None else name
@@ -35,6 +39,8 @@ class Chain:
         self.layers = with_unique_names(layers)
         self.rng = np.random.default_rng(self.seed)
         self.input_shape: Shape | None = None
+        self._check_place(device, precision)
+        self.device, self.precision = device, precision
         if self.layers[0].input_shape is not None:
             self.build(self.layers[0].input_shape)
 
@@ -52,6 +58,8 @@ class Chain:
         for layer, shape in zip(self.layers, shapes, strict=False):
             if not layer.built:
                 layer.build(shape, self.rng, self.dtype)
+            if (layer.device, layer.precision) != (self.device, self.precision):
+                layer.to(self.device, self.precision)
         self.input_shape = shapes[0]
 
     @property
@@ -83,7 +91,7 @@ class Chain:
             own, rest = rest[: len(layer.params)], rest[len(layer.params) :]
             checked += layer.check_weights(own)
         for param, weight in zip(params, checked, strict=True):
-            param[...] = weight
+            assign(param, weight)
 
     def count_params(self) -> int:
         """Return the number of single weights."""
@@ -130,6 +138,12 @@ class Chain:
         if isinstance(last, Dense) and last.activation in ("linear", "softmax"):
             return last.forward_linear(x, training)
         return last.forward(x, training).copy()
+
+    def _check_place(self, device: str, precision: str | None) -> None:
+        """Raise ValueError unless every layer can be on this device."""
+        check_device(device)
+        for layer in self.layers:
+            layer.check_place(device, precision)
 
     def _build_for(self, x: Array) -> None:
         if not self.built:

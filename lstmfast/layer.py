@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
 
-from . import activations, constraints, initializers, regularizers
+from . import activations, constraints, initializers, ops, regularizers
 from .activations import Activation
 from .arguments import Array, Shape, check_shape, choice, construct, integer, shape_text
-from .arrays import float_array, not_empty
+from .arrays import float_like, not_empty
 from .constraints import Constraint
 from .initializers import Initializer
+from .placement import assign, check_device, on_device, to_device, to_host
 from .regularizers import Regularizer
 
 __all__ = ["Layer"]
@@ -45,11 +47,16 @@ class Layer:
     ----------
     params : dict of str to ndarray
         The weights as the kernels read them, in a fixed order; empty until built. They are changed
-        in place and never replaced, so that optimizers may hold on to them.
+        in place and never replaced but by `to`, so that optimizers may hold on to them. On "cuda"
+        they, the inputs and the outputs are arrays of `lstmfast.cuda`.
     grads : dict of str to ndarray
         After `backward`: the gradient of each of `params`, with the same keys, order and shapes.
     input_shape : tuple or None
         The shape that the layer was told or built with; the first axis is the batch.
+    device : str
+        "cpu", or "cuda": where the weights are; see `to`.
+    precision : str or None
+        On "cuda": what products are calculated in.
     """
 
     takes_ids = False
@@ -78,6 +85,8 @@ class Layer:
         self._regularizers: dict[str, Regularizer] = {}
         self._constraints: dict[str, Constraint] = {}
         self._cache: Any = None
+        self.device = "cpu"
+        self.precision: str | None = None
 
     # What each layer says of itself.
 
@@ -189,6 +198,43 @@ class Layer:
         }
         self._regularizers = self._rules("regularizer", shapes)
         self._constraints = self._rules("constraint", shapes)
+        if self.device != "cpu":
+            self._move(self.device)
+
+    def to(self, device: str, precision: str | None = None) -> Any:
+        """Bring the layer to another device, and return it.
+
+        What it keeps for a `backward` is lost, the state of a stateful layer is kept.
+
+        Parameters
+        ----------
+        device : {"cpu", "cuda"}
+            From then on the layer takes arrays there: of `lstmfast.cuda`, or any that tell of
+            themselves by DLPack or `__cuda_array_interface__`. Its outputs are of `lstmfast.cuda`.
+        precision : str, optional
+            On "cuda", of float32 layers: "float32" (as None), "tf32", "bfloat16", "float16".
+
+        Raises
+        ------
+        ValueError
+            Where there is no GPU, and for what has no kernels there (`lstmfast.cuda.support`).
+        """
+        check_device(device)
+        self.check_place(device, precision)
+        self.device, self.precision = device, precision
+        self._move(device)
+        return self
+
+    def check_place(self, device: str, precision: str | None) -> None:
+        """Raise ValueError if the layer cannot be on this device, in this precision."""
+        if device == "cuda":
+            import_module("lstmfast.cuda.support").check_layer(self, precision)
+        elif precision is not None:
+            raise ValueError(f"precision: expected None on the CPU, got {precision!r}")
+
+    def _move(self, device: str) -> None:
+        self.params = {name: to_device(param, device) for name, param in self.params.items()}
+        self.grads, self._cache = {}, None
 
     def param_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
         """Return the shape of each of `params` for an input of this shape."""
@@ -216,7 +262,7 @@ class Layer:
     def get_weights(self) -> list[Array]:
         """Return copies of the weights in Keras's order and layout."""
         self._check_built()
-        return [self._inside(name, param).copy() for name, param in self.params.items()]
+        return [self._inside(name, to_host(param)).copy() for name, param in self.params.items()]
 
     def set_weights(self, weights: Sequence[Array]) -> None:
         """Copy weights, in Keras's order and layout, into the layer.
@@ -232,7 +278,7 @@ class Layer:
             When one does not fit; then none is set.
         """
         for param, weight in zip(self.params.values(), self.check_weights(weights), strict=True):
-            param[...] = weight
+            assign(param, weight)
 
     def check_weights(self, weights: Sequence[Array]) -> list[Array]:
         """Return `weights` as `params` would hold them; ValueError as for `set_weights`."""
@@ -266,7 +312,10 @@ class Layer:
         self._check_built()
         penalty = 0.0
         for name, regularizer in self._regularizers.items():
-            penalty += regularizer.value(self._inside(name, self.params[name]))
+            if self.device == "cpu":
+                penalty += regularizer.value(self._inside(name, self.params[name]))
+            else:
+                penalty += float(to_host(ops.penalty(self.params[name], *regularizer.factors))[0])
         return penalty
 
     def add_penalty_gradients(self) -> None:
@@ -280,8 +329,12 @@ class Layer:
         for name, regularizer in self._regularizers.items():
             if name not in self.grads:
                 raise ValueError(f"{self.name}: add_penalty_gradients needs a backward before it")
-            gradient = regularizer.gradient(self._inside(name, self.params[name]))
-            self.grads[name] += self._inside(name, gradient)
+            if self.device == "cpu":
+                gradient = regularizer.gradient(self._inside(name, self.params[name]))
+                self.grads[name] += self._inside(name, gradient)
+            else:
+                w = self.params[name]
+                ops.add_penalty_gradient(self.grads[name], w, *regularizer.factors)
 
     def constrain(self) -> None:
         """Change `params` as the constraints want; after each step of an optimizer."""
@@ -303,19 +356,33 @@ class Layer:
         return weight.T if name in self.transposed else weight
 
     def _keras_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
-        return [(name, self._inside(name, param).shape) for name, param in self.params.items()]
+        return [
+            (name, param.shape[::-1] if name in self.transposed else param.shape)
+            for name, param in self.params.items()
+        ]
 
     def _check_built(self) -> None:
         if not self.built:
             raise ValueError(f"{self.name}: is not built; call it, or build(input_shape)")
 
+    def _placed(self, name: str, array: Any) -> Any:
+        """Return an array that is where the layer is: itself, or what shares its memory."""
+        if self.device == "cpu":
+            if not isinstance(array, np.ndarray):
+                found = type(array).__name__
+                raise ValueError(f"{name}: expected a NumPy array, got {found} (see `to`)")
+            return array
+        if not on_device(array):
+            expected = f"an array on the GPU, where {self.name} is"
+            raise ValueError(f"{name}: expected {expected}, got {type(array).__name__}")
+        return import_module("lstmfast.cuda.foreign").adopt(array)
+
     def _build_for(self, x: Array) -> None:
-        if not isinstance(x, np.ndarray):
-            raise ValueError(f"x: expected a NumPy array, got {type(x).__name__}")
+        x = self._placed("x", x)
         self.check_input(x)
         if not self.built:
             if not self.takes_ids:
-                not_empty("x", float_array("x", x))
+                not_empty("x", float_like("x", x))
             dtype = "float32" if self.takes_ids else x.dtype.name
             self.build((None, *x.shape[1:]), None, dtype)
 

@@ -80,16 +80,20 @@ class Embedding(Layer):
         return (*input_shape, self.output_dim)
 
     def check_input(self, x: Array) -> None:
-        """Raise ValueError unless x holds integers in [0, input_dim)."""
+        """Raise ValueError unless x holds integers in [0, input_dim).
+
+        Of ids on a GPU the range is not looked at: rows for others are NaN.
+        """
         if x.dtype.kind not in "iu":
             raise ValueError(f"x: expected integer ids, got dtype {x.dtype}")
-        if x.size and not 0 <= x.min() <= x.max() < self.input_dim:
+        if isinstance(x, np.ndarray) and x.size and not 0 <= x.min() <= x.max() < self.input_dim:
             found = f"[{x.min()}, {x.max()}]"
             raise ValueError(f"x: expected ids in [0, {self.input_dim}), got ids in {found}")
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Return (*x.shape, output_dim) for ids x, int32 or int64 of any shape."""
         self._check_built()
+        x = self._placed("x", x)
         y = ops.embedding_forward(x, self.params["embeddings"])
         if training:
             self._cache = x
@@ -98,6 +102,7 @@ class Embedding(Layer):
     def backward(self, dy: Array, need_dx: bool = True) -> None:
         """Fill `grads`; ids have no gradient, so the answer is None. See `Layer.backward`."""
         ids = self._cached()
+        dy = self._placed("dy", dy)
         check_shape("dy", dy.shape, (*ids.shape, self.output_dim))
         self.grads = {"embeddings": ops.embedding_backward(ids, dy, self.input_dim)}
         self._cache = None
@@ -188,10 +193,12 @@ class Dense(Layer):
         (softmax with cross-entropy) go this way.
         """
         self._check_built()
+        x = self._placed("x", x)
         self.output_shape(x.shape)
         y = ops.dense_forward(
-            x.reshape(-1, x.shape[-1]), self.params["kernel"], self.params.get("bias")
-        )
+            x.reshape(-1, x.shape[-1]), self.params["kernel"], self.params.get("bias"),
+            precision=self.precision,
+        )  # fmt: skip
         if training:
             self._cache = (x, None)
         return y.reshape(*x.shape[:-1], self.units)
@@ -199,6 +206,7 @@ class Dense(Layer):
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """Fill `grads` and return the gradient of x. See `Layer.backward`."""
         x, y = self._cached()
+        dy = self._placed("dy", dy)
         check_shape("dy", dy.shape, (*x.shape[:-1], self.units))
         dz = dy if y is None else self._activation_backward(y, dy)
         dx, d_kernel, d_bias = ops.dense_backward(
@@ -206,6 +214,7 @@ class Dense(Layer):
             self.params["kernel"],
             dz.reshape(-1, self.units),
             need_dx=need_dx,
+            precision=self.precision,
         )
         self._cache = None
         grads = {"kernel": d_kernel, "bias": d_bias}
@@ -214,9 +223,8 @@ class Dense(Layer):
 
     def _activation_backward(self, y: Array, dy: Array) -> Array:
         if self.activation == "softmax":
-            dy -= np.sum(dy * y, axis=-1, keepdims=True)
-            dy *= y
-            return dy
+            rows = y.reshape(-1, self.units), dy.reshape(-1, self.units)
+            return ops.softmax_backward(*rows).reshape(dy.shape)
         return ops.activation_backward(self.activation, y, dy)
 
     def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -6,18 +6,21 @@ mean over B · T. Sums are taken in float64 in a fixed order.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import ops
 from .arguments import Array, Shape, choice, construct, flag, shape_text
+from .placement import on_device
 
 __all__ = [
     "BatchLoss",
     "CategoricalCrossentropy",
     "Loss",
     "MeanSquaredError",
+    "PendingLoss",
     "SparseCategoricalCrossentropy",
     "get",
 ]
@@ -47,6 +50,43 @@ class BatchLoss(NamedTuple):
         """Return the loss whose mean is larger by what the weights add to it."""
         return self._replace(total=self.total + penalty * self.rows) if penalty else self
 
+    def read(self) -> BatchLoss:
+        """Return the loss itself; see `PendingLoss`."""
+        return self
+
+
+@dataclass(frozen=True)
+class PendingLoss:
+    """The loss of one batch that a GPU is still at: `read` waits for it.
+
+    Attributes
+    ----------
+    sums : DeviceArray of float64
+        The total, and for a cross-entropy the number of correct rows.
+    divisor : float
+        Of the total.
+    """
+
+    sums: Any
+    rows: int
+    divisor: float = 1.0
+    penalty: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        return self.read().mean
+
+    def plus(self, penalty: float) -> PendingLoss:
+        return replace(self, penalty=self.penalty + penalty)
+
+    def read(self) -> BatchLoss:
+        total, *correct = self.sums.copy_to_host().tolist()
+        found = BatchLoss(total / self.divisor, self.rows, int(correct[0]) if correct else None)
+        return found.plus(self.penalty)
+
+
+AnyLoss = BatchLoss | PendingLoss
+
 
 class Loss:
     """What the losses share: `loss(y_true, y_pred)` gives the mean as a float.
@@ -63,11 +103,21 @@ class Loss:
         """Raise ValueError unless y are targets for outputs of this shape."""
         raise NotImplementedError
 
-    def forward(self, outputs: Array, y: Array) -> BatchLoss:
-        """Return the loss of `outputs` (..., N) for checked targets; changes neither."""
+    def targets(self, y: Array, shape: Shape, dtype: str) -> Array:
+        """Return checked targets of the host as `forward` and `backward` read them.
+
+        For outputs of this shape and dtype; what is to go to a GPU goes there in this form.
+        """
         raise NotImplementedError
 
-    def backward(self, outputs: Array, y: Array) -> tuple[BatchLoss, Array]:
+    def forward(self, outputs: Array, y: Array) -> AnyLoss:
+        """Return the loss of `outputs` (..., N) for checked targets; changes neither.
+
+        Both on the host; or both on a GPU, then the targets as `targets` has them.
+        """
+        raise NotImplementedError
+
+    def backward(self, outputs: Array, y: Array) -> tuple[AnyLoss, Array]:
         """Return the loss and the gradient of its mean in the shape of `outputs`.
 
         `outputs` may be overwritten, and the gradient may lie in their memory.
@@ -108,12 +158,12 @@ class Crossentropy(Loss):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "from_logits": self.from_logits}
 
-    def forward(self, outputs: Array, y: Array) -> BatchLoss:
+    def forward(self, outputs: Array, y: Array) -> AnyLoss:
         logits = _rows(outputs)
         found = ops.softmax_crossentropy(logits, self._targets(y, logits), gradient=False)
         return _summed(*found)
 
-    def backward(self, outputs: Array, y: Array) -> tuple[BatchLoss, Array]:
+    def backward(self, outputs: Array, y: Array) -> tuple[AnyLoss, Array]:
         logits = _rows(outputs)
         found = ops.softmax_crossentropy(logits, self._targets(y, logits), scale=1.0 / len(logits))
         return _summed(*found), logits.reshape(outputs.shape)
@@ -126,7 +176,7 @@ class Crossentropy(Loss):
 
     def _targets(self, y: Array, rows: Array) -> Array:
         """Return y as the kernels take it for `rows` (M, N)."""
-        raise NotImplementedError
+        return y if on_device(y) else self.targets(y, rows.shape, rows.dtype.name)
 
 
 class SparseCategoricalCrossentropy(Crossentropy):
@@ -150,7 +200,7 @@ class SparseCategoricalCrossentropy(Crossentropy):
             found = f"[{y.min()}, {y.max()}]"
             raise ValueError(f"y: expected labels in [0, {classes}), got labels in {found}")
 
-    def _targets(self, y: Array, rows: Array) -> Array:
+    def targets(self, y: Array, shape: Shape, dtype: str) -> Array:
         return np.ascontiguousarray(y.reshape(-1), np.int32 if y.dtype == np.int32 else np.int64)
 
 
@@ -170,8 +220,8 @@ class CategoricalCrossentropy(Crossentropy):
         """
         _check_numbers(y, output_shape)
 
-    def _targets(self, y: Array, rows: Array) -> Array:
-        return np.ascontiguousarray(y.reshape(rows.shape), rows.dtype)
+    def targets(self, y: Array, shape: Shape, dtype: str) -> Array:
+        return np.ascontiguousarray(y.reshape(-1, shape[-1] or 1), dtype)
 
 
 class MeanSquaredError(Loss):
@@ -183,23 +233,29 @@ class MeanSquaredError(Loss):
         one_per_row = features == 1 and _fits(y.shape, leading)
         _check_numbers(y, y.shape if one_per_row else output_shape)
 
-    def forward(self, outputs: Array, y: Array) -> BatchLoss:
-        return self._loss(self._difference(outputs, y))
+    def targets(self, y: Array, shape: Shape, dtype: str) -> Array:
+        return np.ascontiguousarray(y.reshape(-1, shape[-1] or 1), dtype)
 
-    def backward(self, outputs: Array, y: Array) -> tuple[BatchLoss, Array]:
-        difference = self._difference(outputs, y)
-        loss = self._loss(difference)
-        ops.scale(difference, 2.0 / difference.size)
-        return loss, difference
+    def forward(self, outputs: Array, y: Array) -> AnyLoss:
+        found, _ = ops.squared_error(*self._pair(outputs, y), gradient=False)
+        return self._loss(found, outputs)
 
-    def _difference(self, outputs: Array, y: Array) -> Array:
-        return outputs - y.reshape(outputs.shape).astype(outputs.dtype, copy=False)
+    def backward(self, outputs: Array, y: Array) -> tuple[AnyLoss, Array]:
+        rows, targets = self._pair(outputs, y)
+        found, gradient = ops.squared_error(rows, targets, scale=1.0 / outputs.size)
+        assert gradient is not None
+        return self._loss(found, outputs), gradient.reshape(outputs.shape)
 
-    def _loss(self, difference: Array) -> BatchLoss:
-        features = difference.shape[-1]
-        return BatchLoss(
-            ops.sum_of_squares(difference) / features, difference.size // features, None
-        )
+    def _pair(self, outputs: Array, y: Array) -> tuple[Array, Array]:
+        rows = _rows(outputs)
+        return rows, y if on_device(y) else self.targets(y, rows.shape, rows.dtype.name)
+
+    def _loss(self, total: Any, outputs: Array) -> AnyLoss:
+        features = outputs.shape[-1]
+        rows = outputs.size // features
+        if on_device(outputs):
+            return PendingLoss(total, rows, features)
+        return BatchLoss(total / features, rows, None)
 
 
 def get(identifier: str | dict[str, Any] | Loss) -> Loss:
@@ -215,9 +271,12 @@ def _rows(outputs: Array) -> Array:
     return outputs.reshape(-1, outputs.shape[-1])
 
 
-def _summed(losses: Array, correct: Array) -> BatchLoss:
-    total = float(np.sum(losses, dtype=np.float64))
-    return BatchLoss(total, len(losses), int(np.count_nonzero(correct)))
+def _summed(losses: Array, correct: Array) -> AnyLoss:
+    sums = ops.sum_losses(losses, correct)
+    if on_device(losses):
+        return PendingLoss(sums, len(losses))
+    total, count = sums
+    return BatchLoss(total, len(losses), count)
 
 
 def _fits(found: Shape, expected: list[int | None]) -> bool:

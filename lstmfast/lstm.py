@@ -8,9 +8,10 @@ import numpy as np
 
 from . import constraints, initializers, ops, regularizers
 from .arguments import Array, Shape, check_shape, choice, flag, integer
-from .arrays import float_array
+from .arrays import float_like
 from .options import CellOptions, Noise
 from .parts import Parts
+from .placement import to_host
 from .recurrent import Recurrent
 
 __all__ = ["LSTM"]
@@ -291,7 +292,8 @@ class LSTM(Parts, Recurrent):
             batch than the kept state of a stateful layer has.
         """
         self._check_built()
-        self.output_shape(float_array("x", x).shape)
+        x = self._placed("x", x)
+        self.output_shape(float_like("x", x).shape)
         h0, c0 = self._start(x.shape[1 if self.time_major else 0], initial_state)
         y, state, cache, *cells = ops.lstm_forward(
             x,
@@ -312,6 +314,7 @@ class LSTM(Parts, Recurrent):
             training=training,
             return_sequences=self.return_sequences,
             return_cells=self.return_cells,
+            precision=self.precision,
         )
         if training:
             self._cache = cache
@@ -339,8 +342,9 @@ class LSTM(Parts, Recurrent):
         dcells : of `return_cells`.
         """
         cache = self._cached()
+        dy = None if dy is None else self._placed("dy", dy)
         dh_n, dc_n = self._checked_upstream(dy, dstate, cache)
-        dcells = None if dcells is None else float_array("dcells", dcells, cache.x.dtype)
+        dcells = None if dcells is None else float_like("dcells", dcells, cache.dtype)
         dy_all = None
         if dy is not None and self.return_sequences:
             dy_all = self._in_order(dy)
@@ -357,6 +361,8 @@ class LSTM(Parts, Recurrent):
     def stream(self, batch_size: int = 1) -> ops.LSTMStream:
         """Return a step-by-step runner with a copy of the present weights and a zero state.
 
+        It runs on the CPU, wherever the layer is.
+
         >>> stream = layer.stream()
         >>> h = stream.step(x)              # x (1, I), h (1, H); the state stays in the stream
         """
@@ -364,8 +370,9 @@ class LSTM(Parts, Recurrent):
         if self.bidirectional:
             expected = "False to stream, as the steps still to come are unknown"
             raise ValueError(f"bidirectional: expected {expected}, got True")
+        weights = self._weights(to_host)
         return ops.LSTMStream(
-            **self._weights(),
+            **weights,
             batch_size=integer("batch_size", batch_size, 1),
             options=self.options,
             noise=self.noise,
@@ -374,39 +381,44 @@ class LSTM(Parts, Recurrent):
     @property
     def state(self) -> tuple[Array, Array] | None:
         """Copies of the (h, c) that a stateful layer goes on from; None for zeros."""
-        return None if self._state is None else (self._state[0].copy(), self._state[1].copy())
+        if self._state is None:
+            return None
+        return to_host(self._state[0]).copy(), to_host(self._state[1]).copy()
 
     def _last_output(self, h: Array) -> Array:
         """The last layer's h, of both directions side by side."""
         if not self.is_stack:
             return h
-        return np.concatenate(list(h[-self.directions :]), axis=-1)
+        return ops.side_by_side(h[-self.directions :])
 
     def _checked_upstream(
         self, dy: Any, dstate: Any, cache: Any
     ) -> tuple[Array | None, Array | None]:
         """(dh, dc) of `dstate`; ValueError where they or dy do not fit the call of `cache`."""
-        dtype, rows = cache.x.dtype, cache.x.shape[1 if self.time_major else 0]
+        dtype, rows = cache.dtype, cache.x_shape[1 if self.time_major else 0]
         if dy is not None:
-            shape = self.output_shape(cache.x.shape)
-            check_shape("dy", float_array("dy", dy, dtype).shape, shape)  # type: ignore[arg-type]
+            shape = self.output_shape(cache.x_shape)
+            check_shape("dy", float_like("dy", dy, dtype).shape, shape)
         if not isinstance(dstate, (tuple, list)) or len(dstate) != 2:
             raise ValueError(f"dstate: expected (dh, dc), got {dstate!r}")
         leading = (self.num_layers * self.directions, rows) if self.is_stack else (rows,)
         for letter, part, size in zip("hc", dstate, (self.state_size, self.units), strict=True):
             if part is not None:
                 name = f"dstate {letter}"
-                check_shape(name, float_array(name, part, dtype).shape, (*leading, size))
+                check_shape(name, float_like(name, part, dtype).shape, (*leading, size))
         return dstate[0], dstate[1]
 
     def _of_last_output(self, dy: Array, dh: Array | None) -> Array:
         """The gradient to h of all parts, of that to the last output and, maybe, to h itself."""
-        if not self.is_stack:
-            return dy if dh is None else dy + dh
-        shape = (self.num_layers * self.directions, len(dy), self.state_size)
-        total = np.zeros(shape, dy.dtype) if dh is None else dh.copy()
-        total[-self.directions :] += np.stack(np.split(dy, self.directions, axis=-1))
-        return total
+        if not self.is_stack and dh is None:
+            return dy
+        parts, P = self.num_layers * self.directions, self.state_size
+        total = ops.zeros_like(dy, (parts, len(dy), P))
+        if dh is not None:
+            ops.add_to(total, dh.reshape(total.shape))
+        for d in range(self.directions):
+            ops.add_to(total[parts - self.directions + d], dy[:, d * P : (d + 1) * P])
+        return total if self.is_stack else total[0]
 
     def _noise_seed(self) -> int | None:
         """A new seed for what is dropped, from the Model's generator or the layer's own."""
@@ -426,8 +438,12 @@ class LSTM(Parts, Recurrent):
             return self._state
         if not isinstance(initial_state, (tuple, list)) or len(initial_state) != 2:
             raise ValueError(f"initial_state: expected (h, c), got {type(initial_state).__name__}")
+        if self.device == "cuda":
+            h, c = initial_state
+            initial_state = self._placed("initial_state h", h), self._placed("initial_state c", c)
         leading = (self.num_layers * self.directions, batch) if self.is_stack else (batch,)
         sizes = (self.state_size, self.units)
         for letter, part, size in zip("hc", initial_state, sizes, strict=True):
-            check_shape(f"initial_state {letter}", np.shape(part), (*leading, size))
+            shape = part.shape if self.device == "cuda" else np.shape(part)
+            check_shape(f"initial_state {letter}", shape, (*leading, size))
         return initial_state[0], initial_state[1]

@@ -9,6 +9,7 @@ import numpy as np
 
 from .arguments import Array, check_shape, choice, flag, integer
 from .arrays import (
+    check_precision,
     dense,
     describe,
     float_array,
@@ -73,6 +74,14 @@ class LSTMCache:
     batch_first: bool
     with_cells: bool
 
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        return self.x.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.x.dtype
+
 
 def lstm_forward(
     x: Array,
@@ -99,6 +108,7 @@ def lstm_forward(
     training: bool = False,
     return_sequences: bool = True,
     return_cells: bool = False,
+    precision: str | None = None,
 ) -> Any:
     """Run LSTM layers over a sequence.
 
@@ -136,6 +146,8 @@ def lstm_forward(
         reference: leave them unchanged until then).
     return_sequences : give h of every step, else None in its place.
     return_cells : give c of every step, too (of the last layer; 0 where no step is taken).
+    precision : what products are calculated in: None or the arrays' own dtype; of float32 arrays on
+        a GPU also "tf32", "bfloat16" or "float16".
 
     Returns
     -------
@@ -151,6 +163,7 @@ def lstm_forward(
         what was expected and found.
     """
     dtype = float_array("x", x).dtype
+    check_precision(precision, dtype)
     both, training = flag("bidirectional", bidirectional), flag("training", training)
     batch_first = flag("batch_first", batch_first)
     return_sequences = flag("return_sequences", return_sequences)

@@ -9,7 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from . import files, losses, optimizers, saving
 from .arguments import Array, choice, flag, integer
 from .chain import Chain, check_loss, metric_names, shapes_through
 from .layers import Layer
-from .losses import BatchLoss, Loss
+from .losses import AnyLoss, Loss
 from .optimizers import Optimizer
+from .placement import to_device, to_host
 from .training import Data, History, Progress, RunningMean, as_array, batches, split
 from .training import with_same_length as paired
 
@@ -33,10 +35,15 @@ class Model(Chain):
     ----------
     layers : sequence of Layer
         Input first. A layer that is built already keeps its weights.
-    device : {"cpu"}
-        This version has no kernels for other devices.
+    device : {"cpu", "cuda"}
+        "cuda": weights and all arithmetic of training are on the GPU; data is moved there ahead of
+        its use, and losses come back. `lstmfast.cuda.support` lists what runs there.
     dtype : {"float32", "float64"}
         Of weights and outputs.
+    precision : str, optional
+        On "cuda", what products of float32 matrices are calculated in: "float32" (as None),
+        "tf32" or "bfloat16", the faster the fewer their bits; weights and sums stay float32.
+        "float16" serves to predict, not to train: small gradients would become zero.
     seed : int, optional
         Of the initial weights and of shuffling: the same seed gives the same bits, at any number
         of threads. Without it both differ from run to run.
@@ -59,7 +66,8 @@ class Model(Chain):
     Raises
     ------
     ValueError
-        For layers that do not fit each other, and for a device other than "cpu".
+        For layers that do not fit each other, for "cuda" where there is no GPU that can be used,
+        and for layers that have no kernels there.
     """
 
     def __init__(
@@ -70,9 +78,9 @@ class Model(Chain):
         dtype: str = "float32",
         seed: int | None = None,
         name: str | None = None,
+        precision: str | None = None,
     ):
-        self.device = _device(device)
-        super().__init__(layers, dtype, seed, name)
+        super().__init__(layers, dtype, seed, name, device, precision)
         self.optimizer: Optimizer | None = None
         self.loss: Loss | None = None
         self.metrics: list[str] = []
@@ -150,7 +158,7 @@ class Model(Chain):
         ValueError
             For bad arguments or data, before the first step.
         """
-        optimizer, _ = self._compiled()
+        optimizer = self._optimizer()
         last = integer("epochs", epochs, 1)
         first = integer("initial_epoch", initial_epoch, 0)
         choice("verbose", verbose, (0, 1, 2))
@@ -175,7 +183,7 @@ class Model(Chain):
 
     def train_on_batch(self, x: Any, y: Any) -> float | list[float]:
         """Take one step on one batch; return its loss, or [loss, metrics...], before the step."""
-        optimizer, _ = self._compiled()
+        optimizer = self._optimizer()
         loss, grads = self._gradients(*self._one_batch(x, y))
         optimizer.apply(self.params, grads)
         self.constrain()
@@ -219,10 +227,26 @@ class Model(Chain):
         outputs = np.empty([len(x), *(size or 0 for size in trailing)], self.dtype)
         with Progress(verbose, "Predict", len(x)) as progress:
             for at in batches(len(x), batch_size, None):
-                outputs[at] = self._run(self._cast(x[at]))
+                outputs[at] = to_host(self._run(to_device(self._cast(x[at]), self.device)))
                 progress.step(at.stop - at.start, {})
             progress.finish({})
         return outputs
+
+    def to(self, device: str, precision: str | None = None) -> Model:
+        """Bring weights and the optimizer's state to another device, and return the model.
+
+        Raises
+        ------
+        ValueError
+            As the constructor; the model is then as it was.
+        """
+        self._check_place(device, precision)
+        for layer in self.layers:
+            layer.to(device, precision)
+        self.device, self.precision = device, precision
+        if self.optimizer is not None:
+            self.optimizer.to(device)
+        return self
 
     # Files.
 
@@ -259,7 +283,7 @@ class Model(Chain):
 
     # What the above is made of.
 
-    def _gradients(self, x: Array, y: Array) -> tuple[BatchLoss, list[Array]]:
+    def _gradients(self, x: Array, y: Array) -> tuple[AnyLoss, list[Array]]:
         _, loss = self._compiled()
         found, dy = loss.backward(self._run(x, True, loss.wants_logits), y)
         first, *others = self.layers
@@ -279,32 +303,43 @@ class Model(Chain):
         optimizer: Optimizer,
         progress: Progress,
     ) -> dict[str, float]:
-        (x, y), mean, params = data, RunningMean(self.metrics), self.params
-        for at in batches(len(x), batch_size, self.rng if shuffle else None):
-            batch = self._cast(x[at])
-            loss, grads = self._gradients(batch, y[at])
+        mean, params = RunningMean(self.metrics), self.params
+        for x, y in self._batches(data, batch_size, self.rng if shuffle else None):
+            loss, grads = self._gradients(x, y)
             optimizer.apply(params, grads)
             self.constrain()
             mean.add(loss)
-            progress.step(len(batch), mean.logs())
-        return mean.logs()
+            progress.step(len(x), mean.logs())
+        return mean.result()
+
+    def _batches(
+        self, data: Data, batch_size: int, rng: np.random.Generator | None = None
+    ) -> Iterator[Data]:
+        """Yield the batches as the layers and the loss take them, where the model is."""
+        (x, y), loss = data, self._compiled()[1]
+        chosen = batches(len(x), batch_size, rng)
+        if self.device == "cpu":
+            return ((self._cast(x[at]), y[at]) for at in chosen)
+        shape = shapes_through(self.layers, x.shape)[-1]
+        pairs = ((self._cast(x[at]), loss.targets(y[at], shape, self.dtype)) for at in chosen)
+        return import_module("lstmfast.cuda.ahead").moved(pairs)
 
     def _evaluated(
         self, data: Data, batch_size: int, progress: Progress | None = None
     ) -> dict[str, float]:
-        (x, y), mean, penalty = data, RunningMean(self.metrics), self.penalty()
+        mean, penalty = RunningMean(self.metrics), self.penalty()
         _, loss = self._compiled()
-        for at in batches(len(x), batch_size, None):
-            outputs = self._run(self._cast(x[at]), False, loss.wants_logits)
-            mean.add(loss.forward(outputs, y[at]).plus(penalty))
+        for x, y in self._batches(data, batch_size):
+            outputs = self._run(x, False, loss.wants_logits)
+            mean.add(loss.forward(outputs, y).plus(penalty))
             if progress is not None:
-                progress.step(at.stop - at.start, mean.logs())
-        return mean.logs()
+                progress.step(len(x), mean.logs())
+        return mean.result()
 
-    def _result(self, loss: BatchLoss) -> float | list[float]:
+    def _result(self, loss: AnyLoss) -> float | list[float]:
         mean = RunningMean(self.metrics)
         mean.add(loss)
-        return list(mean.logs().values()) if self.metrics else loss.mean
+        return list(mean.result().values()) if self.metrics else loss.mean
 
     def _cast(self, x: Array) -> Array:
         """Return one batch as the first layer takes it; a copy only where it must be."""
@@ -317,7 +352,8 @@ class Model(Chain):
         x, y = paired(x, y)
         self._check_data((x, y), len(x))
         self._build_for(x)
-        return self._cast(x), y
+        (batch,) = self._batches((x, y), len(x))
+        return batch
 
     def _check_data(self, data: Data, batch_size: int) -> None:
         """Raise ValueError unless all samples can go in and all targets be learnt."""
@@ -342,6 +378,19 @@ class Model(Chain):
             expected = f"batches of {rows} rows for stateful layers, as in training"
             raise ValueError(f"validation_data: expected {expected}, got {others}")
 
+    def _optimizer(self) -> Optimizer:
+        """The optimizer, its state where the model is."""
+        optimizer, _ = self._compiled()
+        if self.device != "cpu":
+            self._check_precision_to_train()
+            optimizer.to(self.device)
+        return optimizer
+
+    def _check_precision_to_train(self) -> None:
+        if self.precision == "float16":
+            expected = "'float32', 'tf32' or 'bfloat16' to train (float16 would need a scaled loss)"
+            raise ValueError(f"precision: expected {expected}, got 'float16'")
+
     def _compiled(self) -> tuple[Optimizer, Loss]:
         if self.optimizer is None or self.loss is None:
             raise ValueError("loss: expected one from compile(optimizer, loss), got None")
@@ -362,7 +411,3 @@ def load(path: files.StrPath) -> Model:
         return saving.load(file, Model)
 
 
-def _device(device: str) -> str:
-    if device == "cuda":
-        raise ValueError("device: expected 'cpu' (this version has no CUDA kernels), got 'cuda'")
-    return choice("device", device, ("cpu",))

@@ -8,39 +8,81 @@ i, f, g, o, weights W_ih (4H, I), W_hh (4H, H), b (4H,) and the state always as 
 
 All arrays of one call share one dtype, float32 or float64; none is cast. Results have the same bits
 at any number of threads. Everything else on arrays is in `array_ops` and reached from here.
+
+Arrays in a GPU's memory, of `lstmfast.cuda` or another library, are calculated with there, by the
+functions of the same names in `lstmfast.cuda.ops`: what comes first among the arguments decides.
 """
 
 from __future__ import annotations
 
-from . import capi
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from typing import Any, TypeVar
+
+import numpy as np
+
+from . import array_ops, capi, lstm_ops, rnn_ops
 from .arguments import integer
-from .array_ops import (
-    activation_backward,
-    activation_forward,
-    adam_update,
-    crossentropy,
-    dense_backward,
-    dense_forward,
-    embedding_backward,
-    embedding_forward,
-    scale,
-    sgd_update,
-    softmax,
-    softmax_crossentropy,
-    sum_of_squares,
-)
-from .lstm_ops import LSTMCache, LSTMGradients, lstm_backward, lstm_forward
-from .rnn_ops import RNNCache, RNNGradients, rnn_backward, rnn_forward
+from .lstm_ops import LSTMCache, LSTMGradients
+from .placement import on_device
+from .rnn_ops import RNNCache, RNNGradients
 from .steps import PADS
 from .stream import LSTMStream
 
 __all__ = [
     "PADS", "LSTMCache", "LSTMGradients", "LSTMStream", "RNNCache", "RNNGradients",
-    "activation_backward", "activation_forward", "adam_update", "crossentropy", "dense_backward",
-    "dense_forward", "embedding_backward", "embedding_forward", "get_num_threads",
-    "lstm_backward", "lstm_forward", "rnn_backward", "rnn_forward", "scale", "set_num_threads",
-    "sgd_update", "softmax", "softmax_crossentropy", "sum_of_squares",
+    "activation_backward", "activation_forward", "adam_update", "add_to", "clip_by_norm",
+    "clip_by_value", "crossentropy", "dense_backward", "dense_forward", "embedding_backward",
+    "embedding_forward", "flipped", "get_num_threads", "lstm_backward", "lstm_forward",
+    "rnn_backward", "rnn_forward", "scale", "set_num_threads", "sgd_update", "side_by_side",
+    "softmax", "softmax_backward", "softmax_crossentropy", "squared_error", "sum_losses",
+    "sum_of_squares", "zeros_like",
 ]  # fmt: skip
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _either(on_host: F) -> F:
+    """The function, or that of `lstmfast.cuda.ops` where its first argument is on a GPU."""
+
+    @wraps(on_host)
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        first = arguments[0] if arguments else next(iter(keywords.values()), None)
+        if isinstance(first, np.ndarray) or not on_device(first):
+            return on_host(*arguments, **keywords)
+        there = getattr(import_module("lstmfast.cuda.ops"), on_host.__name__)
+        return there(*arguments, **keywords)
+
+    return call  # type: ignore[return-value]
+
+
+activation_backward = _either(array_ops.activation_backward)
+activation_forward = _either(array_ops.activation_forward)
+adam_update = _either(array_ops.adam_update)
+add_to = _either(array_ops.add_to)
+clip_by_norm = _either(array_ops.clip_by_norm)
+clip_by_value = _either(array_ops.clip_by_value)
+crossentropy = _either(array_ops.crossentropy)
+dense_backward = _either(array_ops.dense_backward)
+dense_forward = _either(array_ops.dense_forward)
+embedding_backward = _either(array_ops.embedding_backward)
+embedding_forward = _either(array_ops.embedding_forward)
+flipped = _either(array_ops.flipped)
+lstm_backward = _either(lstm_ops.lstm_backward)
+lstm_forward = _either(lstm_ops.lstm_forward)
+rnn_backward = _either(rnn_ops.rnn_backward)
+rnn_forward = _either(rnn_ops.rnn_forward)
+scale = _either(array_ops.scale)
+sgd_update = _either(array_ops.sgd_update)
+side_by_side = _either(array_ops.side_by_side)
+softmax = _either(array_ops.softmax)
+softmax_backward = _either(array_ops.softmax_backward)
+softmax_crossentropy = _either(array_ops.softmax_crossentropy)
+squared_error = _either(array_ops.squared_error)
+sum_losses = _either(array_ops.sum_losses)
+sum_of_squares = _either(array_ops.sum_of_squares)
+zeros_like = _either(array_ops.zeros_like)
 
 MAX_LAYERS = capi.MAX_LAYERS  # of a stack
 

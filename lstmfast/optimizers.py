@@ -15,6 +15,7 @@ import numpy as np
 
 from . import ops
 from .arguments import Array, check_shape, choice, construct, flag, integer, number
+from .placement import is_own, to_device
 
 __all__ = ["SGD", "Adam", "Optimizer", "get"]
 
@@ -98,7 +99,7 @@ class Optimizer:
         """
         self._check(params, grads)
         if not self.slots:
-            self.slots = {name: [np.zeros_like(w) for w in params] for name in self.slot_names}
+            self.slots = {name: [ops.zeros_like(w) for w in params] for name in self.slot_names}
         self._clip(grads)
         for index, (w, g) in enumerate(zip(params, grads, strict=True)):
             self._update(index, w.reshape(-1), g.reshape(-1))
@@ -111,6 +112,12 @@ class Optimizer:
             raise ValueError(f"slots: expected {sorted(expected)}, got {sorted(slots)}")
         self.iterations = integer("iterations", iterations, 0)
         self.slots = dict(slots)
+
+    def to(self, device: str) -> None:
+        """Bring the state to "cpu" or "cuda", as `Model.to` does."""
+        self.slots = {
+            name: [to_device(slot, device) for slot in kept] for name, kept in self.slots.items()
+        }
 
     def _update(self, index: int, w: Array, g: Array) -> None:
         """Update one flat parameter in place."""
@@ -125,7 +132,7 @@ class Optimizer:
         for index, (w, g) in enumerate(zip(params, grads, strict=True)):
             _check_array(f"params[{index}]", w, w)
             _check_array(f"grads[{index}]", g, w)
-            if not w.flags.writeable:
+            if not is_own(w) and not w.flags.writeable:
                 raise ValueError(
                     f"params[{index}]: expected a writeable array, got a read-only one"
                 )
@@ -140,12 +147,12 @@ class Optimizer:
     def _clip(self, grads: Sequence[Array]) -> None:
         if (limit := self._clips["clipvalue"]) is not None:
             for g in grads:
-                np.clip(g, -limit, limit, out=g)
+                ops.clip_by_value(g, limit)
         if (limit := self._clips["clipnorm"]) is not None:
             for g in grads:
-                _shrink([g], limit)
+                ops.clip_by_norm([g], limit)
         if (limit := self._clips["global_clipnorm"]) is not None:
-            _shrink(grads, limit)
+            ops.clip_by_norm(grads, limit)
 
 
 class SGD(Optimizer):
@@ -266,22 +273,18 @@ def get(identifier: str | dict[str, Any] | Optimizer) -> Optimizer:
 
 
 def _check_array(name: str, found: Array, like: Array) -> None:
-    if not isinstance(found, np.ndarray) or found.dtype not in (np.float32, np.float64):
-        kind = found.dtype if isinstance(found, np.ndarray) else type(found).__name__
+    is_array = isinstance(found, np.ndarray) or is_own(found)
+    if not is_array or found.dtype not in (np.float32, np.float64):
+        kind = found.dtype if is_array else type(found).__name__
         raise ValueError(f"{name}: expected an array of float32 or float64, got {kind}")
     check_shape(name, found.shape, like.shape)
     if found.dtype != like.dtype:
         raise ValueError(f"{name}: expected dtype {like.dtype}, got {found.dtype}")
-    if not found.flags.c_contiguous:
+    if is_own(found) != is_own(like):
+        places = ["a GPU's memory" if is_own(a) else "the host's memory" for a in (like, found)]
+        raise ValueError(f"{name}: expected an array in {places[0]}, got one in {places[1]}")
+    if not (found.is_contiguous if is_own(found) else found.flags.c_contiguous):
         raise ValueError(f"{name}: expected a C-contiguous array, got strides {found.strides}")
-
-
-def _shrink(grads: Sequence[Array], limit: float) -> None:
-    """Scale `grads` in place so that the norm of them all is `limit` at most."""
-    norm = math.sqrt(sum(ops.sum_of_squares(g) for g in grads))
-    if norm > limit:
-        for g in grads:
-            ops.scale(g, limit / norm)
 
 
 CLASSES: dict[str, type[Optimizer]] = {"SGD": SGD, "Adam": Adam}

@@ -9,6 +9,7 @@ import numpy as np
 
 from .arguments import Array, Shape
 from .layer import features_of, kind_of, rounded
+from .placement import assign, to_host
 from .weights import Norm
 
 __all__ = ["Parts"]
@@ -91,14 +92,18 @@ class Parts:
             weight[self.units : 2 * self.units] = 1.0
         return weight
 
-    def _weights(self) -> dict[str, Any]:
-        """What `ops.lstm_forward` takes: arrays, or lists of them if there are several parts."""
+    def _weights(self, taken: Callable[[Any], Any] = lambda param: param) -> dict[str, Any]:
+        """What `ops.lstm_forward` takes: arrays, or lists of them if there are several parts.
+
+        `taken` is applied to each array.
+        """
+        params = {name: taken(param) for name, param in self.params.items()}
         found: dict[str, Any] = {}
         for name in ("W_ih", "W_hh", "b", "p", "W_hr"):
-            found[name] = [self.params.get(name + at) for at in self.suffixes()]
+            found[name] = [params.get(name + at) for at in self.suffixes()]
         if self.layer_norm:
             found["norm"] = [
-                Norm(*(self.params[name + at] for name in Norm._fields)) for at in self.suffixes()
+                Norm(*(params[name + at] for name in Norm._fields)) for at in self.suffixes()
             ]
         if not self.is_stack:
             return {name: of[0] for name, of in found.items()}
@@ -126,7 +131,7 @@ class Parts:
         if not self.params:
             raise ValueError("get_parts: the layer is not built; call it, or build(input_shape)")
         return [
-            {kind_of(name): self.params[name].copy() for name in self.params if name in of}
+            {kind_of(name): np.array(to_host(self.params[name])) for name in self.params if name in of}
             for of in self._names_of_parts()
         ]
 
@@ -157,7 +162,7 @@ class Parts:
                 label = f"parts[{k}][{kind!r}]"
                 checked[wanted[kind]] = rounded(label, weight, param.shape, param.dtype.name)
         for name, weight in checked.items():
-            self.params[name][...] = weight
+            assign(self.params[name], weight)
 
     def _names_of_parts(self) -> list[list[str]]:
         ends = self.suffixes()

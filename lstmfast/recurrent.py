@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from . import ops
 from .arguments import Array
 from .layer import Layer
+from .placement import to_device
 
 __all__ = ["Recurrent"]
 
@@ -50,15 +50,21 @@ class Recurrent(Layer):
         """Let a stateful layer start its next batch, of any size, from zeros."""
         self._state: Any = None
 
+    def _move(self, device: str) -> None:
+        super()._move(device)
+        state = getattr(self, "_state", None)
+        if isinstance(state, tuple):
+            self._state = tuple(to_device(part, device) for part in state)
+
     def _in_order(self, steps: Array) -> Array:
         """Turn outputs of all steps from the order of x into that of the steps, or back."""
         if not self.go_backwards:
             return steps
-        return steps[::-1] if self.time_major else steps[:, ::-1]
+        return ops.flipped(steps, 0 if self.time_major else 1)
 
     def _check_kept(self, state: Array, batch: int) -> None:
         """Raise ValueError unless a kept state (..., B, H) has the rows of x."""
-        rows = np.shape(state)[-2]
+        rows = state.shape[-2]
         if rows != batch:
             expected = f"{rows} rows, as the kept state has (see reset_state)"
             raise ValueError(f"x: expected {expected}, got {batch}")

@@ -41,6 +41,11 @@ class Regularizer:
         """Return the gradient of `value`, a new array of the shape and dtype of w."""
         raise NotImplementedError
 
+    @property
+    def factors(self) -> tuple[float, float] | None:
+        """(l1, l2), where the penalty is `l1 Σ |w| + l2 Σ w²`; else None."""
+        return None
+
     def check(self, argument: str, shape: tuple[int, ...]) -> None:
         """Raise ValueError, naming `argument`, unless a weight may have this shape."""
 
@@ -58,6 +63,10 @@ class L1(Regularizer):
     def __post_init__(self) -> None:
         object.__setattr__(self, "l1", number("l1", self.l1, 0.0))
 
+    @property
+    def factors(self) -> tuple[float, float]:
+        return self.l1, 0.0
+
     def value(self, w: Array) -> float:
         return self.l1 * _sum_of_magnitudes(w)
 
@@ -73,6 +82,10 @@ class L2(Regularizer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "l2", number("l2", self.l2, 0.0))
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        return 0.0, self.l2
 
     def value(self, w: Array) -> float:
         return self.l2 * _sum_of_squares(w)
@@ -91,6 +104,10 @@ class L1L2(Regularizer):
     def __post_init__(self) -> None:
         object.__setattr__(self, "l1", number("l1", self.l1, 0.0))
         object.__setattr__(self, "l2", number("l2", self.l2, 0.0))
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        return self.l1, self.l2
 
     def value(self, w: Array) -> float:
         return self.l1 * _sum_of_magnitudes(w) + self.l2 * _sum_of_squares(w)

@@ -17,6 +17,7 @@ from .arguments import Array, Shape, construct, integer, keys
 from .chain import shapes_through
 from .layer import DTYPES, Layer
 from .optimizers import Optimizer
+from .placement import assign, to_host
 
 if TYPE_CHECKING:
     from .model import Model
@@ -31,14 +32,16 @@ Shapes = dict[str, tuple[int, ...]]
 def save(model: Model, path: files.StrPath, include_optimizer: bool) -> None:
     """Write a built model; see `Model.save`."""
     names = [name for name, _ in _named_params(model.layers)]
-    tensors = dict(zip((f"layers/{name}" for name in names), model.params, strict=True))
+    params = map(to_host, model.params)
+    tensors = dict(zip((f"layers/{name}" for name in names), params, strict=True))
     config = {"model": _model_config(model), "compile": _compile_config(model), "training": None}
     if include_optimizer:
         optimizer = model.optimizer
         iterations = optimizer.iterations if optimizer else 0
         config["training"] = {"iterations": iterations, "rng": model.rng.bit_generator.state}
         for slot, arrays in optimizer.slots.items() if optimizer else ():
-            tensors |= dict(zip((f"optimizer/{slot}/{n}" for n in names), arrays, strict=True))
+            kept = map(to_host, arrays)
+            tensors |= dict(zip((f"optimizer/{slot}/{n}" for n in names), kept, strict=True))
     files.write(path, config, tensors)
 
 
@@ -78,7 +81,7 @@ def load_weights(model: Model, path: files.StrPath) -> None:
         file.check_names(set(shapes), "layers/")
         tensors = file.read(shapes, model.dtype)
     for param, tensor in zip(model.params, tensors.values(), strict=True):
-        param[...] = tensor
+        assign(param, tensor)
 
 
 # Configs out.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import Array, choice, number
-from .losses import BatchLoss
+from .losses import AnyLoss, BatchLoss
 
 __all__ = ["History", "Progress", "RunningMean", "batches", "split", "with_same_length"]
 
@@ -44,12 +44,30 @@ class RunningMean:
         self.metrics = metrics
         self.total, self.correct, self.rows = 0.0, 0, 0
 
-    def add(self, loss: BatchLoss) -> None:
-        self.total += loss.total
-        self.correct += loss.correct or 0
-        self.rows += loss.rows
+        self.pending: list[AnyLoss] = []
+
+    def add(self, loss: AnyLoss) -> None:
+        """Take the loss of a batch in; what was added before it is then read from the GPU."""
+        self._read()
+        self.pending.append(loss)
+        if isinstance(loss, BatchLoss) or not self.rows:
+            self._read()
+
+    def _read(self) -> None:
+        for loss in self.pending:
+            found = loss.read()
+            self.total += found.total
+            self.correct += found.correct or 0
+            self.rows += found.rows
+        self.pending = []
+
+    def result(self) -> dict[str, float]:
+        """Return the means of all that was added."""
+        self._read()
+        return self.logs()
 
     def logs(self) -> dict[str, float]:
+        """Return the means of what has been read."""
         share = self.correct / self.rows
         return {"loss": self.total / self.rows, **{metric: share for metric in self.metrics}}
 

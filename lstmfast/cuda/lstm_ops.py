@@ -63,6 +63,7 @@ class DeviceCache:
     c0: DeviceArray | None
     batch_first: bool
     with_cells: bool
+    dtype: Any
 
 
 def lstm_forward(
@@ -148,7 +149,7 @@ def _run(
     cache = None
     if training:
         cache = DeviceCache(stack, weights, stacked, x.shape, y_shape, h0, c0, batch_first,
-                            with_cells)  # fmt: skip
+                            with_cells, dtype)  # fmt: skip
     return (y, state, cache, cells) if with_cells else (y, state, cache)
 
 

@@ -1,0 +1,94 @@
+"""What runs on a GPU: a row for every layer, loss, optimizer and option; True, or why it does not.
+
+Whoever adds one adds its row. `tests/cuda/test_support.py` reads them all: what has True must give
+the CPU's results, everything else must raise a ValueError with the text that stands here. The page
+docs/cuda.md shows the same table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..arguments import choice
+from .lstm_ops import PRECISIONS
+
+__all__ = ["ROWS", "check_layer", "table"]
+
+Rows = Mapping[str, bool | str]
+
+NO_RNN = "SimpleRNN has no kernels on a GPU"
+NO_NORM = "there is no layer normalisation on a GPU"
+KEPT = "all activations are kept on a GPU"
+HOST_RULE = "it is calculated on the CPU alone"
+
+LAYERS: Rows = {"Embedding": True, "LSTM": True, "SimpleRNN": NO_RNN, "Dense": True}
+OPTIONS_OF_LSTM: Rows = {
+    "activation": True, "recurrent_activation": True, "output_activation": True,
+    "peepholes": True, "coupled": True, "clip": True, "cell_clip": True, "num_layers": True,
+    "bidirectional": True, "projection": True, "layer_norm": NO_NORM, "dropout": True,
+    "recurrent_dropout": True, "layer_dropout": True, "weight_drop": True, "zoneout_h": True,
+    "zoneout_c": True, "truncate": True, "recompute": KEPT, "use_bias": True,
+    "return_sequences": True, "return_state": True, "return_cells": True, "time_major": True,
+    "go_backwards": True, "pad": True, "stateful": True, "lengths": True, "mask": True,
+}  # fmt: skip
+ACTIVATIONS_OF_DENSE: Rows = {
+    "linear": True, "softmax": True, "sigmoid": True, "tanh": True, "relu": True,
+    "hard_sigmoid": True, "affine": True, "leaky_relu": True, "thresholded_relu": True,
+    "scaled_tanh": True, "elu": True, "softsign": True, "softplus": True,
+}  # fmt: skip
+LOSSES: Rows = {
+    "SparseCategoricalCrossentropy": True, "CategoricalCrossentropy": True,
+    "MeanSquaredError": True,
+}  # fmt: skip
+OPTIMIZERS: Rows = {"SGD": True, "Adam": True}
+CLIPS: Rows = {"clipnorm": True, "clipvalue": True, "global_clipnorm": True}
+REGULARIZERS: Rows = {"L1": True, "L2": True, "L1L2": True, "OrthogonalRegularizer": HOST_RULE}
+CONSTRAINTS: Rows = {
+    "MaxNorm": HOST_RULE, "MinMaxNorm": HOST_RULE, "NonNeg": HOST_RULE, "UnitNorm": HOST_RULE,
+}  # fmt: skip
+
+ROWS: Mapping[str, Rows] = {
+    "layers": LAYERS,
+    "options of LSTM": OPTIONS_OF_LSTM,
+    "activations of Dense": ACTIVATIONS_OF_DENSE,
+    "losses": LOSSES,
+    "optimizers": OPTIMIZERS,
+    "clips": CLIPS,
+    "regularizers": REGULARIZERS,
+    "constraints": CONSTRAINTS,
+}
+
+
+def check_layer(layer: Any, precision: str | None) -> None:
+    """Raise ValueError unless the layer has kernels on a GPU, and in this precision."""
+    _check(layer.name, LAYERS, type(layer).__name__)
+    for option in ("layer_norm", "recompute"):
+        if getattr(layer, option, None):
+            _check(f"{layer.name}: {option}", OPTIONS_OF_LSTM, option)
+    for ending, rows in (("regularizer", REGULARIZERS), ("constraint", CONSTRAINTS)):
+        for role in layer.roles.values():
+            rule = getattr(layer, f"{role}_{ending}")
+            if rule is not None:
+                _check(f"{layer.name}: {role}_{ending}", rows, type(rule).__name__)
+    if precision is not None:
+        allowed = PRECISIONS["float32"] if not layer.built else PRECISIONS[layer.dtype]
+        choice("precision", precision, allowed)
+
+
+def _check(name: str, rows: Rows, key: str) -> None:
+    reason = rows.get(key, f"{key} has no kernels on a GPU")
+    if isinstance(reason, str):
+        raise ValueError(f"{name}: expected what runs on a GPU, got {key!r}: {reason}")
+
+
+def table() -> str:
+    """Return all rows as a table of Markdown."""
+    lines = ["| | | on a GPU |", "|---|---|---|"]
+    for title, rows in ROWS.items():
+        runs = [name for name, answer in rows.items() if answer is True]
+        lines.append(f"| {title} | {', '.join(runs)} | yes |") if runs else None
+        for name, answer in rows.items():
+            if isinstance(answer, str):
+                lines.append(f"| {title} | {name} | ValueError: {answer} |")
+    return "\n".join(lines)

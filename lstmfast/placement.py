@@ -1,0 +1,73 @@
+"""Where arrays are: on the host, NumPy's, or in a GPU's memory.
+
+What is told apart here is all that layers, losses and optimizers need to know of it: arithmetic goes
+through `ops`, which runs where its arrays are.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from .arguments import Array, choice
+
+__all__ = ["DEVICES", "assign", "check_device", "is_own", "on_device", "to_device", "to_host"]
+
+DEVICES = ("cpu", "cuda")
+OWN = "lstmfast.cuda."  # where our classes of arrays in a GPU's memory and of caches are
+DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
+
+
+def is_own(value: Any) -> bool:
+    """Is this an array or a cache of `lstmfast.cuda`?"""
+    return type(value).__module__.startswith(OWN)
+
+
+def on_device(value: Any) -> bool:
+    """Does `value`, or the first of a sequence, lie in a GPU's memory, whosesoever array it is?"""
+    if isinstance(value, np.ndarray) or value is None:
+        return False
+    if isinstance(value, (list, tuple)):
+        return bool(value) and on_device(value[0])
+    return is_own(value) or _says_cuda(value)
+
+
+def _says_cuda(value: Any) -> bool:
+    """Does an array of another library tell of a GPU?"""
+    try:
+        device = getattr(value, "__dlpack_device__", None)
+        if device is not None:
+            return device()[0] in DLPACK_CUDA
+        return hasattr(value, "__cuda_array_interface__")
+    except (BufferError, RuntimeError, TypeError, ValueError):  # what they raise who cannot tell
+        return False
+
+
+def check_device(device: Any) -> str:
+    """Return `device`; ValueError unless it is "cpu", or "cuda" and there is one."""
+    if choice("device", device, DEVICES) == "cuda":
+        import_module("lstmfast.cuda.device").require()
+    return str(device)
+
+
+def to_host(array: Any) -> Array:
+    """Return the array itself if it is NumPy's, else a copy; waits for what is still computed."""
+    return array.copy_to_host() if is_own(array) else array
+
+
+def to_device(array: Any, device: str) -> Any:
+    """Return the array on "cpu" or "cuda": itself if it is there, else a copy."""
+    if device == "cpu":
+        return to_host(array)
+    return array if is_own(array) else import_module("lstmfast.cuda.array").from_host(array)
+
+
+def assign(target: Any, values: Array) -> None:
+    """target[...] = values, for values on the host and a target of any place, contiguous there."""
+    if is_own(target):
+        values = np.ascontiguousarray(values, target.dtype)
+        import_module("lstmfast.cuda.array").to_device(target, values)
+    else:
+        target[...] = values
