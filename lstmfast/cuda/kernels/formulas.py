@@ -23,23 +23,26 @@ def is_float(kind: Any) -> bool:
     return str(kind) in ("float32", "float64")
 
 
-def like(x: Any, value: Any) -> Any:
+# (No annotations: Numba holds the signatures against those of the functions returned.)
+
+
+def like(x, value):
     return (lambda x, value: type(x)(value)) if is_float(x) else None
 
 
-def quotient(x: Any, y: Any) -> Any:
+def quotient(x, y):
     return (lambda x, y: x / y) if is_float(x) else None
 
 
-def where_positive(condition: Any, x: Any, y: Any) -> Any:
+def where_positive(condition, x, y):
     return (lambda condition, x, y: x if condition > 0 else y) if is_float(condition) else None
 
 
-def at_least(x: Any, low: Any) -> Any:
+def at_least(x, low):
     return (lambda x, low: low if low > x else x) if is_float(x) else None
 
 
-def at_most(x: Any, high: Any) -> Any:
+def at_most(x, high):
     return (lambda x, high: high if high < x else x) if is_float(x) else None
 
 
