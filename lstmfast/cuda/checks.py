@@ -1,0 +1,79 @@
+"""Checks of arguments that are DeviceArrays, in the wording of `lstmfast.arrays`.
+
+What the elements are cannot be told without waiting for the GPU, so it is not looked at: ids and
+labels out of range, see `array_ops`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arguments import check_shape
+from ..arrays import FLOATS, describe, not_empty
+from .array import DeviceArray, copy
+
+__all__ = ["apart", "dense", "float_array", "matrix", "whole_numbers", "writable"]
+
+WHOLE = (np.dtype(np.int32), np.dtype(np.int64))
+
+
+def float_array(name: str, value: Any, dtype: Any = None) -> DeviceArray:
+    """Return `value` itself, a DeviceArray of float32 or float64 (of `dtype`, if that is given)."""
+    if not isinstance(value, DeviceArray):
+        raise ValueError(f"{name}: expected a DeviceArray of floats, got {describe(value)}")
+    if value.dtype not in FLOATS:
+        raise ValueError(f"{name}: expected dtype float32 or float64, got {value.dtype}")
+    if dtype is not None and value.dtype != dtype:
+        raise ValueError(f"{name}: expected dtype {dtype} like its fellows, got {value.dtype}")
+    return value
+
+
+def dense(
+    name: str, value: Any, shape: Sequence[int | str], dtype: Any, stream: Any
+) -> DeviceArray:
+    """Return a C-contiguous array of this shape and dtype: `value` itself, or a copy if strided."""
+    array = float_array(name, value, dtype)
+    check_shape(name, array.shape, shape)
+    not_empty(name, array)
+    return array if array.is_contiguous else copy(array, stream)
+
+
+def writable(name: str, value: Any, shape: Sequence[int | str], dtype: Any) -> DeviceArray:
+    """Return `value`, a C-contiguous array of this shape and dtype."""
+    array = float_array(name, value, dtype)
+    check_shape(name, array.shape, shape)
+    not_empty(name, array)
+    if not array.is_contiguous:
+        raise ValueError(f"{name}: expected a writable C-contiguous array, got one that is not")
+    return array
+
+
+def matrix(name: str, value: Any, stream: Any) -> DeviceArray:
+    """Return a matrix whose rows are contiguous and do not overlap: `value`, or a copy."""
+    array = float_array(name, value)
+    check_shape(name, array.shape, ("M", "N"))
+    not_empty(name, array)
+    row, item = array.strides
+    in_place = item == array.itemsize and row >= array.shape[1] * item and row % item == 0
+    return array if in_place or array.is_contiguous else copy(array, stream)
+
+
+def whole_numbers(name: str, value: Any, stream: Any) -> DeviceArray:
+    """Return a contiguous array of int32 or int64: `value`, or a copy."""
+    if not isinstance(value, DeviceArray):
+        raise ValueError(f"{name}: expected a DeviceArray of integers, got {describe(value)}")
+    if value.dtype not in WHOLE:
+        raise ValueError(f"{name}: expected dtype int32 or int64, got {value.dtype}")
+    return value if value.is_contiguous else copy(value, stream)
+
+
+def apart(name: str, out: DeviceArray, x: DeviceArray) -> None:
+    """Raise ValueError if `out` overlaps x without being just there (both contiguous)."""
+    begin, end = max(out.address, x.address), min(out.address + out.nbytes, x.address + x.nbytes)
+    if begin < end and out.address != x.address:
+        raise ValueError(
+            f"{name}: expected x itself or memory apart from x, got memory that overlaps x"
+        )
