@@ -123,6 +123,11 @@ class DeviceArray:
         stored = np.uint16 if self.dtype == BFLOAT16 else self.dtype
         return room[: len(room) // self.itemsize * self.itemsize].view(stored)
 
+    def in_simulator(self) -> np.ndarray[Any, Any]:
+        """In the simulator: the array itself as one of NumPy."""
+        start = self.address - self.memory.ctypes.data
+        return np.ndarray(self.shape, self.dtype, self.memory, start, self.strides)
+
 
 LAYOUT_AT = 1 << 40  # an address for arithmetic on views, never read
 
@@ -147,11 +152,12 @@ def empty(shape: Sequence[int] | int, dtype: Any, stream: Any = None) -> DeviceA
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     dtype = np.dtype(dtype)
     size = max(math.prod(shape) * dtype.itemsize, 16)
+    device.not_captured(f"{size} bytes for an array {shape}")
     if device.simulated():
         memory: Any = np.full(size + 16, 0xA5, np.uint8)  # poison: nothing may lean on zeros
         return DeviceArray(memory, -(-memory.ctypes.data // 16) * 16, shape, dtype)
     with device.errors(f"{size} bytes for an array {shape}"):
-        memory = device.current().allocate(size, stream=stream or device.default_stream())
+        memory = device.current().allocate(size, stream=device.on(stream))
     return DeviceArray(memory, int(memory.handle), shape, dtype)
 
 
@@ -163,14 +169,22 @@ def zeros(shape: Sequence[int] | int, dtype: Any, stream: Any = None) -> DeviceA
 
 
 def clear(array: DeviceArray, stream: Any = None) -> None:
-    """Set all elements of a contiguous array to zero."""
+    """Set all elements to zero; a matrix needs contiguous rows, any other must be contiguous."""
     if device.simulated():
-        array.flat_memory()[: array.size] = 0
+        array.in_simulator()[...] = 0
         return
     from cuda.bindings import driver
 
-    stream = stream or device.default_stream()
-    _check(driver.cuMemsetD8Async(array.address, 0, array.nbytes, int(stream.handle)), "memset")
+    if not array.size:
+        return
+    handle = _handle(stream)
+    if array.is_contiguous:
+        (status,) = driver.cuMemsetD8Async(array.address, 0, array.nbytes, handle)
+    else:
+        (rows, width), (down, _) = array.shape, array.strides
+        width *= array.itemsize
+        (status,) = driver.cuMemsetD2D8Async(array.address, down, 0, width, rows, handle)
+    device.check(status, "memset")
 
 
 def from_host(values: Any, stream: Any = None) -> DeviceArray:
@@ -188,9 +202,11 @@ def to_device(array: DeviceArray, values: np.ndarray[Any, Any], stream: Any = No
         return
     from cuda.bindings import driver
 
-    stream = stream or device.default_stream()
-    at = values.ctypes.data
-    _check(driver.cuMemcpyHtoDAsync(array.address, at, array.nbytes, int(stream.handle)), "copy")
+    device.not_captured("a copy from the host")
+    if array.size:
+        at, handle = values.ctypes.data, _handle(stream)
+        (status,) = driver.cuMemcpyHtoDAsync(array.address, at, array.nbytes, handle)
+        device.check(status, "copy")
 
 
 def to_host(values: np.ndarray[Any, Any], array: DeviceArray, stream: Any = None) -> None:
@@ -200,17 +216,18 @@ def to_host(values: np.ndarray[Any, Any], array: DeviceArray, stream: Any = None
         return
     from cuda.bindings import driver
 
-    stream = stream or device.default_stream()
-    at = values.ctypes.data
-    _check(driver.cuMemcpyDtoHAsync(at, array.address, array.nbytes, int(stream.handle)), "copy")
+    device.not_captured("a copy to the host")
+    if array.size:
+        at, handle = values.ctypes.data, _handle(stream)
+        (status,) = driver.cuMemcpyDtoHAsync(at, array.address, array.nbytes, handle)
+        device.check(status, "copy")
     device.synchronize(stream)
 
 
-def _check(result: tuple[Any, ...], what: str) -> None:
-    from cuda.bindings import driver
-
-    if result[0] != driver.CUresult.CUDA_SUCCESS:
-        raise device.CudaError(f"{what}: expected CUDA_SUCCESS, got {result[0].name}")
+def _handle(stream: Any) -> int:
+    """The driver's word for a stream, with the thread ready to call the driver."""
+    device.current()
+    return int(device.on(stream).handle)
 
 
 def copy(array: DeviceArray, stream: Any = None) -> DeviceArray:
