@@ -212,8 +212,10 @@ class Event:
 
     def __init__(self, timed: bool = False):
         if not simulated():
+            from cuda.core import EventOptions
+
             with errors("an event cannot be made"):
-                self.event = current().create_event({"timing_enabled": timed})
+                self.event = current().create_event(EventOptions(timing_enabled=timed))
 
     def record(self, stream: Any = None) -> None:
         """Let it stand for the work that the stream has got so far."""

@@ -1,0 +1,193 @@
+"""Why there is no GPU, in words; and how errors and streams are passed on. Needs no GPU."""
+
+import importlib
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba_cuda")
+pytest.importorskip("cuda.core")
+
+import cuda.core
+import cuda.pathfinder
+from cuda.bindings import driver
+
+from lstmfast.cuda import array, device
+
+RESULT = driver.CUresult
+
+
+def gpu(major=8, minor=0):
+    return SimpleNamespace(
+        device_id=0, name="GPU 1", compute_capability=SimpleNamespace(major=major, minor=minor)
+    )
+
+
+@pytest.fixture
+def healthy(monkeypatch):
+    """A machine on which all is well."""
+    monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
+    monkeypatch.setattr(driver, "cuDriverGetVersion", lambda: (RESULT.CUDA_SUCCESS, 99000))
+    monkeypatch.setattr(driver, "cuInit", lambda flags: (RESULT.CUDA_SUCCESS,))
+    monkeypatch.setattr(device, "current", gpu)
+    monkeypatch.setattr(cuda.pathfinder, "load_nvidia_dynamic_lib", lambda name: None)
+    device.explain.cache_clear()
+    yield monkeypatch
+    device.explain.cache_clear()
+
+
+def test_all_is_well(healthy):
+    assert device.explain() is None
+    device.require()
+
+
+@pytest.mark.parametrize("simulator", ("0", "1"))
+def test_no_compiler(healthy, simulator):
+    healthy.setenv("NUMBA_ENABLE_CUDASIM", simulator)
+    healthy.setitem(sys.modules, "numba_cuda", None)
+    assert device.explain() == "numba-cuda is not installed: pip install 'lstmfast[cuda]'"
+    with pytest.raises(ValueError, match=r"^device: expected 'cpu', as CUDA .*numba-cuda.*'cuda'$"):
+        device.require()
+
+
+@pytest.mark.parametrize("module", ("cuda.bindings", "cuda.core"))
+def test_part_of_cuda_python_missing(healthy, module):
+    healthy.setitem(sys.modules, module, None)
+    package = module.replace(".", "-")
+    assert device.explain() == f"{package} is not installed: pip install 'lstmfast[cuda]'"
+
+
+def test_broken_installation(healthy):
+    def broken(module, real=importlib.import_module):
+        if module == "cuda.core":
+            raise ImportError("cuda.bindings 12.x or 13.x must be installed")
+        return real(module)
+
+    healthy.setattr(importlib, "import_module", broken)
+    assert device.explain().startswith("cuda-core cannot be imported (cuda.bindings 12.x or 13.x")
+
+
+def test_the_simulator_needs_no_driver(healthy):
+    healthy.setenv("NUMBA_ENABLE_CUDASIM", "1")
+    healthy.setattr(driver, "cuDriverGetVersion", None)
+    assert device.explain() is None
+
+
+def absent():
+    raise RuntimeError("Failed to dlopen libcuda.so.1")
+
+
+@pytest.mark.parametrize(
+    ("name", "stand_in", "reason"),
+    (
+        ("cuDriverGetVersion", absent, "NVIDIA's driver is not installed"),
+        ("cuDriverGetVersion", lambda: (RESULT.CUDA_SUCCESS, 11040),
+         "driver is too old: expected one for CUDA 1[2-9], got 11"),
+        ("cuInit", lambda flags: (RESULT.CUDA_ERROR_NO_DEVICE,), "there is no NVIDIA GPU"),
+        ("cuInit", lambda flags: (RESULT.CUDA_ERROR_SYSTEM_DRIVER_MISMATCH,),
+         "does not start: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"),
+    ),
+)  # fmt: skip
+def test_driver(healthy, name, stand_in, reason):
+    healthy.setattr(driver, name, stand_in)
+    with pytest.raises(ValueError, match=reason):
+        device.require()
+
+
+def test_old_gpu(healthy):
+    healthy.setattr(device, "current", lambda: gpu(7, 5))
+    reason = "GPU 1 is too old: expected compute capability 8.0 or newer, got 7.5"
+    assert device.explain() == reason
+
+
+def test_gpu_that_cannot_be_used(healthy):
+    def fails():
+        raise device.CudaError("the GPU cannot be used: it is exclusively somebody else's")
+
+    healthy.setattr(device, "current", fails)
+    assert device.explain().endswith("somebody else's")
+
+
+@pytest.mark.parametrize("library", ("nvvm", "nvJitLink", "cublas"))
+def test_part_of_the_toolkit_missing(healthy, library):
+    def load(name):
+        if name == library:
+            raise RuntimeError("looked in " + "many folders, " * 50)
+
+    healthy.setattr(cuda.pathfinder, "load_nvidia_dynamic_lib", load)
+    reason = f"{library} of the CUDA toolkit is not installed: pip install 'lstmfast[cuda]'"
+    assert device.explain() == reason
+
+
+def test_statuses_become_errors():
+    device.check(RESULT.CUDA_SUCCESS, "copy")
+    with pytest.raises(device.CudaError, match=r"^copy: expected CUDA_SUCCESS, got CUDA_ERROR_INV"):
+        device.check(RESULT.CUDA_ERROR_INVALID_VALUE, "copy")
+    with pytest.raises(MemoryError, match=r"^copy: the GPU has too little free memory"):
+        device.check(RESULT.CUDA_ERROR_OUT_OF_MEMORY, "copy")
+
+
+def test_what_cuda_core_raises_becomes_ours():
+    with pytest.raises(device.CudaError, match="a kernel: no"), device.errors("a kernel"):
+        raise RuntimeError("no")
+    with pytest.raises(MemoryError), device.errors("an array"):
+        raise RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: The API call failed")
+
+
+def test_a_kernel_without_a_stream_runs_on_the_default_one(healthy):
+    calls = []
+    healthy.setattr(cuda.core, "launch", lambda *given: calls.append(given))
+    healthy.setattr(device, "_configuration", lambda *given: given)
+    device.launch("kernel", None, 3, 128, 64, False, [1, np.int32(2)])
+    device.launch("kernel", device.stream_from(0), 3, 128, 64, False, [])
+    assert calls[0] == (cuda.core.LEGACY_DEFAULT_STREAM, (3, 128, 64, False), "kernel", 1, 2)
+    assert calls[1][0] == cuda.core.LEGACY_DEFAULT_STREAM
+    assert int(device.stream_from(1234).handle) == 1234
+
+
+def test_memory_info(healthy):
+    healthy.setattr(driver, "cuMemGetInfo", lambda: (RESULT.CUDA_SUCCESS, 5, 8))
+    assert device.memory_info() == (5, 8)
+
+
+class Driver:
+    """Notes down what the driver is asked."""
+
+    def __init__(self, patch, *names):
+        self.calls = []
+        for name in names:
+            patch.setattr(driver, name, self.noted(name))
+
+    def noted(self, name):
+        def call(*given):
+            self.calls.append((name, *given))
+            return (RESULT.CUDA_SUCCESS,)
+
+        return call
+
+
+def test_clear_knows_rows(healthy):
+    asked = Driver(healthy, "cuMemsetD8Async", "cuMemsetD2D8Async")
+    dense = array.DeviceArray(None, 64, (3, 4), np.float32)
+    array.clear(dense)
+    array.clear(dense[:, 1:3])
+    array.clear(dense[:0])
+    assert asked.calls == [
+        ("cuMemsetD8Async", 64, 0, 48, 1),
+        ("cuMemsetD2D8Async", 68, 16, 0, 8, 3, 1),
+    ]
+
+
+def test_copies_tell_the_driver_addresses_and_bytes(healthy):
+    asked = Driver(healthy, "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync")
+    healthy.setattr(device, "synchronize", lambda stream: asked.calls.append("wait"))
+    made, values = array.DeviceArray(None, 64, (3, 4), np.float32), np.zeros((3, 4), np.float32)
+    array.to_device(made, values)
+    array.to_host(values, made)
+    array.to_device(made[:0], values[:0])
+    at = values.ctypes.data
+    assert asked.calls == [
+        ("cuMemcpyHtoDAsync", 64, at, 48, 1), ("cuMemcpyDtoHAsync", at, 64, 48, 1), "wait",
+    ]  # fmt: skip
