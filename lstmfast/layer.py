@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import activations, constraints, initializers, ops, regularizers
+from . import activations, constraints, initializers, regularizers
 from .activations import Activation
 from .arguments import Array, Shape, check_shape, choice, construct, integer, shape_text
 from .arrays import float_like, not_empty
@@ -315,7 +315,7 @@ class Layer:
             if self.device == "cpu":
                 penalty += regularizer.value(self._inside(name, self.params[name]))
             else:
-                penalty += float(to_host(ops.penalty(self.params[name], *regularizer.factors))[0])
+                penalty += float(to_host(_there().penalty(self.params[name], *regularizer.factors))[0])
         return penalty
 
     def add_penalty_gradients(self) -> None:
@@ -334,7 +334,7 @@ class Layer:
                 self.grads[name] += self._inside(name, gradient)
             else:
                 w = self.params[name]
-                ops.add_penalty_gradient(self.grads[name], w, *regularizer.factors)
+                _there().add_penalty_gradient(self.grads[name], w, *regularizer.factors)
 
     def constrain(self) -> None:
         """Change `params` as the constraints want; after each step of an optimizer."""
@@ -395,6 +395,11 @@ class Layer:
         """Return the size of the last input axis, or its letter while that is open."""
         known = None if self.input_shape is None else self.input_shape[-1]
         return letter if known is None else known
+
+
+def _there() -> Any:
+    """What has the operations on arrays in a GPU's memory."""
+    return import_module("lstmfast.cuda.ops")
 
 
 def kind_of(name: str) -> str:

@@ -10,7 +10,7 @@ All arrays of one call share one dtype, float32 or float64; none is cast. Result
 at any number of threads. Everything else on arrays is in `array_ops` and reached from here.
 
 Arrays in a GPU's memory, of `lstmfast.cuda` or another library, are calculated with there, by the
-functions of the same names in `lstmfast.cuda.ops`: what comes first among the arguments decides.
+functions of the same names in `lstmfast.cuda.ops`: the first array among the arguments decides.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
+from inspect import signature
 from typing import Any, TypeVar
 
 import numpy as np
@@ -43,12 +44,13 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _either(on_host: F) -> F:
-    """The function, or that of `lstmfast.cuda.ops` where its first argument is on a GPU."""
+def _either(on_host: F, index: int = 0) -> F:
+    """The function, or that of `lstmfast.cuda.ops` where its first array is on a GPU."""
+    name_of_first = list(signature(on_host).parameters)[index]
 
     @wraps(on_host)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        first = arguments[0] if arguments else next(iter(keywords.values()), None)
+        first = arguments[index] if len(arguments) > index else keywords.get(name_of_first)
         if isinstance(first, np.ndarray) or not on_device(first):
             return on_host(*arguments, **keywords)
         there = getattr(import_module("lstmfast.cuda.ops"), on_host.__name__)
@@ -57,8 +59,8 @@ def _either(on_host: F) -> F:
     return call  # type: ignore[return-value]
 
 
-activation_backward = _either(array_ops.activation_backward)
-activation_forward = _either(array_ops.activation_forward)
+activation_backward = _either(array_ops.activation_backward, 1)
+activation_forward = _either(array_ops.activation_forward, 1)
 adam_update = _either(array_ops.adam_update)
 add_to = _either(array_ops.add_to)
 clip_by_norm = _either(array_ops.clip_by_norm)

@@ -64,6 +64,7 @@ class DeviceCache:
     batch_first: bool
     with_cells: bool
     dtype: Any
+    kind: Any = None  # of the arrays that the caller has: `foreign.Kind`, None for our own
 
 
 def lstm_forward(
@@ -118,15 +119,15 @@ def lstm_forward(
     kind = _kind(dtype, precision, cell_keys, weights[0], noise, training)._replace(
         counted=order.unlike, repeat=pad == "repeat", truncate=int(way_back.get("truncate", 0))
     )
-    drawn = noise if training else QUIET
+    drawn, last = noise if training else QUIET, len(weights) - 1 - both
+    with_y = flag("return_sequences", return_sequences)
     parts = [
-        Part(k, kind, _operands(one, kind, stream), precision, reverse or bool(both and k % 2),
-             drawn.recurrent_dropout, drawn.weight_drop)
+        Part(k, kind._replace(outputs=with_y or k < last), _operands(one, kind, stream), precision,
+             reverse or bool(both and k % 2), drawn.recurrent_dropout, drawn.weight_drop)
         for k, one in enumerate(weights)
     ]  # fmt: skip
     stack = Stack(parts, 1 + both, T, B, drawn, number, order, stream)
-    return _run(stack, weights, x, h0, c0, is_stack(W_ih), batch_first, training,
-                flag("return_sequences", return_sequences),
+    return _run(stack, weights, x, h0, c0, is_stack(W_ih), batch_first, training, with_y,
                 flag("return_cells", return_cells))  # fmt: skip
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from . import graphs
-from .array import DeviceArray, clear, empty
-from .array_ops import column_sums
+from .array import DeviceArray, clear
 from .kernels.cells_backward import (
     make_cells_backward,
     make_first_state,
@@ -14,6 +13,7 @@ from .kernels.cells_backward import (
     make_unsettle_kernel,
 )
 from .kernels.copying import copy_into
+from .kernels.reductions import column_sum
 from .part import Pass, at, blocks, row_of
 
 __all__ = ["Gradients", "Upstream", "run_backward"]
@@ -140,7 +140,8 @@ def _gradients(p: Pass, way: Way) -> Gradients:
     p.product(dW_hh, dz, before.reshape(rows, -1), transpose_a=True)
     if part.weight_drop:
         p.dropped(dW_hh, dW_hh, part.weight_drop, "WEIGHTS")
-    db = column_sums(p.z.reshape(rows, -1), stream=p.stream)
+    db = p.new((4 * part.H,), real)
+    column_sum(db, p.z.reshape(rows, -1), p.stream)
     return Gradients(way.dh, way.dc, dW_ih, dW_hh, db, _of_peepholes(p), _of_projection(p, way))
 
 
@@ -153,7 +154,9 @@ def _of_peepholes(p: Pass) -> DeviceArray | None:
     kernel = make_peephole_terms(real)
     c = after if p.raw is None else p.raw
     kernel.launch(p.stream, blocks(kernel, rows * H), p.z, before, c, terms, rows, H)
-    return column_sums(terms, stream=p.stream).reshape(3, H)
+    dp = p.new((3, H), str(real))
+    column_sum(dp.reshape(3 * H), terms, p.stream)
+    return dp
 
 
 def _of_projection(p: Pass, way: Way) -> DeviceArray | None:

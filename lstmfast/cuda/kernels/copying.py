@@ -9,7 +9,7 @@ from numba import cuda, types
 
 from ..compiler import pointer
 from ..kernel import Kernel
-from .numbers import BY_NAME, number_of
+from .numbers import BY_NAME, REALS
 
 __all__ = ["copy_into", "make_copy"]
 
@@ -18,37 +18,50 @@ I64 = types.int64
 
 
 @lru_cache(None)
-def make_copy(source: str, target: str) -> Kernel:
-    """y = x of up to three axes, both with strides (in elements), n elements in all."""
-    load, store = BY_NAME[source].load, BY_NAME[target].store
-    real = BY_NAME[target].real
+def make_copy(source: str, target: str, flip: bool = False, add: bool = False) -> Kernel:
+    """y = x, or y += x, of three axes (I, J, K), both with strides in elements.
 
-    def copy(x, y, n, J, K, x0, x1, x2, y0, y1, y2):
+    With `flip` the middle axis of x is taken from its end.
+    """
+    load, store = BY_NAME[source].load, BY_NAME[target].store
+    load_y, real = BY_NAME[target].load, BY_NAME[target].real
+
+    def copy(x, y, I, J, K, x0, x1, x2, y0, y1, y2):
         at = cuda.grid(1)
-        if at < n:
-            k = at % K
-            j = at // K % J
-            i = at // K // J
-            store(y, i * y0 + j * y1 + k * y2, real(load(x, i * x0 + j * x1 + k * x2)))
+        if at < I * J * K:
+            k, j, i = at % K, at // K % J, at // K // J
+            there = i * y0 + j * y1 + k * y2
+            value = real(load(x, i * x0 + (J - 1 - j if flip else j) * x1 + k * x2))
+            if add:
+                value += load_y(y, there)
+            store(y, there, value)
 
     arguments = (BY_NAME[source].pointer, BY_NAME[target].pointer, *[I64] * 9)
-    return Kernel(f"copy {source} to {target}", copy, arguments, THREADS)
+    name = f"{'add' if add else 'copy'} {source} to {target}{', flipped' if flip else ''}"
+    return Kernel(name, copy, arguments, THREADS)
 
 
-def copy_into(y: Any, x: Any, stream: Any = None) -> None:
+def copy_into(
+    y: Any, x: Any, stream: Any = None, *, flip: bool = False, add: bool = False
+) -> None:
     """y = x, cast to y's dtype, for arrays of the same shape, of three axes at most.
 
     Integers and bools are copied as the bytes they are: then both dtypes are the same.
+
+    Parameters
+    ----------
+    flip : take the second of three axes of x from its end; y must not be x
+    add : y += x, of floats
     """
     if not x.size:
         return
     source, target = x.dtype.name, y.dtype.name
     if source not in BY_NAME:
         source = target = {1: "int8", 4: "int32", 8: "int64"}[x.itemsize]
-    (_, J, K), xs = _three(x)
+    sizes, xs = _three(x)
     _, ys = _three(y)
-    kernel = make_copy(source, target)
-    kernel.launch(stream, -(-x.size // THREADS), x, y, x.size, J, K, *xs, *ys)
+    kernel = make_copy(source, target, flip, add)
+    kernel.launch(stream, -(-x.size // THREADS), x, y, *sizes, *xs, *ys)
 
 
 def _three(array: Any) -> tuple[tuple[int, ...], list[int]]:
@@ -57,3 +70,16 @@ def _three(array: Any) -> tuple[tuple[int, ...], list[int]]:
         raise ValueError(f"array: expected three axes at most, got shape {array.shape}")
     missing = 3 - array.ndim
     return (1,) * missing + array.shape, [0] * missing + [s // array.itemsize for s in array.strides]
+
+
+def every() -> list[Kernel]:
+    """Return all kernels of this file."""
+    copies = [
+        make_copy(source, target)
+        for source in REALS
+        for target in REALS
+        if (source == "float64") == (target == "float64")
+    ]
+    whole = [make_copy(name, name) for name in BY_NAME if name not in REALS]
+    more = [make_copy(name, name, flip, add) for name in REALS for flip, add in ((True, False), (False, True))]
+    return [*copies, *whole, *more]
