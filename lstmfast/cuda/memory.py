@@ -1,0 +1,71 @@
+"""Memory of the GPU that is kept for the next array of its size.
+
+Passes of one shape ask for the same sizes in the same order, so they get the same addresses again:
+a captured graph then fits the next call (`graphs`). A block that nobody holds any more is handed
+out again to work on the same stream only, which runs after all that still uses it there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from . import device
+
+__all__ = ["Block", "allocate", "release_all"]
+
+GRANULE = 512  # bytes
+_free: dict[tuple[int, int, int], list[Any]] = defaultdict(list)  # (GPU, stream, size) → buffers
+
+
+class Block:
+    """Some memory, that goes back to where it came from when nothing holds it.
+
+    Attributes
+    ----------
+    handle : int
+        Its address.
+    """
+
+    def __init__(self, buffer: Any, key: tuple[int, int, int]):
+        self.buffer, self.key = buffer, key
+        self.handle = int(buffer.handle)
+
+    def __del__(self) -> None:
+        if _free is not None:  # at the interpreter's end it may be gone before
+            _free[self.key].append(self.buffer)
+
+
+def allocate(size: int, stream: Any) -> Block:
+    """Return a block of at least so many bytes for work on `stream`.
+
+    Raises
+    ------
+    MemoryError
+        The GPU has too little free memory, even when all that was kept is given back.
+    """
+    gpu, on, size = device.current(), device.on(stream), rounded(size)
+    key = (gpu.device_id, int(on.handle), size)
+    kept = _free[key]
+    if kept:
+        return Block(kept.pop(), key)
+    try:
+        with device.errors(f"{size} bytes"):
+            return Block(gpu.allocate(size, stream=on), key)
+    except MemoryError:
+        release_all()
+        with device.errors(f"{size} bytes"):
+            return Block(gpu.allocate(size, stream=on), key)
+
+
+def rounded(size: int) -> int:
+    """A size, or up to an eighth more: so that a few sizes serve all."""
+    granule = max(GRANULE, 1 << max(size.bit_length() - 4, 0))
+    return -(-size // granule) * granule
+
+
+def release_all() -> None:
+    """Give everything that is kept back to CUDA, when all work is done."""
+    if any(_free.values()):
+        device.current().sync()
+        _free.clear()
