@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from . import device
+from . import device, dlpack
 
 __all__ = ["BFLOAT16", "DeviceArray", "copy", "empty", "from_host", "zeros"]
 
@@ -105,16 +105,84 @@ class DeviceArray:
         }  # fmt: skip
         return np.asarray(holder)
 
-    def copy_to_host(self) -> np.ndarray[Any, Any]:
-        """Return the elements as an array of NumPy, after all work of the default stream."""
-        dense = self if self.is_contiguous else copy(self)
+    def astype(self, dtype: Any, stream: Any = None) -> DeviceArray:
+        """Return a contiguous copy, cast to a dtype of floats, int8, int32 or int64."""
+        from .kernels.copying import copy_into
+        from .kernels.numbers import BY_NAME
+
+        dtype = np.dtype(dtype)
+        for given in (self.dtype, dtype):
+            if given.name not in BY_NAME:
+                raise ValueError(f"dtype: expected one of {', '.join(BY_NAME)}, got {given}")
+        made = empty(self.shape, dtype, stream)
+        copy_into(made, self, stream)
+        return made
+
+    def copy_from_host(self, values: Any, stream: Any = None) -> None:
+        """Set the elements to those of an array of NumPy of the same shape and dtype."""
+        values = np.asarray(values)
+        if values.shape != self.shape or values.dtype != self.dtype:
+            raise ValueError(
+                f"values: expected {self.shape} of {self.dtype}, got {values.shape} of "
+                f"{values.dtype}"
+            )
+        if self.is_contiguous:
+            to_device(self, np.ascontiguousarray(values), stream)
+        else:
+            from .kernels.copying import copy_into
+
+            copy_into(self, from_host(values, stream), stream)
+
+    def copy_to_host(self, stream: Any = None) -> np.ndarray[Any, Any]:
+        """Return the elements as an array of NumPy, after all work of `stream` (the default)."""
+        dense = self if self.is_contiguous else copy(self, stream)
         found = np.empty(self.shape, self.dtype)
         if self.size:
-            to_host(found, dense)
+            to_host(found, dense, stream)
         return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         raise TypeError("a DeviceArray is in the GPU's memory: expected .copy_to_host() first")
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The array for whoever takes it from the default stream on; version 3."""
+        if device.simulated():
+            raise AttributeError("an array of the simulator is not on a GPU")
+        return {
+            "shape": self.shape,
+            "typestr": "<V2" if self.dtype == BFLOAT16 else self.dtype.str,
+            "data": (self.address if self.size else 0, False),
+            "strides": None if self.is_contiguous else self.strides,
+            "stream": int(device.default_stream().handle),
+            "version": 3,
+        }
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        if device.simulated():
+            return dlpack.CPU, 0
+        return dlpack.CUDA, device.ordinal(self.address)
+
+    def __dlpack__(
+        self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None, copy: bool | None = None,
+    ) -> Any:  # fmt: skip
+        """Return the array as a capsule, after all work of the default stream.
+
+        Parameters
+        ----------
+        stream : address of the stream that waits for that work; -1: none does, None: the default
+        max_version : the capsule is of the form before 1.0, as this allows
+        dl_device, copy : another device or a copy is refused
+        """
+        here = self.__dlpack_device__()
+        if copy or dl_device not in (None, here):
+            raise BufferError(f"expected to share memory on device {here}, got {dl_device}, {copy}")
+        if stream not in (None, -1) and not device.simulated():
+            work = device.Event()
+            work.record()
+            work.hold(device.stream_from(stream))
+        return dlpack.capsule(self, here)
 
     def flat_memory(self) -> np.ndarray[Any, Any]:
         """In the simulator: all elements from the first one on, as the memory has them."""

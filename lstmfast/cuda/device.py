@@ -161,6 +161,18 @@ def memory_info() -> tuple[int, int]:
     return free, total
 
 
+def ordinal(address: int) -> int:
+    """Return the number of the GPU that memory is on; of this thread's if there is none."""
+    if address == 0:
+        return current().device_id
+    from cuda.bindings import driver
+
+    attribute = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+    status, found = driver.cuPointerGetAttribute(attribute, address)
+    check(status, "where memory is")
+    return found
+
+
 # Streams and events.
 
 
