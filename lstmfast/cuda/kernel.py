@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import device
+from . import cache, device
 from .compiler import SIMULATED, Code, compile_ptx, link, types
 
 __all__ = ["Kernel"]
@@ -50,7 +50,7 @@ class Kernel:
         return compile_ptx(self.function, self.arguments, cc, self.threads, self.approximate)
 
     def code(self, cc: tuple[int, int]) -> Code:
-        return link(self.ptx(cc), cc)
+        return cache.code(self, cc, lambda: link(self.ptx(cc), cc))
 
     def launch(self, stream: Any, blocks: Any, *given: Any, shared: int = 0) -> None:
         """Run on `stream` with this many blocks (an int, or up to three).
