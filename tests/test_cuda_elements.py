@@ -10,7 +10,10 @@ pytest.importorskip("cuda.bindings.nvjitlink")
 if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "0":
     pytest.skip("the simulator compiles nothing", allow_module_level=True)
 
-MODULES = ("reductions", "elementwise", "updates", "embedding", "losses")
+MODULES = (
+    "cells", "cells_backward", "copying", "noise", "order", "reductions", "elementwise", "updates",
+    "embedding", "losses",
+)  # fmt: skip
 KERNELS = [
     kernel for name in MODULES for kernel in import_module(f"lstmfast.cuda.kernels.{name}").every()
 ]

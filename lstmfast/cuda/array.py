@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from . import device, dlpack
+from .memory import allocate
 
 __all__ = ["BFLOAT16", "DeviceArray", "copy", "empty", "from_host", "zeros"]
 
@@ -224,9 +225,8 @@ def empty(shape: Sequence[int] | int, dtype: Any, stream: Any = None) -> DeviceA
     if device.simulated():
         memory: Any = np.full(size + 16, 0xA5, np.uint8)  # poison: nothing may lean on zeros
         return DeviceArray(memory, -(-memory.ctypes.data // 16) * 16, shape, dtype)
-    with device.errors(f"{size} bytes for an array {shape}"):
-        memory = device.current().allocate(size, stream=device.on(stream))
-    return DeviceArray(memory, int(memory.handle), shape, dtype)
+    memory = allocate(size, stream)
+    return DeviceArray(memory, memory.handle, shape, dtype)
 
 
 def zeros(shape: Sequence[int] | int, dtype: Any, stream: Any = None) -> DeviceArray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from . import graphs
-from .array import DeviceArray, clear
+from . import graphs, paths, persistent
+from .array import DeviceArray, clear, zeros
 from .kernels.cells_backward import (
     make_cells_backward,
     make_first_state,
@@ -76,10 +76,13 @@ def run_backward(p: Pass, above: Upstream, dx: DeviceArray | None, add: bool) ->
     dx (T·B, I), unless it is None, becomes dz W_ih, or with `add` is increased by it.
     """
     way = Way(p, above)
-    graphs.replay(
-        ("backward", *p.key(*way.arrays())), lambda stream: _steps(p, way, stream), p.stream
-    )
-    if p.has_past:
+    plan = None if above.dcells is not None else paths.chosen(p, "backward")
+    if plan is None:
+        key = ("backward", *p.key(*way.arrays()))
+        graphs.replay(key, lambda stream: _steps(p, way, stream), p.stream)
+    else:
+        _at_once(plan, p, way)
+    if p.has_past and plan is None:
         kernel = make_first_state(p.part.kind)
         kernel.launch(p.stream, blocks(kernel, way.dh.size), way.dh, way.carry, p.mask, way.dh.size)
     if dx is not None:
@@ -88,6 +91,17 @@ def run_backward(p: Pass, above: Upstream, dx: DeviceArray | None, add: bool) ->
 
 
 # ---------------------------------------------------------------- the steps
+
+
+def _at_once(plan: persistent.Plan, p: Pass, way: Way) -> None:
+    """All steps in one launch; it leaves dh0 and dc0 in dh and dc."""
+    above, shape = way.above, (p.T, p.B, p.part.H)
+    dy = zeros(shape, p.z.dtype, p.stream) if above.dy is None else above.dy
+    if dy.dtype != p.z.dtype or not dy.is_contiguous:
+        dy = p.new(shape, p.z.dtype)
+        copy_into(dy, above.dy, p.stream)
+    persistent.backward(plan, p.stream, p.T, p.B, p.z, way.dz, p.W_hh, p.c, dy, way.dh, way.dc,
+                        reverse=p.part.reverse)  # fmt: skip
 
 
 def _steps(p: Pass, way: Way, stream: Any) -> None:

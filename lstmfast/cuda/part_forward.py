@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import graphs
-from .array import DeviceArray
+from . import graphs, paths, persistent
+from .array import DeviceArray, zeros
 from .kernels.cells import make_cells, make_cells_copy, make_settle_kernel
+from .kernels.copying import copy_into
 from .part import Pass, at, blocks, row_of
 
 __all__ = ["run_forward"]
@@ -21,9 +22,22 @@ def run_forward(p: Pass, y: DeviceArray | None, cells: DeviceArray | None) -> No
     """
     flat = p.z.reshape(p.T * p.B, -1)
     p.product(flat, p.x, p.part.weights.W_ih, transpose_b=True)
-    graphs.replay(("forward", *p.key(y)), lambda stream: _steps(p, y, stream), p.stream)
+    plan = paths.chosen(p, "forward")
+    if plan is None:
+        graphs.replay(("forward", *p.key(y)), lambda stream: _steps(p, y, stream), p.stream)
+    else:
+        _at_once(plan, p, y)
     if cells is not None:
         _copy_cells(p, cells)
+
+
+def _at_once(plan: persistent.Plan, p: Pass, y: DeviceArray | None) -> None:
+    """All steps in one launch."""
+    part, keep, (_, last) = p.part, p.part.kind.keep, p.slots(p.times()[-1])
+    b = zeros((4 * part.H,), p.z.dtype, p.stream) if part.weights.b is None else part.weights.b
+    persistent.forward(plan, p.stream, p.T, p.B, p.z, b, p.W_hh, p.r, p.c, y,
+                       reverse=part.reverse, keep=keep)  # fmt: skip
+    copy_into(p.h, p.r[last], p.stream)
 
 
 def _steps(p: Pass, y: DeviceArray | None, stream: Any) -> None:

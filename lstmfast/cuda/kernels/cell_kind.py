@@ -83,6 +83,33 @@ class CellKind(NamedTuple):
     def peepholes(self) -> bool:
         return self.formula is not None and bool(self.formula.peepholes)
 
+    @property
+    def text(self) -> str:
+        """What it is, in a few words, for the names of kernels."""
+        more = [
+            name if value is True else f"{name} {value}"
+            for name, value in self._asdict().items()
+            if name not in ("array", "operand", "formula") and value != CellKind._field_defaults[name]
+        ]
+        varied = [] if self.formula is None else [f"varied {hash(self.formula):x}"]
+        return ", ".join([f"{self.array} by {self.operand}", *varied, *more])
+
+
+VARIED = Formula(1, 1, 3.0, 2.0, 3, 0.2, 0.5, 8, 1.0, 0.0, 10, 0.0, 0.0)
+FORMS = (
+    {}, {"bias": False, "outputs": False, "keep": False}, {"formula": VARIED},
+    {"counted": True, "repeat": True, "truncate": 2}, {"masked": True, "projected": True},
+    {"zoneout_h": 0.1, "zoneout_c": 0.1, "drawing": True, "counted": True},
+    {"zoneout_h": 0.1, "projected": True, "formula": VARIED, "keep": False},
+)  # fmt: skip
+PAIRS = (("float64", "float64"), ("float32", "float32"), ("float32", "bfloat16"),
+         ("float32", "float16"), ("bfloat16", "bfloat16"), ("float16", "float16"))  # fmt: skip
+
+
+def examples() -> list[CellKind]:
+    """Return kinds of all arrays and operands, with every option in one of them at least."""
+    return [CellKind(*pair, **form) for pair in PAIRS for form in FORMS]
+
 
 def formula_of(keys: dict[str, float], peepholes: bool) -> Formula | None:
     """Return the formula for the keys of `CellOptions.keys()`; None where that is the plain cell."""

@@ -5,6 +5,7 @@ One thread for each unit of each row. Arrays of one step: z (B, 4H), c (B, H), h
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +15,7 @@ from ...kernels.cell import make_cell, zoned
 from ..compiler import pointer
 from ..kernel import Kernel
 from . import formulas  # noqa: F401  (the formulas' overloads for the GPU)
-from .cell_kind import CellKind
+from .cell_kind import CellKind, examples
 from .numbers import REALS, device_function
 from .philox import make_drawn
 
@@ -138,7 +139,7 @@ def make_cells(kind: CellKind) -> Kernel:
     reals = pointer(kind.real)
     arguments = (*[reals] * 6, operand.pointer, reals, operand.pointer, reals, array.pointer,
                  pointer(I32), I64, I64, I64, I64, U64, U64)  # fmt: skip
-    return Kernel(f"cells forward, {_text(kind)}", cells, arguments, THREADS)
+    return Kernel(f"cells forward, {kind.text}", cells, arguments, THREADS)
 
 
 @lru_cache(None)
@@ -158,7 +159,7 @@ def make_settle_kernel(kind: CellKind) -> Kernel:
     reals = pointer(kind.real)
     arguments = (reals, reals, operand.pointer, reals, array.pointer, pointer(I32),
                  I64, I64, I64, I64, U64, U64)  # fmt: skip
-    return Kernel(f"outputs forward, {_text(kind)}", settle_all, arguments, THREADS)
+    return Kernel(f"outputs forward, {kind.text}", settle_all, arguments, THREADS)
 
 
 @lru_cache(None)
@@ -173,8 +174,13 @@ def make_cells_copy(kind: CellKind) -> Kernel:
             store(cells, b * cells_b + j, real(0) if counted and counts[b] < 0 else c[at])
 
     arguments = (pointer(kind.real), REALS[kind.array].pointer, pointer(I32), I64, I64, I64)
-    return Kernel("cells of a step", cells_copy, arguments, THREADS)
+    return Kernel(f"cells of a step, {kind.text}", cells_copy, arguments, THREADS)
 
 
-def _text(kind: CellKind) -> str:
-    return f"{kind.array} by {kind.operand}"
+def every() -> Iterator[Kernel]:
+    """Yield this file's kernels for the kinds of `cell_kind.examples`."""
+    for kind in examples():
+        yield make_cells(kind)
+        yield make_cells_copy(kind)
+        if kind.projected:
+            yield make_settle_kernel(kind)

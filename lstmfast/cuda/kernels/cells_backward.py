@@ -7,6 +7,7 @@ at h comes on two ways: dh, the product of the later step's dz with W_hh (0 abov
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +17,7 @@ from ...kernels.cell import make_cell
 from ..compiler import pointer
 from ..kernel import Kernel
 from . import formulas  # noqa: F401  (the formulas' overloads for the GPU)
-from .cell_kind import CellKind
+from .cell_kind import CellKind, examples
 from .cells import THREADS, make_kept
 from .numbers import REALS, device_function
 
@@ -168,8 +169,8 @@ def make_cells_backward(kind: CellKind, upstream: bool, cells: bool) -> Kernel:
     reals = pointer(kind.real)
     arguments = (reals, operand.pointer, *[reals] * 3, array.pointer, *[reals] * 4, array.pointer,
                  pointer(I32), pointer(I32), *[I64] * 6, U64, U64)  # fmt: skip
-    return Kernel(f"cells backward, {kind.array} by {kind.operand}", cells_backward, arguments,
-                  THREADS)  # fmt: skip
+    name = f"cells backward, {kind.text}{above_text(upstream, cells)}"
+    return Kernel(name, cells_backward, arguments, THREADS)
 
 
 @lru_cache(None)
@@ -194,8 +195,8 @@ def make_unsettle_kernel(kind: CellKind, upstream: bool) -> Kernel:
     reals = pointer(kind.real)
     arguments = (operand.pointer, array.pointer, *[reals] * 3, pointer(I32), pointer(I32),
                  *[I64] * 5, U64, U64)  # fmt: skip
-    return Kernel(f"outputs backward, {kind.array} by {kind.operand}", unsettle_all, arguments,
-                  THREADS)  # fmt: skip
+    name = f"outputs backward, {kind.text}{above_text(upstream, False)}"
+    return Kernel(name, unsettle_all, arguments, THREADS)
 
 
 @lru_cache(None)
@@ -210,7 +211,7 @@ def make_first_state(kind: CellKind) -> Kernel:
             dh[at] = arriving + carry[at] if carries else arriving
 
     reals = pointer(kind.real)
-    return Kernel("gradient to h0", first_state, (reals, reals, reals, I64), THREADS)
+    return Kernel(f"gradient to h0, {kind.text}", first_state, (reals, reals, reals, I64), THREADS)
 
 
 @lru_cache(None)
@@ -227,4 +228,22 @@ def make_peephole_terms(real: Any) -> Kernel:
             terms[first + 2 * H] = dz[dz_at + 3 * H] * c[at]
 
     reals = pointer(real)
-    return Kernel("peephole terms", peephole_terms, (*[reals] * 4, I64, I64), THREADS)
+    return Kernel(f"peephole terms, {real}", peephole_terms, (*[reals] * 4, I64, I64), THREADS)
+
+
+def above_text(upstream: bool, cells: bool) -> str:
+    return (", dy" if upstream else "") + (", dcells" if cells else "")
+
+
+def every() -> Iterator[Kernel]:
+    """Yield this file's kernels for the kinds of `cell_kind.examples` that are trained."""
+    for kind in examples():
+        if not kind.keep:
+            continue
+        yield make_cells_backward(kind, True, False)
+        yield make_cells_backward(kind, False, True)
+        yield make_first_state(kind)
+        if kind.projected:
+            yield make_unsettle_kernel(kind, True)
+    yield make_peephole_terms(types.float32)
+    yield make_peephole_terms(types.float64)

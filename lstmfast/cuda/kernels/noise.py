@@ -35,7 +35,8 @@ def make_dropout(source: str, target: str, rate: float, per_step: bool) -> Kerne
 
     of, to = REALS[source].pointer, REALS[target].pointer
     arguments = (of, to, *[I64] * 7, U64, U64)
-    return Kernel(f"dropout {source} to {target}", dropout, arguments, THREADS)
+    name = f"dropout {rate} {source} to {target}{', of each step' if per_step else ''}"
+    return Kernel(name, dropout, arguments, THREADS)
 
 
 def every():

@@ -1,0 +1,65 @@
+"""Which way a pass takes: a product and a kernel for each step, or one persistent kernel.
+
+The persistent kernels are offered for the plain cell and the sizes that fit (`persistent.plan`),
+and taken where MEASURED says that they were faster on that kind of GPU. LSTMFAST_CUDA_PERSISTENT=1
+takes them wherever they are offered, 0 nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import NamedTuple
+
+from . import device, persistent
+from .part import Pass
+
+__all__ = ["MEASURED", "Faster", "chosen"]
+
+
+class Faster(NamedTuple):
+    """Where persistent kernels were measured to be faster: sizes from .. to, both included."""
+
+    capability: tuple[int, int]
+    direction: str
+    precision: str
+    H: tuple[int, int]
+    B: tuple[int, int]
+
+
+MEASURED: tuple[Faster, ...] = ()  # `python -m benches.cuda` measures; nothing has been so far
+
+
+def chosen(p: Pass, direction: str) -> persistent.Plan | None:
+    """Return how the persistent kernels shall do a pass "forward" or "backward"; None: by steps."""
+    wish = os.environ.get("LSTMFAST_CUDA_PERSISTENT", "")
+    if wish == "0" or device.simulated() or not _plain(p):
+        return None
+    found = _plan(direction, p.part.precision, p.B, p.part.H)
+    if found is None or wish == "1":
+        return found
+    return found if _measured(direction, p.part.precision, p.B, p.part.H) else None
+
+
+def _plain(p: Pass) -> bool:
+    """Is it the plain cell, whose rows take every step?"""
+    kind = p.part.kind
+    varied = kind.formula is not None or kind.projected or kind.zoneout or kind.carries
+    return not varied and not kind.truncate and p.part.precision != "float64"
+
+
+@lru_cache(4096)
+def _plan(direction: str, precision: str, B: int, H: int) -> persistent.Plan | None:
+    if not device.supports_cooperative():
+        return None
+    return persistent.plan(direction, precision, B, H, device.sm_count(), device.shared_limit())
+
+
+def _measured(direction: str, precision: str, B: int, H: int) -> bool:
+    here = device.capability(device.current())
+    return any(
+        (here, direction, precision) == one[:3]
+        and one.H[0] <= H <= one.H[1]
+        and one.B[0] <= B <= one.B[1]
+        for one in MEASURED
+    )
