@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import check_shape
-from ..arrays import FLOATS, describe, not_empty
+from ..arrays import FLOATS, describe
 from .array import DeviceArray, copy
 
 __all__ = ["apart", "dense", "float_array", "matrix", "whole_numbers", "writable"]
@@ -31,21 +31,25 @@ def float_array(name: str, value: Any, dtype: Any = None) -> DeviceArray:
     return value
 
 
+def _fitting(name: str, value: Any, shape: Sequence[int | str], dtype: Any) -> DeviceArray:
+    array = float_array(name, value, dtype)
+    check_shape(name, array.shape, shape)
+    if array.size == 0:
+        raise ValueError(f"{name}: expected no axis of size 0, got shape {array.shape}")
+    return array
+
+
 def dense(
     name: str, value: Any, shape: Sequence[int | str], dtype: Any, stream: Any
 ) -> DeviceArray:
     """Return a C-contiguous array of this shape and dtype: `value` itself, or a copy if strided."""
-    array = float_array(name, value, dtype)
-    check_shape(name, array.shape, shape)
-    not_empty(name, array)
+    array = _fitting(name, value, shape, dtype)
     return array if array.is_contiguous else copy(array, stream)
 
 
 def writable(name: str, value: Any, shape: Sequence[int | str], dtype: Any) -> DeviceArray:
     """Return `value`, a C-contiguous array of this shape and dtype."""
-    array = float_array(name, value, dtype)
-    check_shape(name, array.shape, shape)
-    not_empty(name, array)
+    array = _fitting(name, value, shape, dtype)
     if not array.is_contiguous:
         raise ValueError(f"{name}: expected a writable C-contiguous array, got one that is not")
     return array
@@ -53,9 +57,7 @@ def writable(name: str, value: Any, shape: Sequence[int | str], dtype: Any) -> D
 
 def matrix(name: str, value: Any, stream: Any) -> DeviceArray:
     """Return a matrix whose rows are contiguous and do not overlap: `value`, or a copy."""
-    array = float_array(name, value)
-    check_shape(name, array.shape, ("M", "N"))
-    not_empty(name, array)
+    array = _fitting(name, value, ("M", "N"), None)
     row, item = array.strides
     in_place = item == array.itemsize and row >= array.shape[1] * item and row % item == 0
     return array if in_place or array.is_contiguous else copy(array, stream)

@@ -456,6 +456,7 @@ def wrong_calls():
     adam = {"step_size": 1.0, "beta_1": 0.9, "beta_2": 0.9, "epsilon": 1e-7}
     yield of.dense_forward, (host, W), {}, "x: expected a DeviceArray of floats, got ndarray"
     yield of.dense_forward, (half, W), {}, "x: expected dtype float32 or float64, got float16"
+    yield of.dense_forward, (x[:0], W), {}, "x: expected no axis of size 0"
     yield of.dense_forward, (x, x), {}, r"W: expected \(3, N\), got \(2, 3\)"
     yield of.dense_forward, (single, W), {}, "W: expected dtype float32 like its fellows"
     yield of.dense_forward, (x, W), {"precision": "tf32"}, "precision: expected one of None"
@@ -483,7 +484,7 @@ def wrong_calls():
     yield of.add, (one[::2], one[:4]), {}, "a: expected a writable C-contiguous array"
 
 
-@pytest.mark.parametrize("index", range(27))
+@pytest.mark.parametrize("index", range(28))
 def test_errors(index):
     function, arguments, options, text = list(wrong_calls())[index]
     with pytest.raises(ValueError, match=text):
@@ -491,4 +492,4 @@ def test_errors(index):
 
 
 def test_every_wrong_call_is_tried():
-    assert len(list(wrong_calls())) == 27
+    assert len(list(wrong_calls())) == 28
