@@ -229,7 +229,12 @@ def crossentropy(
 def squared_error(
     outputs: Array, targets: Array, *, gradient: bool = True, scale: float = 1.0
 ) -> tuple[float, Array | None]:
-    """(Σ (outputs - targets)², its gradient times `scale`, a new array, or None).
+    """`(outputs - targets)²`, its mean over the last axis, summed over all rows.
+
+    Returns
+    -------
+    total : float
+    gradient : that of the total times `scale`, a new array; None without `gradient`.
 
     Raises
     ------
@@ -238,11 +243,11 @@ def squared_error(
     """
     dtype = float_array("outputs", outputs).dtype
     check_shape("targets", float_array("targets", targets, dtype).shape, outputs.shape)
-    difference = outputs - targets
-    total = sum_of_squares(difference)
+    difference, features = outputs - targets, outputs.shape[-1]
+    total = sum_of_squares(difference) / features
     if not gradient:
         return total, None
-    difference *= dtype.type(2 * scale)
+    difference *= dtype.type(2 * number("scale", scale, 0.0) / features)
     return total, difference
 
 

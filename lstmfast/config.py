@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib import import_module
 
 import numpy as np
 
@@ -28,14 +29,26 @@ def show_config() -> dict[str, str]:
     -------
     dict
         version, isa (v4: AVX-512, v3: AVX2, v2: SSE4, neon; jit: compiled at run time), best_isa of
-        this processor, threads, numpy, python, and cuda: why there is none, so far.
+        this processor, threads, numpy, python, and cuda: the GPU's name and compute capability, or
+        why there is none.
     """
     return {
         "version": __version__,
         "isa": capi.isa(),
         "best_isa": capi.best_isa(),
         "threads": str(capi.get_num_threads()),
-        "cuda": "not available: this version has no CUDA kernels",
+        "cuda": _cuda(),
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
+
+
+def _cuda() -> str:
+    device = import_module("lstmfast.cuda.device")
+    reason = device.explain()
+    if reason is not None:
+        return f"not available: {reason}"
+    if device.simulated():
+        return "simulated on the CPU (NUMBA_ENABLE_CUDASIM)"
+    major, minor = device.capability(device.current())
+    return f"{device.name()}, compute capability {major}.{minor}"

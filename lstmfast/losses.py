@@ -63,13 +63,10 @@ class PendingLoss:
     ----------
     sums : DeviceArray of float64
         The total, and for a cross-entropy the number of correct rows.
-    divisor : float
-        Of the total.
     """
 
     sums: Any
     rows: int
-    divisor: float = 1.0
     penalty: float = 0.0
 
     @property
@@ -81,7 +78,7 @@ class PendingLoss:
 
     def read(self) -> BatchLoss:
         total, *correct = self.sums.copy_to_host().tolist()
-        found = BatchLoss(total / self.divisor, self.rows, int(correct[0]) if correct else None)
+        found = BatchLoss(total, self.rows, int(correct[0]) if correct else None)
         return found.plus(self.penalty)
 
 
@@ -242,7 +239,7 @@ class MeanSquaredError(Loss):
 
     def backward(self, outputs: Array, y: Array) -> tuple[AnyLoss, Array]:
         rows, targets = self._pair(outputs, y)
-        found, gradient = ops.squared_error(rows, targets, scale=1.0 / outputs.size)
+        found, gradient = ops.squared_error(rows, targets, scale=1.0 / len(rows))
         assert gradient is not None
         return self._loss(found, outputs), gradient.reshape(outputs.shape)
 
@@ -251,11 +248,8 @@ class MeanSquaredError(Loss):
         return rows, y if on_device(y) else self.targets(y, rows.shape, rows.dtype.name)
 
     def _loss(self, total: Any, outputs: Array) -> AnyLoss:
-        features = outputs.shape[-1]
-        rows = outputs.size // features
-        if on_device(outputs):
-            return PendingLoss(total, rows, features)
-        return BatchLoss(total / features, rows, None)
+        rows = outputs.size // outputs.shape[-1]
+        return PendingLoss(total, rows) if on_device(outputs) else BatchLoss(total, rows, None)
 
 
 def get(identifier: str | dict[str, Any] | Loss) -> Loss:

@@ -13,6 +13,9 @@ import pytest
 import lstmfast
 from lstmfast import ops
 
+# In a process of its own, see tests/cuda/conftest.py.
+collect_ignore = [] if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "0" else ["cuda"]
+
 
 @pytest.fixture
 def threads():

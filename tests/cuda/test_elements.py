@@ -1,6 +1,4 @@
 """What stands around the LSTM on the GPU, in the simulator, against `lstmfast.ops` on the CPU.
-
-Blocks are made small, so that small arrays take several.
 """
 
 import math
@@ -15,35 +13,9 @@ from lstmfast.cuda import array, array_ops, products
 from lstmfast.cuda.kernels import elementwise, embedding, reductions, updates
 from lstmfast.cuda.kernels import losses as loss_kernels
 
-SMALL = {
-    elementwise: {"THREADS": 16},
-    updates: {"THREADS": 16},
-    reductions: {"SIDE": 2, "COLUMNS": 4, "LANES": 2},
-    loss_kernels: {"SIDES": ((6, 2), (None, 3))},
-    embedding: {"THREADS": 16, "TILE": 16, "SORTERS": 4, "COLUMNS": 4, "LANES": 2, "CHUNK": 4},
-}
 FLOATS = ("float32", "float64")
 # Of the largest element. Measured at most: 2.4e-7, 4.5e-16 (other orders of sums, other roundings).
 TOLERANCE = {"float32": 1e-6, "float64": 2e-15}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_blocks():
-    """Give the kernels blocks of a few threads, and make them anew before and after."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module, sizes in SMALL.items():
-            for name, size in sizes.items():
-                patch.setattr(module, name, size)
-        forget_kernels()
-        yield
-    forget_kernels()
-
-
-def forget_kernels():
-    for module in SMALL:
-        for made in vars(module).values():
-            if hasattr(made, "cache_clear"):
-                made.cache_clear()
 
 
 @pytest.fixture(autouse=True)

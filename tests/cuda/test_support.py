@@ -1,0 +1,217 @@
+"""The table of what runs on a GPU: what has True gives the CPU's results, the rest raises."""
+
+import importlib
+import inspect
+
+import numpy as np
+import pytest
+
+import lstmfast
+from lstmfast import LSTM, Adam, Dense, Embedding, Model, SimpleRNN, constraints, regularizers
+from lstmfast.cuda import support
+from lstmfast.cuda.array import from_host
+from lstmfast.optimizers import CLASSES as OPTIMIZERS
+from lstmfast.layers import ACTIVATIONS, CLASSES as LAYERS
+from lstmfast.losses import CLASSES as LOSSES
+
+T, B, I, H = 3, 2, 2, 3
+TOLERANCE = 1e-6  # relative to the largest; measured: 1.2e-7, by other orders of sums
+
+# Arguments of LSTM that give each option something to do; else they are given True.
+GIVEN = {
+    "activation": "relu", "recurrent_activation": "hard_sigmoid", "output_activation": "softsign",
+    "clip": 0.5, "cell_clip": 0.3, "num_layers": 2, "projection": 2, "dropout": 0.5,
+    "recurrent_dropout": 0.5, "weight_drop": 0.5, "zoneout_h": 0.4, "zoneout_c": 0.4,
+    "truncate": 2, "recompute": 2, "use_bias": False, "pad": "repeat",
+}  # fmt: skip
+OF_A_MODEL = {name for name, runs in support.OPTIONS_OF_LSTM.items() if runs is True} - {
+    "return_state", "return_cells", "time_major", "lengths", "mask",
+}  # fmt: skip
+
+
+def ids():
+    return np.random.default_rng(0).integers(0, 5, (4, T))
+
+
+def steps():
+    return np.random.default_rng(1).standard_normal((4, T, I)).astype(np.float32)
+
+
+def targets(loss="mse"):
+    rng = np.random.default_rng(2)
+    if loss == "SparseCategoricalCrossentropy":
+        return rng.integers(0, 2, 4)
+    return rng.random((4, 2)).astype(np.float32)
+
+
+def trained(device, layers, x, y, loss="mse", optimizer=None, precision=None):
+    """Losses of three steps, and all weights after them."""
+    model = Model(layers(), seed=3, device=device, precision=precision)
+    model.compile(optimizer() if optimizer else Adam(0.01), loss)
+    found = [model.train_on_batch(x[at], y[at]) for at in (slice(2), slice(2, 4), slice(2))]
+    return found, model.get_weights()
+
+
+def assert_same_training(layers, x, y, **how):
+    losses, weights = trained("cpu", layers, x, y, **how)
+    got_losses, got_weights = trained("cuda", layers, x, y, **how)
+    np.testing.assert_allclose(got_losses, losses, rtol=TOLERANCE)
+    for got, wanted in zip(got_weights, weights, strict=True):
+        # Adam's first steps have the size of the rate whatever the gradient's: 1e-4 of it
+        np.testing.assert_allclose(got, wanted, atol=1e-6 + TOLERANCE * abs(wanted).max())
+
+
+def layers_with(**options):
+    return lambda: [LSTM(H, **options), Dense(2)] if not options.get("return_sequences") else [
+        LSTM(H, **options), LSTM(H), Dense(2)
+    ]  # fmt: skip
+
+
+# ---------------------------------------------------------------- the rows are all there
+
+
+def test_a_row_for_everything():
+    """Whoever adds a layer, a loss, an option must say whether it runs on a GPU."""
+    options = set(inspect.signature(LSTM).parameters) - {"units", "name", "input_shape", "seed"}
+    ruled = ("initializer", "regularizer", "constraint", "unit_forget_bias")
+    options = {name for name in options if not name.endswith(ruled)} | {"lengths", "mask"}
+    assert options == set(support.OPTIONS_OF_LSTM)
+    assert set(LAYERS) == set(support.LAYERS)
+    assert set(LOSSES) == set(support.LOSSES)
+    assert set(OPTIMIZERS) == set(support.OPTIMIZERS)
+    assert set(ACTIVATIONS) == set(support.ACTIVATIONS_OF_DENSE)
+    assert set(regularizers.CLASSES) == set(support.REGULARIZERS)
+    assert set(constraints.CLASSES) == set(support.CONSTRAINTS)
+    assert set(inspect.signature(Adam).parameters) >= set(support.CLIPS)
+
+
+# ---------------------------------------------------------------- what runs
+
+
+@pytest.mark.parametrize("option", sorted(OF_A_MODEL))
+def test_option_trains_as_on_the_cpu(option):
+    given = {option: GIVEN.get(option, True)}
+    if option == "layer_dropout":
+        given = {"layer_dropout": 0.5, "num_layers": 2}
+    assert_same_training(layers_with(**given), steps(), targets())
+
+
+@pytest.mark.parametrize("option", ["return_state", "return_cells", "time_major", "lengths", "mask"])
+def test_option_of_a_layer_alone(option):
+    """Forward and back without a Model."""
+    x, dy = steps()[:B], np.random.default_rng(5).standard_normal((B, T, H)).astype(np.float32)
+    call, options = {}, {"return_sequences": True}
+    if option == "lengths":
+        call = {"lengths": [2, 3]}
+    elif option == "mask":
+        call = {"mask": np.array([[True, False, True], [False, True, True]])}
+    else:
+        options[option] = True
+    if option == "time_major":
+        x, dy = np.ascontiguousarray(x.swapaxes(0, 1)), np.ascontiguousarray(dy.swapaxes(0, 1))
+    results = []
+    for device, put in (("cpu", lambda a: a), ("cuda", from_host)):
+        layer = LSTM(H, seed=4, **options)
+        layer.build((None, None, I))
+        layer.to(device)
+        found = layer.forward(put(x), training=True, **call)
+        dx = layer.backward(put(dy))
+        found = found if isinstance(found, tuple) else (found,)
+        results.append([host(a) for a in (*found, dx, *layer.grads.values())])
+    for got, wanted in zip(*reversed(results), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=2e-6)
+
+
+def host(array):
+    return array if isinstance(array, np.ndarray) else array.copy_to_host()
+
+
+def test_embedding_trains():
+    assert_same_training(lambda: [Embedding(5, 3), LSTM(H), Dense(2)], ids(), targets())
+
+
+@pytest.mark.parametrize("loss", support.LOSSES)
+def test_loss_trains(loss):
+    activation = "softmax" if "entropy" in loss else "linear"
+    layers = lambda: [LSTM(2), Dense(2, activation)]  # noqa: E731
+    made = LOSSES[loss]()
+    assert_same_training(layers, steps(), targets(loss), loss=made)
+
+
+@pytest.mark.parametrize("activation", support.ACTIVATIONS_OF_DENSE)
+def test_activation_of_dense_trains(activation):
+    assert_same_training(lambda: [Dense(3, activation), Dense(2)], steps()[:, 0], targets())
+
+
+@pytest.mark.parametrize("name", support.OPTIMIZERS)
+def test_optimizer_trains(name):
+    assert_same_training(lambda: [Dense(2)], steps()[:, 0], targets(), optimizer=OPTIMIZERS[name])
+
+
+def test_momentum_trains():
+    optimizer = lambda: lstmfast.SGD(0.1, momentum=0.9, nesterov=True)  # noqa: E731
+    assert_same_training(lambda: [Dense(2)], steps()[:, 0], targets(), optimizer=optimizer)
+
+
+@pytest.mark.parametrize("clip", support.CLIPS)
+def test_clip_trains(clip):
+    """The limits act: gradients here are larger."""
+    optimizer = lambda: lstmfast.SGD(0.1, **{clip: 0.05})  # noqa: E731
+    assert_same_training(lambda: [Dense(2)], steps()[:, 0], targets(), optimizer=optimizer)
+
+
+@pytest.mark.parametrize("name", [n for n, runs in support.REGULARIZERS.items() if runs is True])
+def test_regularizer_trains(name):
+    rule = regularizers.CLASSES[name](**({"l1": 0.1, "l2": 0.2} if name == "L1L2" else {}))
+    layers = lambda: [LSTM(2, kernel_regularizer=rule), Dense(2, bias_regularizer=rule)]  # noqa: E731
+    assert_same_training(layers, steps(), targets())
+
+
+@pytest.mark.parametrize("precision, tolerance", [("tf32", 2e-3), ("bfloat16", 2e-2)])
+def test_precision_trains_nearly_so(precision, tolerance):
+    """Within the rounding of the operands: half a unit of 11 and of 8 bits, in a few products."""
+    layers = layers_with(num_layers=2)
+    losses, _ = trained("cpu", layers, steps(), targets())
+    got, _ = trained("cuda", layers, steps(), targets(), precision=precision)
+    np.testing.assert_allclose(got, losses, rtol=tolerance)
+    assert got != losses
+
+
+# ---------------------------------------------------------------- what raises
+
+
+def barred():
+    for option, reason in support.OPTIONS_OF_LSTM.items():
+        if reason is not True:
+            yield option, LSTM(H, **{option: GIVEN.get(option, True)}), reason
+    yield "SimpleRNN", SimpleRNN(H), support.LAYERS["SimpleRNN"]
+    for rows, module, ending in (
+        (support.REGULARIZERS, regularizers, "regularizer"),
+        (support.CONSTRAINTS, constraints, "constraint"),
+    ):
+        for name, reason in rows.items():
+            if reason is not True:
+                rule = module.CLASSES[name]()
+                yield name, Dense(2, **{f"kernel_{ending}": rule}), reason
+
+
+@pytest.mark.parametrize("name, layer, reason", barred(), ids=lambda a: a if isinstance(a, str) else "")
+def test_what_has_no_kernels_raises(name, layer, reason):
+    with pytest.raises(ValueError, match=rf"{name}.*{reason}"):
+        layer.to("cuda")
+    assert layer.device == "cpu"
+    with pytest.raises(ValueError, match=reason):
+        Model([layer], device="cuda")
+
+
+def test_float16_predicts_but_does_not_train():
+    model = Model([LSTM(2), Dense(2)], seed=0, device="cuda", precision="float16")
+    assert np.isfinite(model.predict(steps())).all()
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"^precision: .* got 'float16'"):
+        model.train_on_batch(steps(), targets())
+
+
+def test_every_class_is_found_where_it_is_sought():
+    for module in ("lstm_ops", "ops", "support", "paths"):
+        importlib.import_module(f"lstmfast.cuda.{module}")
