@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import cycle
@@ -115,9 +114,7 @@ def _page_locked(size: int) -> np.ndarray[Any, Any]:
     device.current()
     status, address = driver.cuMemAllocHost(size)
     device.check(status, f"{size} bytes of page-locked memory")
-    block = (ctypes.c_uint8 * size).from_address(int(address))
-    block.owner = _PageLocked(int(address))
-    return np.frombuffer(block, np.uint8)
+    return array.host_memory(int(address), size, _PageLocked(int(address)))
 
 
 class _PageLocked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -208,6 +209,13 @@ def contiguous(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
         strides.append(step)
         step *= max(length, 1)
     return tuple(reversed(strides))
+
+
+def host_memory(address: int, size: int, owner: Any) -> np.ndarray[Any, Any]:
+    """Return bytes of the host as an array that keeps their owner alive."""
+    block: Any = (ctypes.c_uint8 * size).from_address(address)
+    block.owner = owner
+    return np.frombuffer(block, np.uint8)
 
 
 def empty(shape: Sequence[int] | int, dtype: Any, stream: Any = None) -> DeviceArray:

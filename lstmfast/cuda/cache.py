@@ -37,8 +37,8 @@ COMPILERS = (
 def code(kernel: Any, cc: tuple[int, int], compiled: Callable[[], Code]) -> Code:
     """Return the machine code of a kernel from its file, or `compiled()`, which makes the file."""
     place = folder()
-    name = place and key(kernel, cc)
-    if not name:
+    name = None if place is None else key(kernel, cc)
+    if place is None or name is None:
         return compiled()
     path = place / f"{name}.cubin"
     found = _read(path)

@@ -7,7 +7,6 @@ a gradient. JAX's come by DLPack, which waits for them. Others offer __cuda_arra
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -27,7 +26,7 @@ def is_device_array(x: Any) -> bool:
         return True
     if isinstance(x, np.ndarray) or x is None:
         return False
-    if _library(type(x)) == "torch":
+    if _library(x) == "torch":
         return bool(getattr(x, "is_cuda", False))
     place = _dlpack_device(x)
     if place is not None:
@@ -52,7 +51,7 @@ def adopt(x: Any, name: str = "array", stream: Any = None) -> DeviceArray:
     """
     if isinstance(x, DeviceArray):
         return x
-    library = _library(type(x))
+    library = _library(x)
     if library == "torch":
         found = _from_torch(x, name)
     elif library != "jax" and getattr(x, "__cuda_array_interface__", None) is not None:
@@ -65,7 +64,7 @@ def adopt(x: Any, name: str = "array", stream: Any = None) -> DeviceArray:
 
 def stream_of(x: Any) -> Any:
     """Return the stream on which the caller works with `x`; None in the simulator."""
-    library = _library(type(x))
+    library = _library(x)
     if library == "torch":
         current = sys.modules["torch"].cuda.current_stream(x.device).cuda_stream
         return device.stream_from(current)
@@ -102,7 +101,7 @@ class _Torch(Kind):
 
     def give(self, made: DeviceArray) -> Any:
         tensor = made.memory
-        if _library(type(tensor)) != "torch":
+        if _library(tensor) != "torch":
             return sys.modules["torch"].from_dlpack(made)
         start = tensor.storage_offset() + (made.address - tensor.data_ptr()) // made.itemsize
         steps = [stride // made.itemsize for stride in made.strides]
@@ -116,7 +115,7 @@ class _Cupy(Kind):
 
     def give(self, made: DeviceArray) -> Any:
         cupy, memory = sys.modules["cupy"], made.memory
-        if _library(type(memory)) != "cupy":
+        if _library(memory) != "cupy":
             return cupy.asarray(made)
         start = memory.data + (made.address - memory.data.ptr)
         return cupy.ndarray(made.shape, made.dtype, start, made.strides)
@@ -134,12 +133,17 @@ class _Jax(Kind):
 def like(x: Any, stream: Any = None) -> Kind:
     """Return what makes results of the kind of `x`, on its GPU, for work on `stream`."""
     kinds = {"torch": _Torch, "cupy": _Cupy, "jax": _Jax}
-    return kinds.get(_library(type(x)), Kind)(x, stream)
+    return kinds.get(_library(x), Kind)(x, stream)
+
+
+def _library(x: Any) -> str:
+    """Return "torch", "cupy" or "jax" if the type of `x`, or a base of it, is of that; else ""."""
+    kind: Any = type(x)
+    return _home(kind)
 
 
 @lru_cache(1024)
-def _library(kind: type) -> str:
-    """Return "torch", "cupy" or "jax" if a type, or one that it derives from, is of that."""
+def _home(kind: Any) -> str:
     homes = {base.__module__.split(".")[0].removesuffix("lib") for base in kind.__mro__}
     return next((library for library in ("torch", "cupy", "jax") if library in homes), "")
 
@@ -209,14 +213,7 @@ def _shared(
         raise ValueError(f"{name}: expected strides from 0 on, got {tuple(strides)} of bytes")
     found = DeviceArray(owner, int(address), [int(n) for n in shape], dtype, strides)
     if device.simulated():
-        found.memory = _host_memory(found, owner)
+        steps = zip(found.shape, found.strides, strict=True)
+        span = sum((length - 1) * stride for length, stride in steps) + found.itemsize
+        found.memory = array.host_memory(found.address, span if found.size else 0, owner)
     return found
-
-
-def _host_memory(found: DeviceArray, owner: Any) -> np.ndarray[Any, Any]:
-    """In the simulator, where all memory is the host's: the bytes of an array."""
-    steps = zip(found.shape, found.strides, strict=True)
-    span = sum((length - 1) * stride for length, stride in steps) + found.itemsize
-    block = (ctypes.c_uint8 * (span if found.size else 0)).from_address(found.address)
-    block.owner = owner
-    return np.frombuffer(block, np.uint8)
