@@ -59,7 +59,7 @@ def new(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
 def float_like(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Any:
     """Return `value` itself, as `float_array` does, or an array of floats in a GPU's memory."""
     if is_own(value):
-        return import_module("lstmfast.cuda.arguments").float_array(name, value, dtype)
+        return import_module("lstmfast.cuda.checks").real_array(name, value, dtype)
     return float_array(name, value, dtype)
 
 

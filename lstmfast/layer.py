@@ -315,7 +315,9 @@ class Layer:
             if self.device == "cpu":
                 penalty += regularizer.value(self._inside(name, self.params[name]))
             else:
-                penalty += float(to_host(_there().penalty(self.params[name], *regularizer.factors))[0])
+                penalty += float(
+                    to_host(_there().penalty(self.params[name], *_factors(regularizer)))[0]
+                )
         return penalty
 
     def add_penalty_gradients(self) -> None:
@@ -334,7 +336,7 @@ class Layer:
                 self.grads[name] += self._inside(name, gradient)
             else:
                 w = self.params[name]
-                _there().add_penalty_gradient(self.grads[name], w, *regularizer.factors)
+                _there().add_penalty_gradient(self.grads[name], w, *_factors(regularizer))
 
     def constrain(self) -> None:
         """Change `params` as the constraints want; after each step of an optimizer."""
@@ -395,6 +397,13 @@ class Layer:
         """Return the size of the last input axis, or its letter while that is open."""
         known = None if self.input_shape is None else self.input_shape[-1]
         return letter if known is None else known
+
+
+def _factors(regularizer: Regularizer) -> tuple[float, float]:
+    """(l1, l2), of a regularizer that has kernels on a GPU."""
+    found = regularizer.factors
+    assert found is not None, "check_place lets no other one through"
+    return found
 
 
 def _there() -> Any:

@@ -398,7 +398,7 @@ class LSTM(Parts, Recurrent):
         dtype, rows = cache.dtype, cache.x_shape[1 if self.time_major else 0]
         if dy is not None:
             shape = self.output_shape(cache.x_shape)
-            check_shape("dy", float_like("dy", dy, dtype).shape, shape)
+            check_shape("dy", float_like("dy", dy, dtype).shape, shape)  # type: ignore[arg-type]
         if not isinstance(dstate, (tuple, list)) or len(dstate) != 2:
             raise ValueError(f"dstate: expected (dh, dc), got {dstate!r}")
         leading = (self.num_layers * self.directions, rows) if self.is_stack else (rows,)

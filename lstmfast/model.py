@@ -322,7 +322,7 @@ class Model(Chain):
             return ((self._cast(x[at]), y[at]) for at in chosen)
         shape = shapes_through(self.layers, x.shape)[-1]
         pairs = ((self._cast(x[at]), loss.targets(y[at], shape, self.dtype)) for at in chosen)
-        return import_module("lstmfast.cuda.ahead").moved(pairs)
+        return import_module("lstmfast.cuda.ahead").ahead(pairs)
 
     def _evaluated(
         self, data: Data, batch_size: int, progress: Progress | None = None
@@ -352,8 +352,12 @@ class Model(Chain):
         x, y = paired(x, y)
         self._check_data((x, y), len(x))
         self._build_for(x)
-        (batch,) = self._batches((x, y), len(x))
-        return batch
+        if self.device == "cpu":
+            return self._cast(x), y
+        targets = self._compiled()[1].targets(
+            y, shapes_through(self.layers, x.shape)[-1], self.dtype
+        )
+        return to_device(self._cast(x), self.device), to_device(targets, self.device)
 
     def _check_data(self, data: Data, batch_size: int) -> None:
         """Raise ValueError unless all samples can go in and all targets be learnt."""
@@ -409,5 +413,3 @@ def load(path: files.StrPath) -> Model:
     """
     with files.opened(path) as file:
         return saving.load(file, Model)
-
-

@@ -272,7 +272,7 @@ def get(identifier: str | dict[str, Any] | Optimizer) -> Optimizer:
     return NAMED[choice("optimizer", identifier, NAMED)]()
 
 
-def _check_array(name: str, found: Array, like: Array) -> None:
+def _check_array(name: str, found: Any, like: Any) -> None:
     is_array = isinstance(found, np.ndarray) or is_own(found)
     if not is_array or found.dtype not in (np.float32, np.float64):
         kind = found.dtype if is_array else type(found).__name__

@@ -131,7 +131,11 @@ class Parts:
         if not self.params:
             raise ValueError("get_parts: the layer is not built; call it, or build(input_shape)")
         return [
-            {kind_of(name): np.array(to_host(self.params[name])) for name in self.params if name in of}
+            {
+                kind_of(name): np.array(to_host(self.params[name]))
+                for name in self.params
+                if name in of
+            }
             for of in self._names_of_parts()
         ]
 

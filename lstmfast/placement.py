@@ -1,11 +1,12 @@
 """Where arrays are: on the host, NumPy's, or in a GPU's memory.
 
-What is told apart here is all that layers, losses and optimizers need to know of it: arithmetic goes
-through `ops`, which runs where its arrays are.
+What is told apart here is all that layers, losses and optimizers need to know of it: arithmetic
+goes through `ops`, which runs where its arrays are.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +14,16 @@ import numpy as np
 
 from .arguments import Array, choice
 
-__all__ = ["DEVICES", "assign", "check_device", "is_own", "on_device", "to_device", "to_host"]
+__all__ = [
+    "DEVICES",
+    "assign",
+    "check_device",
+    "is_own",
+    "library_of",
+    "on_device",
+    "to_device",
+    "to_host",
+]
 
 DEVICES = ("cpu", "cuda")
 OWN = "lstmfast.cuda."  # where our classes of arrays in a GPU's memory and of caches are
@@ -31,18 +41,35 @@ def on_device(value: Any) -> bool:
         return False
     if isinstance(value, (list, tuple)):
         return bool(value) and on_device(value[0])
-    return is_own(value) or _says_cuda(value)
+    if is_own(value):
+        return True
+    if library_of(value) == "torch":  # whose tensors refuse protocols while they need gradients
+        return bool(getattr(value, "is_cuda", False))
+    place = _dlpack_device(value)
+    if place is not None:
+        return place in DLPACK_CUDA
+    return getattr(value, "__cuda_array_interface__", None) is not None
 
 
-def _says_cuda(value: Any) -> bool:
-    """Does an array of another library tell of a GPU?"""
+def library_of(value: Any) -> str:
+    """Return "torch", "cupy" or "jax" if the type, or a base of it, is of that; else ""."""
+    kind: Any = type(value)
+    return _home(kind)
+
+
+@lru_cache(1024)
+def _home(kind: Any) -> str:
+    homes = {base.__module__.split(".")[0].removesuffix("lib") for base in kind.__mro__}
+    return next((library for library in ("torch", "cupy", "jax") if library in homes), "")
+
+
+def _dlpack_device(value: Any) -> int | None:
+    """Return the DLDeviceType of what has one."""
+    ask = getattr(value, "__dlpack_device__", None)
     try:
-        device = getattr(value, "__dlpack_device__", None)
-        if device is not None:
-            return device()[0] in DLPACK_CUDA
-        return hasattr(value, "__cuda_array_interface__")
-    except (BufferError, RuntimeError, TypeError, ValueError):  # what they raise who cannot tell
-        return False
+        return None if ask is None else int(ask()[0])
+    except Exception:  # an array of JAX in many places has none
+        return None
 
 
 def check_device(device: Any) -> str:

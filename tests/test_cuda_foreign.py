@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("numba_cuda")
 pytest.importorskip("cuda.core")
 
+from lstmfast import placement
 from lstmfast.cuda import array, device, dlpack, foreign
 from lstmfast.cuda.array import BFLOAT16, DeviceArray
 
@@ -64,19 +65,19 @@ class Sharded:
         (Dlpack(dlpack.CPU), False), (Dlpack(3), False), (Sharded(), False),
     ),
 )  # fmt: skip
-def test_is_device_array(x, expected):
-    assert foreign.is_device_array(x) is expected
+def test_on_device(x, expected):
+    assert placement.on_device(x) is expected
 
 
 def test_tensors_of_the_cpu_are_not_device_arrays():
     torch = pytest.importorskip("torch")
     for tensor in (torch.ones(3), torch.ones(3, requires_grad=True), torch.nn.Linear(2, 3).weight):
-        assert foreign.is_device_array(tensor) is False
+        assert placement.on_device(tensor) is False
 
 
 def test_jax_arrays_of_the_cpu_are_not_device_arrays():
     jax = pytest.importorskip("jax")
-    assert foreign.is_device_array(jax.numpy.ones(3)) is False
+    assert placement.on_device(jax.numpy.ones(3)) is False
 
 
 def type_of(library, **members):
@@ -91,7 +92,7 @@ def refuses(self):
 def test_tensors_of_the_gpu_that_require_a_gradient():
     tensor = type_of("torch", is_cuda=True, __cuda_array_interface__=property(refuses))
     derived = type("Mine", (tensor,), {"__module__": "mine"})
-    assert foreign.is_device_array(tensor()) and foreign.is_device_array(derived())
+    assert placement.on_device(tensor()) and placement.on_device(derived())
 
 
 @pytest.mark.parametrize("dtype", ("float32", "bfloat16", "float16", "int64"))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from agreement import difference_quotient
 
+from lstmfast.cuda import device as cuda_device
 from lstmfast.layers import LSTM, Dense, Embedding
 from lstmfast.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
 from lstmfast.model import Model
@@ -376,7 +377,10 @@ DENSE = Dense(2)
         (lambda: Model([Dense(2)], dtype=np.float32), "dtype: expected one of 'float32'"),
         (lambda: Model([Dense(2)], seed=0.5), "seed: expected an integer"),
         (lambda: Model([Dense(2)], name=3), "name: expected a str"),
-        (lambda: Model([Dense(2)], device="tpu"), "device: expected one of 'cpu', got 'tpu'"),
+        (
+            lambda: Model([Dense(2)], device="tpu"),
+            "device: expected one of 'cpu', 'cuda', got 'tpu'",
+        ),
         (lambda: Model([LSTM(2, input_shape=(None, 3)), LSTM(2)]), r"lstm_1: x: expected \(B, T"),
     ],
 )
@@ -385,9 +389,14 @@ def test_models_that_cannot_be_are_refused(make, text):
         make()
 
 
-def test_cuda_is_refused_as_long_as_it_has_no_kernels():
-    with pytest.raises(ValueError, match=r"^device: expected .+ no CUDA kernels.+, got 'cuda'"):
+def test_cuda_is_refused_where_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr(cuda_device, "explain", lambda: "no driver")
+    with pytest.raises(ValueError, match=r"^device: expected 'cpu'.+ \(no driver\), got 'cuda'"):
         Model([Dense(2)], device="cuda")
+    model = Model([Dense(2)])
+    with pytest.raises(ValueError, match=r"^device: expected 'cpu'"):
+        model.to("cuda")
+    assert model.device == "cpu"
 
 
 # ---------------------------------------------------------------- compile and data that do not fit

@@ -7,15 +7,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from . import device, dlpack
+from .kernels.numbers import BFLOAT16
 from .memory import allocate
 
 __all__ = ["BFLOAT16", "DeviceArray", "copy", "empty", "from_host", "zeros"]
-
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
 class DeviceArray:

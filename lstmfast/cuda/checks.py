@@ -12,30 +12,68 @@ from typing import Any
 import numpy as np
 
 from ..arguments import check_shape
-from ..arrays import FLOATS, describe
+from ..arrays import describe, not_empty
 from .array import DeviceArray, copy
+from .kernels.numbers import REALS
 
-__all__ = ["apart", "dense", "float_array", "matrix", "whole_numbers", "writable"]
+__all__ = [
+    "On", "apart", "dense", "float_array", "matrix", "real_array", "rows_in_place",
+    "whole_numbers", "writable",
+]  # fmt: skip
 
 WHOLE = (np.dtype(np.int32), np.dtype(np.int64))
 
 
 def float_array(name: str, value: Any, dtype: Any = None) -> DeviceArray:
     """Return `value` itself, a DeviceArray of float32 or float64 (of `dtype`, if that is given)."""
+    return _of_kinds(name, value, dtype, ("float32", "float64"))
+
+
+def real_array(name: str, value: Any, dtype: Any = None) -> DeviceArray:
+    """Return `value` itself, a DeviceArray of floats, half precision among them."""
+    return _of_kinds(name, value, dtype, tuple(REALS))
+
+
+def _of_kinds(name: str, value: Any, dtype: Any, kinds: Sequence[str]) -> DeviceArray:
     if not isinstance(value, DeviceArray):
         raise ValueError(f"{name}: expected a DeviceArray of floats, got {describe(value)}")
-    if value.dtype not in FLOATS:
-        raise ValueError(f"{name}: expected dtype float32 or float64, got {value.dtype}")
-    if dtype is not None and value.dtype != dtype:
+    if value.dtype.name not in kinds:
+        raise ValueError(f"{name}: expected dtype {' or '.join(kinds)}, got {value.dtype}")
+    if dtype is not None and value.dtype != np.dtype(dtype):
         raise ValueError(f"{name}: expected dtype {dtype} like its fellows, got {value.dtype}")
     return value
+
+
+class On:
+    """The checks that `weights_of` asks for; what must be copied is copied on a stream."""
+
+    def __init__(self, stream: Any):
+        self.stream = stream
+
+    def is_array(self, value: Any) -> bool:
+        return isinstance(value, DeviceArray)
+
+    def float_array(self, name: str, value: Any, dtype: Any = None) -> DeviceArray:
+        return real_array(name, value, dtype)
+
+    def dense(self, name: str, value: Any, shape: Sequence[int | str], dtype: Any) -> DeviceArray:
+        """Return a C-contiguous array of this shape and dtype: `value`, or a copy if strided."""
+        array = real_array(name, value, dtype)
+        check_shape(name, array.shape, shape)
+        not_empty(name, array)  # type: ignore[arg-type]
+        return array if array.is_contiguous else copy(array, self.stream)
+
+
+def rows_in_place(array: DeviceArray, stream: Any) -> DeviceArray:
+    """Return `array`, or a copy if its last axis is not contiguous."""
+    usable = array.shape[-1] == 1 or array.strides[-1] == array.itemsize
+    return array if usable else copy(array, stream)
 
 
 def _fitting(name: str, value: Any, shape: Sequence[int | str], dtype: Any) -> DeviceArray:
     array = float_array(name, value, dtype)
     check_shape(name, array.shape, shape)
-    if array.size == 0:
-        raise ValueError(f"{name}: expected no axis of size 0, got shape {array.shape}")
+    not_empty(name, array)  # type: ignore[arg-type]
     return array
 
 

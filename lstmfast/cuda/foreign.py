@@ -9,29 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from . import array, device, dlpack
+from ..placement import library_of
+from . import array, device
 from .array import BFLOAT16, DeviceArray
 
-__all__ = ["Kind", "adopt", "is_device_array", "like", "stream_of"]
-
-
-def is_device_array(x: Any) -> bool:
-    """Is it an array on a GPU, of whatever library? Cheap enough to ask of every argument."""
-    if isinstance(x, DeviceArray):
-        return True
-    if isinstance(x, np.ndarray) or x is None:
-        return False
-    if _library(x) == "torch":
-        return bool(getattr(x, "is_cuda", False))
-    place = _dlpack_device(x)
-    if place is not None:
-        return place in (dlpack.CUDA, dlpack.CUDA_MANAGED)
-    return getattr(x, "__cuda_array_interface__", None) is not None
+__all__ = ["Kind", "adopt", "like", "stream_of"]
 
 
 def adopt(x: Any, name: str = "array", stream: Any = None) -> DeviceArray:
@@ -39,7 +25,7 @@ def adopt(x: Any, name: str = "array", stream: Any = None) -> DeviceArray:
 
     Parameters
     ----------
-    x : an array for which `is_device_array` holds
+    x : an array for which `placement.on_device` holds
     name : what errors call it
     stream : where it will be used (None: the default one): work there begins after a JAX array is
         ready. Of other libraries' arrays it must be the `stream_of` one of them.
@@ -51,7 +37,7 @@ def adopt(x: Any, name: str = "array", stream: Any = None) -> DeviceArray:
     """
     if isinstance(x, DeviceArray):
         return x
-    library = _library(x)
+    library = library_of(x)
     if library == "torch":
         found = _from_torch(x, name)
     elif library != "jax" and getattr(x, "__cuda_array_interface__", None) is not None:
@@ -64,7 +50,7 @@ def adopt(x: Any, name: str = "array", stream: Any = None) -> DeviceArray:
 
 def stream_of(x: Any) -> Any:
     """Return the stream on which the caller works with `x`; None in the simulator."""
-    library = _library(x)
+    library = library_of(x)
     if library == "torch":
         current = sys.modules["torch"].cuda.current_stream(x.device).cuda_stream
         return device.stream_from(current)
@@ -101,7 +87,7 @@ class _Torch(Kind):
 
     def give(self, made: DeviceArray) -> Any:
         tensor = made.memory
-        if _library(tensor) != "torch":
+        if library_of(tensor) != "torch":
             return sys.modules["torch"].from_dlpack(made)
         start = tensor.storage_offset() + (made.address - tensor.data_ptr()) // made.itemsize
         steps = [stride // made.itemsize for stride in made.strides]
@@ -115,7 +101,7 @@ class _Cupy(Kind):
 
     def give(self, made: DeviceArray) -> Any:
         cupy, memory = sys.modules["cupy"], made.memory
-        if _library(memory) != "cupy":
+        if library_of(memory) != "cupy":
             return cupy.asarray(made)
         start = memory.data + (made.address - memory.data.ptr)
         return cupy.ndarray(made.shape, made.dtype, start, made.strides)
@@ -133,28 +119,7 @@ class _Jax(Kind):
 def like(x: Any, stream: Any = None) -> Kind:
     """Return what makes results of the kind of `x`, on its GPU, for work on `stream`."""
     kinds = {"torch": _Torch, "cupy": _Cupy, "jax": _Jax}
-    return kinds.get(_library(x), Kind)(x, stream)
-
-
-def _library(x: Any) -> str:
-    """Return "torch", "cupy" or "jax" if the type of `x`, or a base of it, is of that; else ""."""
-    kind: Any = type(x)
-    return _home(kind)
-
-
-@lru_cache(1024)
-def _home(kind: Any) -> str:
-    homes = {base.__module__.split(".")[0].removesuffix("lib") for base in kind.__mro__}
-    return next((library for library in ("torch", "cupy", "jax") if library in homes), "")
-
-
-def _dlpack_device(x: Any) -> int | None:
-    """Return the DLDeviceType of what has one."""
-    ask = getattr(x, "__dlpack_device__", None)
-    try:
-        return None if ask is None else int(ask()[0])
-    except Exception:  # an array of JAX in many places has none
-        return None
+    return kinds.get(library_of(x), Kind)(x, stream)
 
 
 def _check_place(found: DeviceArray, name: str) -> None:

@@ -29,9 +29,8 @@ from ..lstm_ops import (
 )
 from ..options import PLAIN, QUIET, CellOptions, Noise
 from ..weights import Weights, is_stack, weights_of
-from . import arguments
-from .arguments import dense, float_array, rows_in_place
 from .array import DeviceArray, empty
+from .checks import On, real_array, rows_in_place
 from .kernels.cell_kind import CellKind, formula_of
 from .kernels.copying import copy_into
 from .kernels.numbers import REALS
@@ -102,7 +101,7 @@ def lstm_forward(
     precision : what the products of matrices are calculated in, see above; None: the arrays' own.
     stream : of cuda.core; None: the default stream. Nothing here waits for it.
     """
-    dtype = float_array("x", x).dtype
+    dtype = real_array("x", x).dtype
     both, training = flag("bidirectional", bidirectional), flag("training", training)
     batch_first = flag("batch_first", batch_first)
     cell_keys = keys_of_cell(options, training)
@@ -111,7 +110,7 @@ def lstm_forward(
     way_back = way_back_keys(truncate, recompute)
     _check_options(norm, recompute)
     precision = _precision(precision, dtype)
-    weights = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, dtype, arguments)
+    weights = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, dtype, On(stream))
     number = seed_of(noise, seed, training)
     check_layers(noise, len(weights) // (1 + both))
     T, B = steps_and_rows(x, weights[0].W_ih.shape[1], batch_first)  # type: ignore[arg-type]
@@ -138,13 +137,14 @@ def _run(
     """Run a stack and return what `lstm_forward` does."""
     dtype, stream, (H, P) = x.dtype, stack.stream, (stack.parts[0].H, stack.parts[0].P)
     shapes = [(len(stack.parts), stack.B, size) for size in (P, H)]
-    h0 = _state("h0", h0, shapes[0], dtype, stacked)
-    c0 = _state("c0", c0, shapes[1], dtype, stacked)
+    of = On(stream)
+    h0 = _state("h0", h0, shapes[0], dtype, stacked, of)
+    c0 = _state("c0", c0, shapes[1], dtype, stacked, of)
     h_n, c_n = (empty(shape, dtype, stream) for shape in shapes)
     y_shape, cells_shape = ((*x.shape[:2], stack.directions * size) for size in (P, H))
     y = empty(y_shape, dtype, stream) if with_y else None
     cells = empty(cells_shape, dtype, stream) if with_cells else None
-    stack.forward(_steps(rows_in_place(x), batch_first), h0, c0, _steps(y, batch_first),
+    stack.forward(_steps(rows_in_place(x, stream), batch_first), h0, c0, _steps(y, batch_first),
                   _steps(cells, batch_first), h_n, c_n, training)  # fmt: skip
     state = (h_n, c_n) if stacked else (h_n[0], c_n[0])
     cache = None
@@ -169,18 +169,20 @@ def lstm_backward(
     """
     stack = cache.stack
     if stack is None:
-        raise ValueError("cache: expected that of lstm_forward(training=True), got one already used")
+        raise ValueError(
+            "cache: expected that of lstm_forward(training=True), got one already used"
+        )
     if dcells is not None and not cache.with_cells:
         raise ValueError("dcells: expected None, as the call gave no cells (return_cells), got one")
     if dy is None and dh_n is None and dc_n is None and dcells is None:
         raise ValueError("dy, dh_n, dc_n: expected at least one gradient, got None for all")
-    dtype, H, P = stack.array_dtype, stack.parts[0].H, stack.parts[0].P
-    dy = _upstream("dy", dy, cache.y_shape, dtype, cache.batch_first)
+    dtype, H, P, of = stack.array_dtype, stack.parts[0].H, stack.parts[0].P, On(stack.stream)
+    dy = _upstream("dy", dy, cache.y_shape, dtype, cache.batch_first, stack.stream)
     cells_shape = (*cache.y_shape[:2], stack.directions * H)
-    dcells = _upstream("dcells", dcells, cells_shape, dtype, cache.batch_first)
+    dcells = _upstream("dcells", dcells, cells_shape, dtype, cache.batch_first, stack.stream)
     leading = (len(stack.parts), stack.B)
-    dh_n = _state("dh_n", dh_n, (*leading, P), dtype, cache.stacked)
-    dc_n = _state("dc_n", dc_n, (*leading, H), dtype, cache.stacked)
+    dh_n = _state("dh_n", dh_n, (*leading, P), dtype, cache.stacked, of)
+    dc_n = _state("dc_n", dc_n, (*leading, H), dtype, cache.stacked, of)
     dx = empty(cache.x_shape, dtype, stack.stream) if flag("need_dx", need_dx) else None
     cache.stack = None
     found = stack.backward(dy, dcells, dh_n, dc_n, _steps(dx, cache.batch_first))
@@ -263,19 +265,21 @@ def _operands(weights: Weights, kind: CellKind, stream: Any) -> PartWeights:
     return PartWeights(W_ih, W_hh, cast(weights.b, real), cast(weights.p, real), W_hr)
 
 
-def _state(name: str, value: Any, shape: tuple[int, ...], dtype: Any, stacked: bool) -> Any:
+def _state(name: str, value: Any, shape: tuple[int, ...], dtype: Any, stacked: bool, of: On) -> Any:
     """A state (parts, B, K), given as (B, K) unless `stacked`."""
     if value is None:
         return None
-    return dense(name, value, shape if stacked else shape[1:], dtype).reshape(shape)
+    return of.dense(name, value, shape if stacked else shape[1:], dtype).reshape(shape)
 
 
-def _upstream(name: str, value: Any, shape: tuple[int, ...], dtype: Any, batch_first: bool) -> Any:
+def _upstream(
+    name: str, value: Any, shape: tuple[int, ...], dtype: Any, batch_first: bool, stream: Any
+) -> Any:
     """A gradient to steps, time-major."""
     if value is None:
         return None
-    check_shape(name, float_array(name, value, dtype).shape, shape)
-    return _steps(rows_in_place(value), batch_first)
+    check_shape(name, real_array(name, value, dtype).shape, shape)
+    return _steps(rows_in_place(value, stream), batch_first)
 
 
 def _steps(array: DeviceArray | None, batch_first: bool) -> Any:

@@ -33,8 +33,8 @@ class Order:
         self.T, self.B, self.stream = T, B, stream
         shape = (B, T) if batch_first else (T, B)
         self.strides = (1, T) if batch_first else (B, 1)
-        on_host = [None if isinstance(a, DeviceArray) else a for a in (lengths, mask)]
-        counts, flags = steps_taken(*on_host, shape, T, B)
+        known, chosen = (None if isinstance(a, DeviceArray) else a for a in (lengths, mask))
+        counts, flags = steps_taken(known, chosen, shape, T, B)
         self.lengths = self._lengths(lengths, counts)
         self.mask = self._mask(mask, flags, shape)
         if self.lengths is not None and self.mask is not None:

@@ -1,4 +1,4 @@
-"""The way back of a part: a kernel and a product a step, then the weights' gradients as products."""
+"""The way back of a part: a kernel and a product a step, then products for the weights."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class Gradients(NamedTuple):
 class Way:
     """The buffers of one way back.
 
-        dz        (T, B, 4H)  dz as W_hh is multiplied with it; z itself where that is the same
-        dh, carry (B, P)      the two ways on which a gradient reaches h (`kernels.cells_backward`)
-        dc        (B, H)      the gradient to the cell
-        dproduct  (T, B, P), dout (B, H): behind and before the projection
+    dz        (T, B, 4H)  dz as W_hh is multiplied with it; z itself where that is the same
+    dh, carry (B, P)      the two ways on which a gradient reaches h (`kernels.cells_backward`)
+    dc        (B, H)      the gradient to the cell
+    dproduct  (T, B, P), dout (B, H): behind and before the projection
     """
 
     def __init__(self, p: Pass, above: Upstream):

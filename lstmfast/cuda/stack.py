@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from ..options import Noise
 from .array import DeviceArray, empty
 from .kernels.copying import copy_into

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "0":
-    raise RuntimeError("tests/cuda: expected NUMBA_ENABLE_CUDASIM=1, set before anything is imported")
+    raise RuntimeError(
+        "tests/cuda: expected NUMBA_ENABLE_CUDASIM=1, set before anything is imported"
+    )
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from lstmfast.cuda.kernels import (

@@ -4,7 +4,6 @@ loop over steps that rounds what they round.
 Run in a process of its own with NUMBA_ENABLE_CUDASIM=1 (see conftest).
 """
 
-import ml_dtypes
 import numpy as np
 import pytest
 from emulator import emulated
@@ -104,7 +103,9 @@ def test_forward(monkeypatch, precision, H, rows, units, parts, warps, reverse):
     rows_first = empty((B, T, H), np.float32)
     plan = Plan(Share("forward", precision, H, rows, units, parts, warps), -(-B // rows))
     with emulated(monkeypatch, seed=reverse):
-        persistent.forward(plan, None, T, B, *arrays, rows_first.transpose(1, 0, 2), reverse=reverse)
+        persistent.forward(
+            plan, None, T, B, *arrays, rows_first.transpose(1, 0, 2), reverse=reverse
+        )
     order = range(T)[::-1] if reverse else range(T)
     acts, hs, cs = reference_forward(z, bias, W, h0, c0, precision, order)
     z, _, _, h, c = (a.copy_to_host() for a in arrays)

@@ -10,9 +10,10 @@ import lstmfast
 from lstmfast import LSTM, Adam, Dense, Embedding, Model, SimpleRNN, constraints, regularizers
 from lstmfast.cuda import support
 from lstmfast.cuda.array import from_host
-from lstmfast.optimizers import CLASSES as OPTIMIZERS
-from lstmfast.layers import ACTIVATIONS, CLASSES as LAYERS
+from lstmfast.layers import ACTIVATIONS
+from lstmfast.layers import CLASSES as LAYERS
 from lstmfast.losses import CLASSES as LOSSES
+from lstmfast.optimizers import CLASSES as OPTIMIZERS
 
 T, B, I, H = 3, 2, 2, 3
 TOLERANCE = 1e-6  # relative to the largest; measured: 1.2e-7, by other orders of sums
@@ -96,7 +97,9 @@ def test_option_trains_as_on_the_cpu(option):
     assert_same_training(layers_with(**given), steps(), targets())
 
 
-@pytest.mark.parametrize("option", ["return_state", "return_cells", "time_major", "lengths", "mask"])
+@pytest.mark.parametrize(
+    "option", ["return_state", "return_cells", "time_major", "lengths", "mask"]
+)
 def test_option_of_a_layer_alone(option):
     """Forward and back without a Model."""
     x, dy = steps()[:B], np.random.default_rng(5).standard_normal((B, T, H)).astype(np.float32)
@@ -195,7 +198,9 @@ def barred():
                 yield name, Dense(2, **{f"kernel_{ending}": rule}), reason
 
 
-@pytest.mark.parametrize("name, layer, reason", barred(), ids=lambda a: a if isinstance(a, str) else "")
+@pytest.mark.parametrize(
+    "name, layer, reason", barred(), ids=lambda a: a if isinstance(a, str) else ""
+)
 def test_what_has_no_kernels_raises(name, layer, reason):
     with pytest.raises(ValueError, match=rf"{name}.*{reason}"):
         layer.to("cuda")

@@ -89,7 +89,8 @@ class CellKind(NamedTuple):
         more = [
             name if value is True else f"{name} {value}"
             for name, value in self._asdict().items()
-            if name not in ("array", "operand", "formula") and value != CellKind._field_defaults[name]
+            if name not in ("array", "operand", "formula")
+            and value != CellKind._field_defaults[name]
         ]
         varied = [] if self.formula is None else [f"varied {hash(self.formula):x}"]
         return ", ".join([f"{self.array} by {self.operand}", *varied, *more])
@@ -112,7 +113,7 @@ def examples() -> list[CellKind]:
 
 
 def formula_of(keys: dict[str, float], peepholes: bool) -> Formula | None:
-    """Return the formula for the keys of `CellOptions.keys()`; None where that is the plain cell."""
+    """Return the formula for the keys of `CellOptions.keys()`; None for the plain cell."""
     if not keys and not peepholes:
         return None
     plain = {"coupled": 0, "clip": math.inf, "cell_clip": math.inf, "gate_kind": 0,

@@ -115,7 +115,7 @@ def make_next_state(kind: CellKind) -> Any:
 
 @lru_cache(None)
 def make_cells(kind: CellKind) -> Kernel:
-    """Step n: z + bias become i, f, g, o; c goes on; h is settled, or goes to be projected (out)."""
+    """Step n: z + bias become i, f, g, o; c goes on; h is settled, or put where it is projected."""
     output = make_cell(kind.formula is not None).output
     formula, projected, counted = kind.formula or 0, kind.projected, kind.counted
     next_state, settle, kept = make_next_state(kind), make_settle(kind), make_kept(kind)

@@ -1,8 +1,8 @@
 """One step back: from the gradient to h and c of a step to that of its pre-activations.
 
 One thread for each unit of each row; arrays of one step as in `cells`. The gradient that arrives
-at h comes on two ways: dh, the product of the later step's dz with W_hh (0 above the last step), and
-`carry`, by which all else goes: the state's own gradient, zoneout's share, steps not taken.
+at h comes on two ways: dh, the product of the later step's dz with W_hh (0 above the last step),
+and `carry`, by which all else goes: the state's own gradient, zoneout's share, steps not taken.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def make_unsettle(kind: CellKind, upstream: bool) -> Any:
 
 @lru_cache(None)
 def make_through_cell(kind: CellKind, cells: bool) -> Any:
-    """through_cell(...): dz from the gradients to the output and to c; dc goes to the step before."""
+    """through_cell(...): dz from the gradients to the output and to c; dc goes a step back."""
     formula, peepholes, real = kind.formula or 0, kind.peepholes, kind.real
     cell = make_cell(kind.formula is not None)
     output_backward, backward = cell.output_backward, cell.backward
@@ -175,7 +175,7 @@ def make_cells_backward(kind: CellKind, upstream: bool, cells: bool) -> Kernel:
 
 @lru_cache(None)
 def make_unsettle_kernel(kind: CellKind, upstream: bool) -> Kernel:
-    """Step n backwards in front of a projection: its gradient dproduct (B, P), and as an operand."""
+    """Step n backwards: dproduct (B, P), the gradient to what a projection gave, as an operand."""
     unsettle, kept, counted = make_unsettle(kind, upstream), make_kept(kind), kind.counted
     array, operand = kind.numbers
     store = operand.store

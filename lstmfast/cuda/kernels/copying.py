@@ -7,7 +7,6 @@ from typing import Any
 
 from numba import cuda, types
 
-from ..compiler import pointer
 from ..kernel import Kernel
 from .numbers import BY_NAME, REALS
 
@@ -41,9 +40,7 @@ def make_copy(source: str, target: str, flip: bool = False, add: bool = False) -
     return Kernel(name, copy, arguments, THREADS)
 
 
-def copy_into(
-    y: Any, x: Any, stream: Any = None, *, flip: bool = False, add: bool = False
-) -> None:
+def copy_into(y: Any, x: Any, stream: Any = None, *, flip: bool = False, add: bool = False) -> None:
     """y = x, cast to y's dtype, for arrays of the same shape, of three axes at most.
 
     Integers and bools are copied as the bytes they are: then both dtypes are the same.
@@ -69,7 +66,9 @@ def _three(array: Any) -> tuple[tuple[int, ...], list[int]]:
     if array.ndim > 3:
         raise ValueError(f"array: expected three axes at most, got shape {array.shape}")
     missing = 3 - array.ndim
-    return (1,) * missing + array.shape, [0] * missing + [s // array.itemsize for s in array.strides]
+    return (1,) * missing + array.shape, [0] * missing + [
+        s // array.itemsize for s in array.strides
+    ]
 
 
 def every() -> list[Kernel]:
@@ -81,5 +80,9 @@ def every() -> list[Kernel]:
         if (source == "float64") == (target == "float64")
     ]
     whole = [make_copy(name, name) for name in BY_NAME if name not in REALS]
-    more = [make_copy(name, name, flip, add) for name in REALS for flip, add in ((True, False), (False, True))]
+    more = [
+        make_copy(name, name, flip, add)
+        for name in REALS
+        for flip, add in ((True, False), (False, True))
+    ]
     return [*copies, *whole, *more]

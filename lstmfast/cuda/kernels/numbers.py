@@ -6,9 +6,9 @@ float32; float32 and float64 are themselves.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 from numba import types
 
@@ -19,11 +19,12 @@ except ImportError:  # the simulator has NumPy's
 
 from numba import cuda
 
-from ..array import BFLOAT16
 from ..compiler import SIMULATED, pointer
 from .ptx import float_of, rounded_bfloat16
 
-__all__ = ["BY_NAME", "Number", "number_of"]
+__all__ = ["BFLOAT16", "BY_NAME", "REALS", "Number"]
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
 class Number(NamedTuple):
@@ -96,9 +97,3 @@ REALS = {
     "bfloat16": _bfloat16(),
 }
 BY_NAME = REALS | {name: _whole(name) for name in ("int8", "int32", "int64")}
-
-
-@lru_cache(None)
-def number_of(dtype: Any) -> Number:
-    """Return the kind of a dtype."""
-    return BY_NAME[np.dtype(dtype).name]

@@ -137,9 +137,7 @@ def make_backward(share: Share) -> Kernel:
             first = int64(t) * B + first_row
             before = int64(t + reverse) * B + first_row
             if step < T:
-                read_kept(
-                    z, c, dy, first, before, row, unit, present, now, c_prev, dy_now
-                )
+                read_kept(z, c, dy, first, before, row, unit, present, now, c_prev, dy_now)
             if step > 0:
                 if blocks > 1:
                     wait(flags, group, step)

@@ -71,7 +71,6 @@ def rounded_bfloat16(typing, x):
     return types.uint16(types.float32), emit
 
 
-
 @intrinsic
 def rounded_tf32(typing, x):
     """The bits, uint32, of the tf32 nearest to a float32 (ties away from zero)."""
