@@ -141,6 +141,10 @@ class DeviceArray:
             to_host(found, dense, stream)
         return found
 
+    def copy(self, stream: Any = None) -> DeviceArray:
+        """Return a contiguous copy."""
+        return copy(self, stream)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         raise TypeError("a DeviceArray is in the GPU's memory: expected .copy_to_host() first")
 

@@ -199,7 +199,7 @@ def barred():
 
 
 @pytest.mark.parametrize(
-    "name, layer, reason", barred(), ids=lambda a: a if isinstance(a, str) else ""
+    "name, layer, reason", list(barred()), ids=lambda a: a if isinstance(a, str) else ""
 )
 def test_what_has_no_kernels_raises(name, layer, reason):
     with pytest.raises(ValueError, match=rf"{name}.*{reason}"):
