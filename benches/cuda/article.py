@@ -2,7 +2,7 @@
 
 Embedding(10000, 128), LSTM(256) with its last output, Dense(10000) with softmax, Adam; B=64, T=50:
 `benches.article` has the model, the weights and the text. A step takes ids from the host and gives
-its loss back to the host, so that both libraries wait for the GPU once a step; times are the host's.
+its loss back to the host: both libraries wait for the GPU once a step, and times are the host's.
 """
 
 from __future__ import annotations

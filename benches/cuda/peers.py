@@ -6,10 +6,11 @@ Weights, inputs and upstream gradients are those of `benches.arrays`, as ours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from benches import article, arrays
+from benches import arrays, article
 from benches.shapes import Shape
 
 EAGER, CAPTURED = "nn.LSTM", "nn.LSTM in a graph"
@@ -97,7 +98,7 @@ def article_step(precision: str, data: Any, device: str = "cuda") -> Work:
 
     dtype = use(precision)
     model = article.torch_model(article.SHAPE, every=False).to(device)
-    adam = torch.optim.Adam(model.parameters(), fused=device == "cuda", eps=article.EPSILON)
+    adam = torch.optim.Adam(model.parameters(), fused=device == "cuda")
     batches = [tuple(map(torch.from_numpy, batch)) for batch in data]
     short, count = dtype != torch.float32, 0
 
@@ -105,6 +106,8 @@ def article_step(precision: str, data: Any, device: str = "cuda") -> Work:
         nonlocal count
         x, y = (a.to(device) for a in batches[count % len(batches)])
         count += 1
+        eps = article.EPSILON / math.sqrt(1 - article.BETA_2**count)  # as Keras has it
+        adam.param_groups[0]["eps"] = eps
         adam.zero_grad()
         with torch.autocast(device, dtype if short else torch.bfloat16, enabled=short):
             loss = torch.nn.functional.cross_entropy(model(x), y)

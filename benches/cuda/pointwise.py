@@ -160,8 +160,6 @@ def activation(rng: Any, name: Any, dtype: str) -> dict[str, Any]:
     return pairs | named("backward", both("activation_backward", name, y, dy))
 
 
-
-
 def adam(rng: Any, n: int, dtype: str) -> dict[str, Any]:
     w, g, m, v = rng.standard_normal((4, n))
     return Both(dtype)("adam_update", w, g, m, np.abs(v), **ADAM)

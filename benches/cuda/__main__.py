@@ -1,0 +1,101 @@
+"""Validate, stress and measure lstmfast on the GPU of this machine; benches/cuda/README.md.
+
+python -m benches.cuda                      everything, within eight minutes
+python -m benches.cuda --quick              the smallest cases, about a minute
+python -m benches.cuda --only validate      one section: machine, validate, stress, measure
+python -m benches.cuda --list               what would be run; needs no GPU
+python -m benches.cuda --unmeasured         what is known without a GPU; needs none
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from benches.cuda import report
+from benches.cuda.conductor import ROOT, Conductor
+from benches.cuda.jobs import SECTIONS, Job, all_jobs, label
+
+OUT = ROOT / "benches" / "results" / "cuda.md"
+BUDGET, QUICK_BUDGET = 460.0, 100.0  # seconds
+EVERY = 5.0  # seconds between files that are written on the way
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-o", "--out", type=Path, default=OUT, help="FILE.md; FILE.json beside it")
+    parser.add_argument("--only", choices=SECTIONS)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--budget", type=float, help="seconds of the whole run")
+    parser.add_argument("--seed", type=int, help="of random numbers; by default the time")
+    parser.add_argument("--commit", help="where the checkout has no .git")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--unmeasured", action="store_true")
+    chosen = parser.parse_args()
+    jobs = all_jobs(chosen.quick, chosen.only)
+    if chosen.list:
+        print(listing(jobs))
+    elif chosen.unmeasured:
+        from benches.cuda import evidence
+
+        chosen.out.write_text(evidence.markdown(commit(chosen.commit), jobs), encoding="utf-8")
+        print(f"wrote {chosen.out}")
+    else:
+        run(jobs, chosen)
+
+
+def listing(jobs: list[Job]) -> str:
+    """Every case, job by job."""
+    lines = [f"{sum(len(job.cases) for job in jobs)} cases in {len(jobs)} jobs"]
+    for job in jobs:
+        alone = ", nothing beside it" if job.alone else ""
+        lines.append(f"{job.name} ({job.section}, {len(job.cases)} cases{alone})")
+        lines += [f"    {label(case)}" for case in job.cases]
+    return "\n".join(lines)
+
+
+def run(jobs: list[Job], chosen: Any) -> None:
+    seed = int(time.time()) if chosen.seed is None else chosen.seed
+    budget = chosen.budget or (QUICK_BUDGET if chosen.quick else BUDGET)
+    begin, written = time.monotonic(), 0.0
+    about = {"date": time.strftime("%F %H:%M UTC", time.gmtime()), "seed": seed,
+             "commit": commit(chosen.commit), "budget": budget}  # fmt: skip
+    print(f"seed {seed}, budget {budget:.0f} s, {chosen.processes} processes", flush=True)
+
+    def save(rows: Any, at_last: bool = False) -> None:
+        nonlocal written
+        now = time.monotonic()
+        if at_last or now - written >= EVERY:
+            about["seconds"], written = now - begin, now
+            report.write(report.results(jobs, rows, about), chosen.out)
+
+    conductor = Conductor(jobs, budget, chosen.quick, seed, chosen.processes, save)
+    conductor.run()
+    save(conductor.rows, at_last=True)
+    found = report.results(jobs, conductor.rows, about)
+    entries = [{"job": job["name"], **entry} for job in found["jobs"] for entry in job["cases"]]
+    print(report.outcome(entries))
+    print(report.failures([entry for entry in entries if entry["row"]]))
+    print(f"wrote {chosen.out} in {time.monotonic() - begin:.0f} s")
+
+
+def commit(given: str | None) -> str:
+    """The commit of the checkout, as it is."""
+    if given:
+        return given
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+if __name__ == "__main__":
+    main()

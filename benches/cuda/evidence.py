@@ -1,0 +1,107 @@
+"""What is known of the kernels where no GPU is at hand: the machine code that they become.
+
+Every kernel is compiled for two GPUs and linked, and what one thread and block take is told:
+registers (at most 255, and 65536 for a block), bytes of stack (spills, or an array that found no
+registers), static shared memory, and the instructions of its PTX that it is written for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import time
+from collections import Counter
+from typing import Any
+
+from benches.cuda.jobs import Job
+from benches.report import table
+
+GPUS = ((8, 0), (9, 0))
+TOLD = {  # instructions worth counting
+    "mma": r"\bmma\.sync", "tanh.approx": r"\btanh\.approx", "acquire": r"\bld\.acquire",
+    "release": r"\b(?:red|st|atom)\.release", "f64": r"\.f64\b",
+}  # fmt: skip
+HEAD = """
+# lstmfast on the GPU
+
+{date}, commit {commit}. **No kernel has been validated on a GPU, and no bar of speed has been
+measured.** This machine has none; `python -m benches.cuda` on one that has writes this file anew.
+"""
+INSTEAD = """
+What there is instead: pointwise kernels and the layers that are made of them run in Numba's
+simulator and are held there against the float64 oracle (`tests/cuda`, tiny shapes, one thread at a
+time: no races, no memory order, no tensor cores, no cuBLAS); every kernel is compiled and linked
+for the GPUs below; the layout of tensor-core fragments is emulated in NumPy.
+"""
+BARS = (
+    ("bf16 and tf32, H 256-768, B ≤ 128: 2x nn.LSTM (cuDNN)", "strict fp32, H > 128: 1.3x",
+     "fp16, and any H ≤ 128: 0.8x", "a training step of the article's model: 1.2x")
+)  # fmt: skip
+
+
+def markdown(commit: str, jobs: list[Job]) -> str:
+    count = sum(len(job.cases) for job in jobs)
+    parts = [HEAD.format(date=time.strftime("%F"), commit=commit), INSTEAD]
+    parts += ["## Bars", "\n".join(f"- {bar}: unmeasured" for bar in BARS)]
+    parts += ["## What a run validates and measures", f"{count} cases, all of them not run:"]
+    parts += ["\n".join(f"- {job.name}: {len(job.cases)} cases" for job in jobs)]
+    parts += ["## Machine code", " ".join(str(__doc__).split("\n\n")[1].split()), codes()]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def codes() -> str:
+    """The table of every kernel; those of one name that came out alike are one line."""
+    lines = Counter(line(kernel) for kernel in every_kernel())
+    gpus = [f"sm_{major}{minor}" for major, minor in GPUS]
+    head = ["kernel", "threads", *(f"{gpu} registers, stack, shared" for gpu in gpus),
+            "instructions", "forms", "validated on a GPU"]  # fmt: skip
+    return table(head, ([*cells, number, "no"] for cells, number in lines.items()))
+
+
+def line(kernel: Any) -> tuple[Any, ...]:
+    resources = []
+    for cc in GPUS:
+        code = kernel.code(cc)
+        resources.append(f"{code.registers}, {code.stack}, {code.shared}")
+    return kernel.name, kernel.threads, *resources, instructions(kernel.ptx(GPUS[-1]))
+
+
+def instructions(ptx: str) -> str:
+    """How often each of TOLD stands in a text of PTX."""
+    counts = {name: len(re.findall(pattern, ptx)) for name, pattern in TOLD.items()}
+    return ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+
+
+def every_kernel() -> list[Any]:
+    """The kernels that their modules list (`every`), and those of cells, in their forms."""
+    from lstmfast.cuda import kernels
+
+    found = list(of_cells())
+    for module in pkgutil.iter_modules(kernels.__path__, f"{kernels.__name__}."):
+        listed = getattr(importlib.import_module(module.name), "every", None)
+        found += listed() if listed else []
+    return found
+
+
+def of_cells() -> Any:
+    """Path one's kernels of cells: the plain cell in each precision, then what can be varied."""
+    from lstmfast.cuda.kernels import cells, cells_backward, copying
+    from lstmfast.cuda.kernels.cell_kind import CellKind, formula_of
+
+    kinds = [CellKind(array, operand) for array, operand in (
+        ("float32", "float32"), ("float32", "bfloat16"), ("float32", "float16"),
+        ("bfloat16", "bfloat16"), ("float16", "float16"), ("float64", "float64"))]  # fmt: skip
+    plain = kinds[0]
+    kinds += [plain._replace(formula=formula_of({}, True)), plain._replace(projected=True),
+              plain._replace(counted=True), plain._replace(masked=True, drawing=True),
+              plain._replace(zoneout_h=0.1, zoneout_c=0.1, drawing=True)]  # fmt: skip
+    for kind in kinds:
+        yield cells.make_cells(kind)
+        yield cells_backward.make_cells_backward(kind, True, False)
+        if kind.projected:
+            yield cells.make_settle_kernel(kind)
+            yield cells_backward.make_unsettle_kernel(kind, True)
+    for kind in kinds[:6]:
+        yield cells.make_cells_copy(kind)
+        yield copying.make_copy(kind.array, kind.operand)
