@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,9 @@ def run(jobs: list[Job], chosen: Any) -> None:
             about["seconds"], written = now - begin, now
             report.write(report.results(jobs, rows, about), chosen.out)
 
-    conductor = Conductor(jobs, budget, chosen.quick, seed, chosen.processes, save)
+    child = (sys.executable, "-m", "benches.cuda.child", "--seed", str(seed))
+    child += ("--quick",) * chosen.quick
+    conductor = Conductor(jobs, budget, child, chosen.processes, save)
     conductor.run()
     save(conductor.rows, at_last=True)
     found = report.results(jobs, conductor.rows, about)

@@ -12,8 +12,8 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +25,7 @@ from benches.cuda.jobs import Job
 ROOT = Path(__file__).resolve().parents[2]
 SHARE = 0.55  # of the budget, for what runs side by side
 TICK = 0.2  # seconds
+PATIENCE = 10.0  # seconds, with a process that was killed
 RESTARTS = 8  # of one job
 START = 60  # seconds more that a process has until its first words: imports
 
@@ -34,17 +35,17 @@ Row = dict[str, Any]
 class Process:
     """A job in a process of its own, and the lines that it writes."""
 
-    def __init__(self, job: Job, skip: set[int], quick: bool, seed: int, lines: Any):
+    def __init__(self, job: Job, child: tuple[str, ...], skip: set[int], lines: Any):
         self.job, self.skip = job, skip
         self.last, self.waits, self.prepared = time.monotonic() + START, False, set[int]()
         self.log: list[str] = []
-        command = [*job.prefix, sys.executable, "-m", "benches.cuda.child", job.name,
-                   "--seed", str(seed), "--skip", ",".join(map(str, sorted(skip)))]  # fmt: skip
+        command = [*job.prefix, *child, job.name, "--skip", ",".join(map(str, sorted(skip)))]
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
         environment.setdefault("OMP_NUM_THREADS", "2")  # of each: many run side by side
-        self.process = subprocess.Popen(command + ["--quick"] * quick, cwd=ROOT, text=True,
-                                        env=environment, **pipes)  # fmt: skip
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, text=True, env=environment, start_new_session=True, **pipes
+        )
         for read in (self._rows, self._errors):
             threading.Thread(target=read, args=(lines,), daemon=True).start()
 
@@ -68,7 +69,11 @@ class Process:
             print(case, file=self.process.stdin, flush=True)
 
     def end(self) -> None:
-        self.process.kill()
+        """End it, and what its tool may have started."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the driver is slow to let go
+                self.process.wait(PATIENCE)
 
     @property
     def silent(self) -> bool:
@@ -87,15 +92,16 @@ class Conductor:
     Parameters
     ----------
     budget : seconds of the whole run
+    child : the command of a process, which gets a job's name and --skip
     at_once : processes side by side
     changed : called when rows came in, to write them down
     """
 
     def __init__(
-        self, jobs: list[Job], budget: float, quick: bool, seed: int, at_once: int,
+        self, jobs: list[Job], budget: float, child: tuple[str, ...], at_once: int,
         changed: Callable[[dict[str, dict[int, Row]]], None],
     ):  # fmt: skip
-        self.jobs, self.quick, self.seed, self.at_once = jobs, quick, seed, at_once
+        self.child, self.at_once = child, at_once
         self.begin, self.budget, self.changed = time.monotonic(), budget, changed
         self.rows: dict[str, dict[int, Row]] = {job.name: {} for job in jobs}
         self.restarts = dict.fromkeys(self.rows, 0)
@@ -131,8 +137,7 @@ class Conductor:
             self._drop(process)
 
     def _start(self, job: Job) -> Process:
-        done = set(self.rows[job.name])
-        process = Process(job, done, self.quick, self.seed, self.lines)
+        process = Process(job, self.child, set(self.rows[job.name]), self.lines)
         self.running.append(process)
         return process
 
