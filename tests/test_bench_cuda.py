@@ -1,6 +1,7 @@
 """The benches of a GPU, as far as they can be held without one."""
 # ruff: noqa: E402  (benches/ is not installed, so it is put on the path first)
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
 from benches.cuda import __main__ as command
-from benches.cuda import bars, calls, child, measure, peers, report, validate
+from benches.cuda import bars, calls, child, measure, peers, pointwise, report, validate
 from benches.cuda.conductor import Conductor
 from benches.cuda.floors import floor
 from benches.cuda.jobs import Job, all_jobs
@@ -167,6 +168,25 @@ def test_the_peer_calculates_what_we_do():
     assert torch.backends.cudnn.allow_tf32 is False
 
 
+def test_pointwise_cases_hold_where_both_sides_are_the_cpu(monkeypatch):
+    """The cases themselves: what the GPU gets in float32 is here what the CPU gets."""
+
+    @contextlib.contextmanager
+    def nothing():
+        yield {}
+
+    monkeypatch.setattr(calls, "put", lambda a: a.copy() if isinstance(a, np.ndarray) else a)
+    monkeypatch.setattr(calls, "get", lambda a: a)
+    monkeypatch.setattr(calls, "poisoned", nothing)
+    monkeypatch.setattr(calls, "launches", nothing)
+    (job,) = [job for job in pointwise.jobs(quick=True) if job.name == "validate pointwise"]
+    for k, case in enumerate(job.cases):
+        if case["of"] not in ((64, 256, 10000), (200, 10000, 128), pointwise.LONG):
+            row = pointwise.run(case, k)
+            result = row["result"]
+            assert result["error"] <= result["bar"], (case, row)
+
+
 # ---------------------------------------------------------------- the processes
 
 CHILD = """
@@ -293,8 +313,8 @@ def test_the_report_compares_with_bars(tmp_path):
 
 
 def test_a_failed_comparison_with_torch_is_named():
-    row = {"differences": {GRAPHS: float("nan")}, "bar": 0.1}
-    assert report.why(row) == "steps in graphs nan from torch's > 0.1"
+    row = {"differences": {GRAPHS: float("nan")}, "bar": 0.1, "errors": {PERSISTENT: "planted"}}
+    assert report.why(row) == "steps in graphs nan from torch's > 0.1; persistent: planted"
 
 
 # ---------------------------------------------------------------- the same code, in the simulator
@@ -329,7 +349,8 @@ def test_validation_passes_in_the_simulator_and_sees_a_planted_error(environment
     pytest.importorskip("numba_cuda")
     done = subprocess.run(
         [sys.executable, "-c", SIMULATED.format(root=str(ROOT))], cwd=tmp_path,
-        env=environment | {"NUMBA_ENABLE_CUDASIM": "1"}, capture_output=True, text=True, check=False,
+        env=environment | {"NUMBA_ENABLE_CUDASIM": "1"},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     passed, planted, broken, persistent = map(json.loads, done.stdout.splitlines()[-4:])

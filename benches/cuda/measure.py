@@ -58,17 +58,7 @@ def jobs(quick: bool) -> list[Job]:
 def prepare(case: Case, seed: int) -> Callable[[], dict[str, Any]]:
     """Compile, capture and compare; return what measures."""
     shape, precision = Shape(*case["shape"]), case["precision"]
-    contenders: dict[str, Works] = {}
-    notes: dict[str, str] = {}
-    results = {}
-    for path in (GRAPHS, PERSISTENT):
-        try:
-            contenders[path] = ours(shape, precision, path)
-            results[path] = [to_host(a) for a in contenders[path]["training"]()]
-            warm(contenders[path])
-        except Exception as reason:  # the other path is worth measuring all the same
-            contenders.pop(path, None)
-            notes[path] = f"{type(reason).__name__}: {reason}"
+    contenders, results, notes, errors = both_paths(shape, precision)
     contenders[peers.EAGER] = theirs = peers.works(shape, precision)
     wanted = [to_host(a) for a in theirs["training"]()]
     warm(theirs)
@@ -78,14 +68,34 @@ def prepare(case: Case, seed: int) -> Callable[[], dict[str, Any]]:
         notes[peers.CAPTURED] = f"{type(reason).__name__}: {str(reason).splitlines()[0]}"
     differences = {path: apart(found, wanted) for path, found in results.items()}
     bar = APART * bars.bars(precision)[1]
-    status = "measured" if all(d <= bar for d in differences.values()) else "failed"
+    right = not errors and all(difference <= bar for difference in differences.values())
 
     def measure() -> dict[str, Any]:
         row = {kind: in_turns({name: of[kind] for name, of in contenders.items()})
                for kind in ("forward", "training")}  # fmt: skip
-        return {**row, "differences": differences, "bar": bar, "notes": notes, "status": status}
+        return {**row, "differences": differences, "bar": bar, "notes": notes, "errors": errors,
+                "status": "measured" if right else "failed"}  # fmt: skip
 
     return measure
+
+
+def both_paths(shape: Shape, precision: str) -> Any:
+    """Our paths by name: works, results; and why one is not there, notes for reasons and errors."""
+    works: dict[str, Works] = {}
+    results: dict[str, list[Any]] = {}
+    notes: dict[str, str] = {}
+    errors: dict[str, str] = {}
+    for path in (GRAPHS, PERSISTENT):
+        try:
+            made = ours(shape, precision, path)
+            results[path] = [to_host(a) for a in made["training"]()]
+            warm(made)
+            works[path] = made
+        except NotApplicable as reason:
+            notes[path] = str(reason)
+        except Exception as reason:  # the other path is worth measuring all the same
+            errors[path] = f"{type(reason).__name__}: {reason}"
+    return works, results, notes, errors
 
 
 def ours(shape: Shape, precision: str, path: str) -> Works:

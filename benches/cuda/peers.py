@@ -104,6 +104,7 @@ def article_step(precision: str, data: Any, device: str = "cuda") -> Work:
 
     def step() -> float:
         nonlocal count
+        use(precision)  # other steps of this process may have another
         x, y = (a.to(device) for a in batches[count % len(batches)])
         count += 1
         eps = article.EPSILON / math.sqrt(1 - article.BETA_2**count)  # as Keras has it

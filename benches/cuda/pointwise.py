@@ -18,7 +18,7 @@ ACTIVATIONS = (
     "sigmoid", "tanh", "linear", "relu", ("leaky_relu", 0.2), ("elu", 0.8), "softplus", "softsign",
     "hard_sigmoid", ("thresholded_relu", 0.7), ("scaled_tanh", 1.2, 0.6), ("affine", 0.5, 0.1),
 )  # fmt: skip
-ROWS = ((1, 1), (3, 7), (64, 513), (5, 4097), (64, 10000), (3200, 100))  # of softmax
+ROWS = ((1, 2), (3, 7), (64, 513), (5, 4097), (64, 10000), (3200, 100))  # of softmax
 PRODUCTS = ((1, 1, 1), (64, 1024, 256), (3, 1000, 129), (257, 65, 33), (1, 512, 2048), (50, 7, 0))
 LONG = 1_000_003  # elements: several blocks, and a last one that is not full
 

@@ -155,7 +155,8 @@ def why(row: Any) -> str:
     found += ["new arrays were not filled with NaN"] * (row.get("poisoned") is False)
     differ = [f"{name} {d:.2g} from torch's > {row['bar']:.2g}"
               for name, d in row.get("differences", {}).items() if not d <= row["bar"]]  # fmt: skip
-    return "; ".join(found + differ)
+    broken = [f"{name}: {reason}" for name, reason in row.get("errors", {}).items()]
+    return "; ".join(found + differ + broken)
 
 
 # ---------------------------------------------------------------- times
