@@ -23,6 +23,7 @@ from benches.cuda.jobs import SECTIONS, Job, all_jobs, label
 
 OUT = ROOT / "benches" / "results" / "cuda.md"
 BUDGET, QUICK_BUDGET = 460.0, 100.0  # seconds
+AT_ONCE = (os.cpu_count() or 1) * 5 // 4  # processes: some wait for the GPU
 EVERY = 5.0  # seconds between files that are written on the way
 
 
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, help="seconds of the whole run")
     parser.add_argument("--seed", type=int, help="of random numbers; by default the time")
     parser.add_argument("--commit", help="where the checkout has no .git")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--processes", type=int, default=AT_ONCE, help="side by side")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--unmeasured", action="store_true")
     chosen = parser.parse_args()
@@ -49,6 +50,7 @@ def main() -> None:
         chosen.out.write_text(evidence.markdown(commit(chosen.commit), jobs), encoding="utf-8")
         print(f"wrote {chosen.out}")
     else:
+        require_gpu()
         run(jobs, chosen)
 
 
@@ -60,6 +62,17 @@ def listing(jobs: list[Job]) -> str:
         lines.append(f"{job.name} ({job.section}, {len(job.cases)} cases{alone})")
         lines += [f"    {label(case)}" for case in job.cases]
     return "\n".join(lines)
+
+
+def require_gpu() -> None:
+    """End here, and say why, where lstmfast finds no GPU: in another process, to leave it alone."""
+    question = "from lstmfast.cuda import device; print(device.explain() or '')"
+    asked = subprocess.run(
+        [sys.executable, "-c", question], cwd=ROOT, capture_output=True, text=True
+    )
+    reason = asked.stdout.strip() if asked.returncode == 0 else asked.stderr.strip()
+    if reason:
+        sys.exit(f"nothing can be run: {reason}\nsee --list and --unmeasured")
 
 
 def run(jobs: list[Job], chosen: Any) -> None:

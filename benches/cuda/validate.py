@@ -53,7 +53,7 @@ def jobs(quick: bool) -> list[Job]:
             if paths == (PERSISTENT,) and array == "float64":
                 continue  # they have no such kernels
             name = f"validate {paths[0]}, {array} by {precision}"
-            cases = of_paths(paths, array, precision, shapes)
+            cases = of_paths(paths, array, precision, shapes, LAYER_OPTIONS[: 2 if quick else None])
             found.append(Job(name, "validate", "validate", cases))
     for dtype, part in itertools.product(("float32", "float64"), (0, 1)):
         found.append(Job(f"validate options {part + 1}, {dtype}", "validate", "validate",
@@ -61,14 +61,14 @@ def jobs(quick: bool) -> list[Job]:
     return found
 
 
-def of_paths(paths: Any, array: str, precision: str, shapes: Any) -> tuple[Case, ...]:
+def of_paths(paths: Any, array: str, precision: str, shapes: Any, options: Any) -> tuple[Case, ...]:
     base = {"array": array, "precision": precision}
     found = [{**base, "path": path, "option": "plain", "shape": shape, "training": True}
              for shape in shapes for path in paths]  # fmt: skip
     found += [{**base, "path": path, "option": "plain", "shape": shape, "training": False}
               for shape in shapes[:2] for path in paths]  # fmt: skip
     return tuple(found + [{**base, "path": paths[0], "option": name, "shape": SMALL,
-                           "training": True} for name in LAYER_OPTIONS])  # fmt: skip
+                           "training": True} for name in options])  # fmt: skip
 
 
 def of_options(dtype: str, part: int, quick: bool) -> tuple[Case, ...]:
