@@ -7,17 +7,22 @@ registers), static shared memory, and the instructions of its PTX that it is wri
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import itertools
 import pkgutil
 import re
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+from benches.cuda import measure
 from benches.cuda.jobs import Job
 from benches.report import table
 
 GPUS = ((8, 0), (9, 0))
+PLANNED_FOR = 132, 227 << 10  # multiprocessors, bytes of shared memory of a block: an H100
+ROWS = (1, 64)  # of the batch
 TOLD = {  # instructions worth counting
     "mma": r"\bmma\.sync", "tanh.approx": r"\btanh\.approx", "acquire": r"\bld\.acquire",
     "release": r"\b(?:red|st|atom)\.release", "f64": r"\.f64\b",
@@ -52,7 +57,7 @@ def markdown(commit: str, jobs: list[Job]) -> str:
 
 def codes() -> str:
     """The table of every kernel; those of one name that came out alike are one line."""
-    lines = Counter(line(kernel) for kernel in every_kernel())
+    lines = Counter(line(kernel) for kernel in dict.fromkeys(every_kernel()))
     gpus = [f"sm_{major}{minor}" for major, minor in GPUS]
     head = ["kernel", "threads", *(f"{gpu} registers, stack, shared" for gpu in gpus),
             "instructions", "forms", "validated on a GPU"]  # fmt: skip
@@ -60,11 +65,14 @@ def codes() -> str:
 
 
 def line(kernel: Any) -> tuple[Any, ...]:
-    resources = []
+    from lstmfast.cuda.compiler import link
+
+    resources, ptx = [], ""
     for cc in GPUS:
-        code = kernel.code(cc)
+        ptx = kernel.ptx(cc)
+        code = link(ptx, cc)
         resources.append(f"{code.registers}, {code.stack}, {code.shared}")
-    return kernel.name, kernel.threads, *resources, instructions(kernel.ptx(GPUS[-1]))
+    return kernel.name, kernel.threads, *resources, instructions(ptx)
 
 
 def instructions(ptx: str) -> str:
@@ -74,14 +82,33 @@ def instructions(ptx: str) -> str:
 
 
 def every_kernel() -> list[Any]:
-    """The kernels that their modules list (`every`), and those of cells, in their forms."""
-    from lstmfast.cuda import kernels
+    """The kernels that modules list (`every`), those of cells and the persistent ones."""
+    from lstmfast import cuda
 
-    found = list(of_cells())
-    for module in pkgutil.iter_modules(kernels.__path__, f"{kernels.__name__}."):
-        listed = getattr(importlib.import_module(module.name), "every", None)
-        found += listed() if listed else []
+    found = [*of_persistent(), *of_cells()]
+    for module in pkgutil.walk_packages(cuda.__path__, f"{cuda.__name__}."):
+        source = Path(str(importlib.util.find_spec(module.name).origin))
+        if "\ndef every(" in source.read_text(encoding="utf-8"):
+            found += importlib.import_module(module.name).every()
     return found
+
+
+def of_persistent() -> Any:
+    """What a GPU like PLANNED_FOR runs at the sizes that are measured; one form for each share."""
+    try:
+        from lstmfast.cuda.kernels.persistent_backward import make_backward
+        from lstmfast.cuda.kernels.persistent_forward import make_forward
+        from lstmfast.cuda.persistent import plan
+    except ImportError:
+        return  # there are none
+    sizes = dict.fromkeys((shape.H, B) for shape in measure.SHAPES for B in ROWS)
+    for precision, (H, B) in itertools.product(measure.PRECISIONS, sorted(sizes)):
+        forward, backward = (plan(direction, precision, B, H, *PLANNED_FOR)
+                             for direction in ("forward", "backward"))  # fmt: skip
+        if forward:
+            yield make_forward(forward.share, True, "float32")
+        if backward:
+            yield make_backward(backward.share)
 
 
 def of_cells() -> Any:
