@@ -112,20 +112,14 @@ def on_path(path: str) -> Iterator[None]:
 
 @contextmanager
 def _persistent(forced: bool) -> Iterator[None]:
-    """persistent.FORCED: None as its table says, True wherever there is a plan, False nowhere."""
-    try:
-        from lstmfast.cuda import persistent
-    except ImportError:
-        if forced:
-            raise NotApplicable("there are no persistent kernels") from None
-        yield
-        return
-    before = getattr(persistent, "FORCED", None)
-    persistent.FORCED = forced
+    from lstmfast.cuda import paths
+
+    before = paths.FORCED
+    paths.FORCED = forced
     try:
         yield
     finally:
-        persistent.FORCED = before
+        paths.FORCED = before
 
 
 @contextmanager
@@ -152,7 +146,7 @@ def poisoned() -> Iterator[bool]:
     """Fill new arrays with NaN meanwhile; False where that did not work."""
     from lstmfast.cuda import array
 
-    before = getattr(array, "POISON", None)
+    before = array.POISON
     array.POISON = POISON
     try:
         yield bool(np.isnan(array.empty(1000, np.float32).copy_to_host()).all())

@@ -15,13 +15,13 @@ THREADS = 128
 @lru_cache(None)
 def make_exchanges() -> Any:
     """exchanges(flags, slots, errors, steps): flags zeros, slots (2, blocks), errors (blocks,)."""
-    from lstmfast.cuda.kernels.exchange import publish, wait_for
     from numba import cuda
     from numba.types import int32, int64, uint32
 
     from lstmfast.cuda.compiler import pointer
     from lstmfast.cuda.kernel import Kernel
     from lstmfast.cuda.kernels import ptx
+    from lstmfast.cuda.kernels.exchange import publish, wait_for
 
     def exchanges(flags, slots, errors, steps):
         block, blocks = cuda.blockIdx.x, cuda.gridDim.x

@@ -201,6 +201,7 @@ class DeviceArray:
         return np.ndarray(self.shape, self.dtype, self.memory, start, self.strides)
 
 
+POISON: int | None = None  # for benches and tests: a byte that new arrays are filled with
 LAYOUT_AT = 1 << 40  # an address for arithmetic on views, never read
 
 
@@ -233,10 +234,20 @@ def empty(shape: Sequence[int] | int, dtype: Any, stream: Any = None) -> DeviceA
     size = max(math.prod(shape) * dtype.itemsize, 16)
     device.not_captured(f"{size} bytes for an array {shape}")
     if device.simulated():
-        memory: Any = np.full(size + 16, 0xA5, np.uint8)  # poison: nothing may lean on zeros
+        filled = 0xA5 if POISON is None else POISON  # nothing may lean on zeros
+        memory: Any = np.full(size + 16, filled, np.uint8)
         return DeviceArray(memory, -(-memory.ctypes.data // 16) * 16, shape, dtype)
     memory = allocate(size, stream)
+    if POISON is not None:
+        _fill(memory.handle, POISON, size, stream)
     return DeviceArray(memory, memory.handle, shape, dtype)
+
+
+def _fill(address: int, byte: int, size: int, stream: Any) -> None:
+    from cuda.bindings import driver
+
+    (status,) = driver.cuMemsetD8Async(address, byte, size, _handle(stream))
+    device.check(status, "memset")
 
 
 def zeros(shape: Sequence[int] | int, dtype: Any, stream: Any = None) -> DeviceArray:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from . import device, persistent
 from .part import Pass
 
-__all__ = ["MEASURED", "Faster", "chosen"]
+__all__ = ["FORCED", "MEASURED", "Faster", "chosen"]
 
 
 class Faster(NamedTuple):
@@ -27,16 +27,18 @@ class Faster(NamedTuple):
     B: tuple[int, int]
 
 
+# True: wherever they are offered; False: nowhere; None: as MEASURED says. Benches change it.
+FORCED = {"0": False, "1": True}.get(os.environ.get("LSTMFAST_CUDA_PERSISTENT", ""))
+
 MEASURED: tuple[Faster, ...] = ()  # `python -m benches.cuda` measures; nothing has been so far
 
 
 def chosen(p: Pass, direction: str) -> persistent.Plan | None:
     """Return how the persistent kernels shall do a pass "forward" or "backward"; None: by steps."""
-    wish = os.environ.get("LSTMFAST_CUDA_PERSISTENT", "")
-    if wish == "0" or device.simulated() or not _plain(p):
+    if FORCED is False or device.simulated() or not _plain(p):
         return None
     found = _plan(direction, p.part.precision, p.B, p.part.H)
-    if found is None or wish == "1":
+    if found is None or FORCED:
         return found
     return found if _measured(direction, p.part.precision, p.B, p.part.H) else None
 

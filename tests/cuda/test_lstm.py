@@ -84,7 +84,7 @@ def test_precisions_that_do_not_fit():
     W_ih, W_hh = (from_host(np.zeros((8, n), np.float32)) for n in (3, 2))
     with pytest.raises(ValueError, match=r"^precision: expected one of 'float32', 'tf32'.*'int8'"):
         lstm_ops.lstm_forward(x, W_ih, W_hh, precision="int8")
-    with pytest.raises(ValueError, match="^precision: expected one of 'float64', got 'tf32'"):
+    with pytest.raises(ValueError, match=r"^precision: expected one of 'float64', got 'tf32'"):
         lstm_ops.lstm_forward(*(a.astype("float64") for a in (x, W_ih, W_hh)), precision="tf32")
 
 
@@ -118,9 +118,9 @@ def test_a_cache_serves_once():
     W_ih, W_hh = (from_host(np.full((8, n), 0.1, np.float32)) for n in (3, 2))
     y, _, cache = lstm_ops.lstm_forward(x, W_ih, W_hh, training=True)
     lstm_ops.lstm_backward(cache, y)
-    with pytest.raises(ValueError, match="^cache: .*already used"):
+    with pytest.raises(ValueError, match=r"^cache: .*already used"):
         lstm_ops.lstm_backward(cache, y)
-    with pytest.raises(ValueError, match="^dy, dh_n, dc_n: expected at least one"):
+    with pytest.raises(ValueError, match=r"^dy, dh_n, dc_n: expected at least one"):
         lstm_ops.lstm_backward(lstm_ops.lstm_forward(x, W_ih, W_hh, training=True)[2])
 
 
