@@ -24,8 +24,10 @@ ROWS = (8, 16, 32, 64)  # of a batch group: the fewer, the more blocks work at o
 REGISTERS = 65536  # of a multiprocessor, for all threads of the one block that it holds
 ALONE = 128  # H up to which one block may have all units, and needs no exchange
 # What the compiler needed, beside the weights, to keep all in registers; held by the tests.
-BESIDE = {"forward": (52, 5), "backward": (60, 9)}  # for a thread, and for each of its cells
-SPLIT = 8  # for a thread more, if the depth is cut into parts
+BESIDE = {"forward": (56, 6), "backward": (60, 9)}  # for a thread, and for each of its cells
+A_TILE = 8  # for each tile of a warp after the first
+MOST_WEIGHTS = 128  # words; with one cell and two numbers in a word MOST_PAIRS
+MOST_PAIRS = 192
 MOST_CELLS, MOST_STRICT_CELLS = 8, 2  # strictly, backward adds up many parts for each
 
 
@@ -64,7 +66,7 @@ def plan(
 def shares(direction: str, precision: str, H: int, rows: int) -> Iterator[Share]:
     """The ways to cut H units among blocks, best first."""
     alone = [(H, H // 8), (H, H // 16)] if H <= ALONE else []
-    for units, warps in [*alone, (32, 8), (16, 8), (8, 8)]:
+    for units, warps in [*alone, (32, 8), (16, 8)]:
         outputs = 4 * units if direction == "forward" else units
         if precision == "float32":
             parts = 32 * warps // (outputs // 4)
@@ -89,8 +91,13 @@ def holds(share: Share) -> bool:
     """Do the weights and all else stay in a thread's registers?"""
     thread, cell = BESIDE[share.direction]
     most = MOST_CELLS if share.tensor or share.direction == "forward" else MOST_STRICT_CELLS
-    needed = share.weights + thread + cell * share.cells + (SPLIT if share.parts > 1 else 0)
-    return share.cells <= most and needed <= min(255, REGISTERS // share.threads // 8 * 8)
+    tiles = A_TILE * (share.tiles - 1) if share.tensor else 0
+    limit = min(255, REGISTERS // share.threads // 8 * 8)
+    most_weights = MOST_PAIRS if share.elements == 2 and share.cells == 1 else MOST_WEIGHTS
+    return (
+        share.cells <= most and share.weights <= most_weights
+        and share.weights + thread + cell * share.cells + tiles <= limit
+    )  # fmt: skip
 
 
 def forward(
@@ -113,6 +120,8 @@ def forward(
     y : (T, B, H), float32, float16 or bfloat16, units contiguous; or None
         Out: the output of every step; not rounded as h is if it is float32.
     """
+    if not T or not B:
+        return
     kernel = make_forward(plan.share, keep, None if y is None else y.dtype.name)
     y_t, y_b = (0, 0) if y is None else (y.strides[0] // y.itemsize, y.strides[1] // y.itemsize)
     kernel.launch(
@@ -138,6 +147,8 @@ def backward(
     dh, dc : (B, H) float32, contiguous
         In: the gradients to the last state. Out: those to the initial state.
     """
+    if not T or not B:
+        return
     make_backward(plan.share).launch(
         stream, plan.blocks, z, dz, W_hh, c, dy, dh, dc, flags(plan, stream), T, B, int(reverse),
         shared=plan.share.shared,

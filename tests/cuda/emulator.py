@@ -25,6 +25,7 @@ from numba.np import numpy_support
 
 from lstmfast.cuda.kernel import Kernel
 from lstmfast.cuda.kernels import (
+    cells,
     dots,
     exchange,
     fragments,
@@ -33,7 +34,7 @@ from lstmfast.cuda.kernels import (
     ptx,
 )
 
-MODULES = (dots, exchange, fragments, persistent_backward, persistent_forward)
+MODULES = (cells, dots, exchange, fragments, persistent_backward, persistent_forward)
 PATIENCE = 20_000  # looks at a counter, of all threads, that nobody has changed in between
 
 

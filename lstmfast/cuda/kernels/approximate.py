@@ -15,7 +15,7 @@ from numba.types import float32
 
 from ...kernels.activations import sigmoid_slope, tanh_slope
 from ...kernels.cell import make_cell
-from . import ptx  # formulas: what the derivatives are built of
+from . import formulas, ptx  # noqa: F401  # formulas: what the derivatives are built of
 from .share import Share, inlined
 
 __all__ = ["cell_of"]

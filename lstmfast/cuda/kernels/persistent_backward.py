@@ -30,6 +30,7 @@ from .approximate import cell_of
 from .exchange import make_exchange, publish
 from .numbers import BY_NAME
 from .share import Share, inlined, wanted, weight_pointer
+from .thread_cells import make_gates, make_operand_write, make_place, make_states, make_unit_sum
 
 __all__ = ["make_backward"]
 
@@ -49,32 +50,76 @@ def make_backward(share: Share) -> Kernel:
     flags : uint32, FLAG_STRIDE of each batch group, zeros
     T, B, reverse : int32
     """
-    rows, units, H, blocks = share.rows, share.units, share.H, share.group
-    sums_at, row_elements = share.rows * share.row_words, share.row_words * share.elements
+    H, blocks, cells, gates = share.H, share.group, share.cells, 4 * share.cells
     weight_count, weight_kind = share.weights, uint32 if share.tensor else float32
-    cells, gates = share.cells, 4 * share.cells
-    sweep = share.threads // units  # rows that the threads take at once
-    number, apart = BY_NAME[share.stored], share.stored != "float32"
-    element = number.pointer.dtype
+    sums_at, element = share.rows * share.row_words, BY_NAME[share.stored].pointer.dtype
     load_weights, multiply = (fragments if share.tensor else dots).make_product(share)
     wait, stage = make_exchange(share, fragments.make_word(share.precision))
-    rounded, unit_sum = fragments.make_rounded(share.precision), make_unit_sum(share)
+    place, step_cells, read_sums = make_place(share), make_step(share), make_sums_read(share)
+    (read_gates, write_gates), (read_state, write_state) = make_gates(share), make_states(share)
+    write_operand, apart = make_operand_write(share), share.stored != "float32"
+
+    def backward(z, dz, W_hh, c, dy, dh, dc, flags, T, B, reverse):
+        operand = cuda.shared.array(0, uint32)  # one memory: as words, as numbers, and the sums
+        shared_dz = cuda.shared.array(0, element)
+        sums = cuda.shared.array(0, float32)[sums_at:]
+        weights = cuda.local.array(weight_count, weight_kind)
+        now = cuda.local.array(gates, float32)  # i, f, g, o, then dz
+        c_now = cuda.local.array(cells, float32)
+        c_prev = cuda.local.array(cells, float32)
+        dy_now = cuda.local.array(cells, float32)
+        dh_now = cuda.local.array(cells, float32)
+        dc_now = cuda.local.array(cells, float32)
+        group, first_unit, own, row, first_row, present = place(B)
+        unit = first_unit + own
+        load_weights(W_hh, first_unit, weights)
+        read_state(dh, first_row, row, unit, present, dh_now)
+        read_state(dc, first_row, row, unit, present, dc_now)
+        last = int64(0 if reverse else T)
+        read_state(c, last * B + first_row, row, unit, present, c_now)
+        for step in range(T + 1):
+            t = step if reverse else T - 1 - step
+            here = int64(t) * B + first_row
+            if step < T:
+                read_gates(z, here, row, unit, present, now)
+                read_state(c, int64(t + reverse) * B + first_row, row, unit, present, c_prev)
+                read_state(dy, here, row, unit, present, dy_now)
+            if step > 0:
+                if blocks > 1:
+                    wait(flags, group, step)
+                    stage(dz, int64(t + 1 - 2 * reverse) * B + first_row, present, operand)
+                cuda.syncthreads()
+                multiply(weights, operand, sums)
+                cuda.syncthreads()
+                read_sums(sums, row, own, present, dh_now)
+            if step < T:
+                step_cells(row, present, now, c_now, c_prev, dy_now, dh_now, dc_now)
+                for gate in range(4):
+                    column = gate * H + unit
+                    write_operand(dz, shared_dz, here, row, column, present, now, 4, gate)
+                if blocks > 1:
+                    publish(flags, group)
+                if apart:
+                    write_gates(z, here, row, unit, present, now)
+        write_state(dh, first_row, row, unit, present, dh_now)
+        write_state(dc, first_row, row, unit, present, dc_now)
+
+    arguments = (
+        pointer(float32), BY_NAME[share.stored].pointer, weight_pointer(share),
+        *[pointer(float32)] * 4, pointer(uint32), *[types.int32] * 3,
+    )  # fmt: skip
+    name = f"persistent backward {share.precision} H={H}, {share.rows} rows"
+    return Kernel(name, backward, arguments, share.threads, cooperative=True, wants=wanted(share))
+
+
+def make_step(share: Share) -> Any:
+    """The cells of a thread, one step: i, f, g, o in `now` become dz, dc_now that of c_prev."""
+    cells, sweep = share.cells, share.sweep
     output_backward, cell_backward = cell_of(share).output_backward, cell_of(share).backward
 
     @inlined
-    def read_kept(z, c, dy, first, before, row, unit, present, now, c_prev, dy_now):
-        for i in range(cells):
-            r = row + i * sweep
-            if r < present:
-                at = (first + r) * (4 * H) + unit
-                for gate in range(4):
-                    now[4 * i + gate] = z[at + gate * H]
-                c_prev[i] = c[(before + r) * H + unit]
-                dy_now[i] = dy[(first + r) * H + unit]
-
-    @inlined
-    def cell_step(now, at, c_prev, c, dh, dc):
-        """dc_prev of one cell, whose i, f, g, o in now[at ..] become dz."""
+    def step_cell(now, at, c_prev, c, dh, dc):
+        """dc_prev of one cell."""
         i, f, g, o = now[at], now[at + 1], now[at + 2], now[at + 3]
         zero = float32(0)
         dz_o, dc_out = output_backward(0, o, c, dh)
@@ -85,102 +130,24 @@ def make_backward(share: Share) -> Kernel:
         return dc_prev
 
     @inlined
-    def write_operand(dz, shared_dz, first, r, unit, now, at):
-        for gate in range(4):
-            d = now[at + gate]
-            number.store(dz, (first + r) * (4 * H) + gate * H + unit, d)
-            if blocks == 1:
-                number.store(shared_dz, r * row_elements + gate * H + unit, rounded(d))
-
-    @inlined
-    def write_dz(z, first, row, unit, present, now):
-        for i in range(cells):
-            r = row + i * sweep
-            if r < present:
-                for gate in range(4):
-                    z[(first + r) * (4 * H) + gate * H + unit] = now[4 * i + gate]
-
-    @inlined
-    def read_state(p, first, row, unit, present, state):
+    def step_cells(row, present, now, c_now, c_prev, dy_now, dh_now, dc_now):
         for i in range(cells):
             if row + i * sweep < present:
-                state[i] = p[(first + row + i * sweep) * H + unit]
+                dh = dh_now[i] + dy_now[i]
+                dc_now[i] = step_cell(now, 4 * i, c_prev[i], c_now[i], dh, dc_now[i])
+                c_now[i] = c_prev[i]
+
+    return step_cells
+
+
+def make_sums_read(share: Share) -> Any:
+    """read(sums, row, own, present, dh_now): W_hhᵀ dz of each of the thread's cells."""
+    cells, sweep, unit_sum = share.cells, share.sweep, make_unit_sum(share)
 
     @inlined
-    def write_state(p, first, row, unit, present, state):
+    def read(sums, row, own, present, dh_now):
         for i in range(cells):
             if row + i * sweep < present:
-                p[(first + row + i * sweep) * H + unit] = state[i]
+                dh_now[i] = unit_sum(sums, row + i * sweep, own)
 
-    def backward(z, dz, W_hh, c, dy, dh, dc, flags, T, B, reverse):
-        operand = cuda.shared.array(0, uint32)
-        shared_dz = cuda.shared.array(0, element)
-        sums = cuda.shared.array(0, float32)[sums_at:]
-        weights = cuda.local.array(weight_count, weight_kind)
-        now = cuda.local.array(gates, float32)  # i, f, g, o, then dz of the thread's cells
-        c_now = cuda.local.array(cells, float32)
-        c_prev = cuda.local.array(cells, float32)
-        dy_now = cuda.local.array(cells, float32)
-        dh_now = cuda.local.array(cells, float32)
-        dc_now = cuda.local.array(cells, float32)
-        group, first_unit = cuda.blockIdx.x // blocks, cuda.blockIdx.x % blocks * units
-        row, own = cuda.threadIdx.x // units, cuda.threadIdx.x % units
-        unit, first_row = first_unit + own, int64(group * rows)
-        present = min(rows, B - group * rows)
-        load_weights(W_hh, first_unit, weights)
-        read_state(dh, first_row, row, unit, present, dh_now)
-        read_state(dc, first_row, row, unit, present, dc_now)
-        last = int64(0 if reverse else T)
-        read_state(c, last * B + first_row, row, unit, present, c_now)
-        for step in range(T + 1):
-            t = step if reverse else T - 1 - step
-            first = int64(t) * B + first_row
-            before = int64(t + reverse) * B + first_row
-            if step < T:
-                read_kept(z, c, dy, first, before, row, unit, present, now, c_prev, dy_now)
-            if step > 0:
-                if blocks > 1:
-                    wait(flags, group, step)
-                    stage(dz, int64(t + 1 - 2 * reverse) * B + first_row, present, operand)
-                cuda.syncthreads()
-                multiply(weights, operand, sums)
-                cuda.syncthreads()
-                for i in range(cells):
-                    if row + i * sweep < present:
-                        dh_now[i] = unit_sum(sums, row + i * sweep, own)
-            if step < T:
-                for i in range(cells):
-                    r = row + i * sweep
-                    if r < present:
-                        dh_now[i] += dy_now[i]
-                        dc_now[i] = cell_step(now, 4 * i, c_prev[i], c_now[i], dh_now[i], dc_now[i])
-                        c_now[i] = c_prev[i]
-                        write_operand(dz, shared_dz, first, r, unit, now, 4 * i)
-                if blocks > 1:
-                    publish(flags, group)
-                if apart:
-                    write_dz(z, first, row, unit, present, now)
-        write_state(dh, first_row, row, unit, present, dh_now)
-        write_state(dc, first_row, row, unit, present, dc_now)
-
-    arguments = (
-        pointer(float32), number.pointer, weight_pointer(share), *[pointer(float32)] * 4,
-        pointer(uint32), *[types.int32] * 3,
-    )  # fmt: skip
-    name = f"persistent backward {share.precision} H={H}, {rows} rows"
-    return Kernel(name, backward, arguments, share.threads, cooperative=True, wants=wanted(share))
-
-
-def make_unit_sum(share: Share) -> Any:
-    """Add up the parts of one unit's sum."""
-    parts, outputs, row_sums = share.parts, share.outputs, share.row_sums
-
-    @inlined
-    def unit_sum(sums, row, own):
-        at = row * row_sums + own
-        total = sums[at]
-        for part in range(1, parts):
-            total += sums[at + part * outputs]
-        return total
-
-    return unit_sum
+    return read

@@ -27,11 +27,12 @@ from numba.types import float32, int64, uint32
 
 from ..compiler import pointer
 from ..kernel import Kernel
-from . import dots, fragments, ptx
+from . import dots, fragments
 from .approximate import cell_of
 from .exchange import make_exchange, publish
 from .numbers import BY_NAME
 from .share import Share, inlined, wanted, weight_pointer
+from .thread_cells import make_gate_sums, make_gates, make_operand_write, make_place, make_states
 
 __all__ = ["make_forward"]
 
@@ -53,71 +54,36 @@ def make_forward(share: Share, keep: bool, y_kind: str | None) -> Kernel:
     T, B, reverse : int32
     y_t, y_b : int64, in elements
     """
-    rows, units, H, blocks, elements = share.rows, share.units, share.H, share.group, share.elements
-    sums_at, row_elements = share.rows * share.row_words, share.row_words * share.elements
+    H, blocks, cells, gates = share.H, share.group, share.cells, 4 * share.cells
     weight_count, weight_kind = share.weights, uint32 if share.tensor else float32
-    cells, gates = share.cells, 4 * share.cells
-    sweep = share.threads // share.units  # rows that the threads take at once
-    number, y_store = BY_NAME[share.stored], BY_NAME[y_kind or "float32"].store
-    element = number.pointer.dtype
+    sums_at, element = share.rows * share.row_words, BY_NAME[share.stored].pointer.dtype
     load_weights, multiply = (fragments if share.tensor else dots).make_product(share)
     wait, stage = make_exchange(share, fragments.make_word(share.precision))
-    rounded, gate_sums = fragments.make_rounded(share.precision), make_gate_sums(share)
-    cell_forward, cell_output = cell_of(share).forward, cell_of(share).output
-
-    @inlined
-    def read_z(z, first, row, unit, present, now):
-        for i in range(cells):
-            if row + i * sweep < present:
-                at = (first + row + i * sweep) * (4 * H) + unit
-                for gate in range(4):
-                    now[4 * i + gate] = z[at + gate * H]
-
-    @inlined
-    def cell_step(sums, row, own, bias_now, now, at, c_prev):
-        """(c, h) of one cell, whose z in now[at ..] become i, f, g, o."""
-        s = gate_sums(sums, row, own)
-        zero = float32(0)
-        i, f, g, o, c = cell_forward(
-            0, now[at] + (s[0] + bias_now[0]), now[at + 1] + (s[1] + bias_now[1]),
-            now[at + 2] + (s[2] + bias_now[2]), now[at + 3] + (s[3] + bias_now[3]),
-            c_prev, zero, zero, zero,
-        )  # fmt: skip
-        now[at], now[at + 1], now[at + 2], now[at + 3] = i, f, g, o
-        return c, cell_output(0, o, c)
-
-    @inlined
-    def write_kept(z, first, row, unit, present, now):
-        for i in range(cells):
-            if row + i * sweep < present:
-                at = (first + row + i * sweep) * (4 * H) + unit
-                for gate in range(4):
-                    z[at + gate * H] = now[4 * i + gate]
+    place, step_cells, write_y = make_place(share), make_step(share), make_y_write(share, y_kind)
+    (read_gates, write_gates), (read_state, write_state) = make_gates(share), make_states(share)
+    write_operand = make_operand_write(share)
 
     def forward(z, bias, W_hh, h, c, y, flags, T, B, reverse, y_t, y_b):
-        operand = cuda.shared.array(0, uint32)
+        operand = cuda.shared.array(0, uint32)  # one memory: as words, as numbers, and the sums
         shared_h = cuda.shared.array(0, element)
         sums = cuda.shared.array(0, float32)[sums_at:]
         weights = cuda.local.array(weight_count, weight_kind)
         bias_now = cuda.local.array(4, float32)
-        now = cuda.local.array(gates, float32)  # z, then i, f, g, o of the thread's cells
+        now = cuda.local.array(gates, float32)  # z, then i, f, g, o
         c_now = cuda.local.array(cells, float32)
         h_now = cuda.local.array(cells, float32)
-        group, first_unit = cuda.blockIdx.x // blocks, cuda.blockIdx.x % blocks * units
-        row, own = cuda.threadIdx.x // units, cuda.threadIdx.x % units
-        unit, first_row = first_unit + own, group * rows
-        present = min(rows, B - first_row)
+        group, first_unit, own, row, first_row, present = place(B)
+        unit = first_unit + own
         load_weights(W_hh, first_unit, weights)
         for gate in range(4):
             bias_now[gate] = bias[gate * H + unit]
-        for i in range(cells):
-            if row + i * sweep < present:
-                c_now[i] = c[(int64(reverse * T) * B + first_row + row + i * sweep) * H + unit]
+        read_state(c, int64(reverse * T) * B + first_row, row, unit, present, c_now)
         for step in range(T):
             t = T - 1 - step if reverse else step
+            here = int64(t) * B + first_row
             before = int64(t + reverse) * B + first_row
             after = int64(t + 1 - reverse) * B + first_row
-            read_z(z, int64(t) * B + first_row, row, unit, present, now)
+            read_gates(z, here, row, unit, present, now)
             if step == 0:
                 stage(h, before, present, operand)
             elif blocks > 1:
@@ -126,43 +92,63 @@ def make_forward(share: Share, keep: bool, y_kind: str | None) -> Kernel:
             cuda.syncthreads()
             multiply(weights, operand, sums)
             cuda.syncthreads()
-            for i in range(cells):
-                r = row + i * sweep
-                if r < present:
-                    c_now[i], h_now[i] = cell_step(sums, r, own, bias_now, now, 4 * i, c_now[i])
-                    number.store(h, (after + r) * H + unit, h_now[i])
-                    if blocks == 1:
-                        number.store(shared_h, r * row_elements + unit, rounded(h_now[i]))
+            step_cells(sums, row, own, present, bias_now, now, c_now, h_now)
+            write_operand(h, shared_h, after, row, unit, present, h_now, 1, 0)
             if blocks > 1:
                 publish(flags, group)
             if keep:
-                write_kept(z, int64(t) * B + first_row, row, unit, present, now)
-            for i in range(cells):
-                r = row + i * sweep
-                if r < present:
-                    c[(after + r) * H + unit] = c_now[i]
-                    if y_kind is not None:
-                        y_store(y, t * y_t + (first_row + r) * y_b + unit, h_now[i])
+                write_gates(z, here, row, unit, present, now)
+            write_state(c, after, row, unit, present, c_now)
+            write_y(y, t * y_t + first_row * y_b + unit, y_b, row, present, h_now)
 
     arguments = (
-        pointer(float32), pointer(float32), weight_pointer(share), number.pointer, pointer(float32),
-        BY_NAME[y_kind or "float32"].pointer, pointer(uint32), *[types.int32] * 3, *[int64] * 2,
+        pointer(float32), pointer(float32), weight_pointer(share), BY_NAME[share.stored].pointer,
+        pointer(float32), BY_NAME[y_kind or "float32"].pointer, pointer(uint32),
+        *[types.int32] * 3, *[int64] * 2,
     )  # fmt: skip
-    name = f"persistent forward {share.precision} H={H}, {rows} rows"
+    name = f"persistent forward {share.precision} H={H}, {share.rows} rows"
     return Kernel(name, forward, arguments, share.threads, cooperative=True, wants=wanted(share))
 
 
-def make_gate_sums(share: Share) -> Any:
-    """Add up the parts of one cell's four sums, i, f, g, o."""
-    parts, outputs, row_sums = share.parts, share.outputs, share.row_sums
+def make_step(share: Share) -> Any:
+    """The cells of a thread, one step: z in `now` become i, f, g, o, and c_now, h_now the next."""
+    cells, sweep, gate_sums = share.cells, share.sweep, make_gate_sums(share)
+    cell_forward, cell_output = cell_of(share).forward, cell_of(share).output
 
     @inlined
-    def gate_sums(sums, row, own):
-        at = int64(row * row_sums + 4 * own)
-        s_i, s_f, s_g, s_o = ptx.shared_words(sums, at)
-        for part in range(1, parts):
-            q = ptx.shared_words(sums, at + part * outputs)
-            s_i, s_f, s_g, s_o = s_i + q[0], s_f + q[1], s_g + q[2], s_o + q[3]
-        return s_i, s_f, s_g, s_o
+    def step_cell(s, bias, now, at, c_prev):
+        """(c, h) of one cell, s the sums of its gates."""
+        zero = float32(0)
+        i, f, g, o, c = cell_forward(
+            0, now[at] + (s[0] + bias[0]), now[at + 1] + (s[1] + bias[1]),
+            now[at + 2] + (s[2] + bias[2]), now[at + 3] + (s[3] + bias[3]),
+            c_prev, zero, zero, zero,
+        )  # fmt: skip
+        now[at], now[at + 1], now[at + 2], now[at + 3] = i, f, g, o
+        return c, cell_output(0, o, c)
 
-    return gate_sums
+    @inlined
+    def step_cells(sums, row, own, present, bias, now, c_now, h_now):
+        for i in range(cells):
+            if row + i * sweep < present:
+                s = gate_sums(sums, row + i * sweep, own)
+                c_now[i], h_now[i] = step_cell(s, bias, now, 4 * i, c_now[i])
+
+    return step_cells
+
+
+def make_y_write(share: Share, y_kind: str | None) -> Any:
+    """write(y, at, y_b, row, present, h_now): the outputs of a step; nothing without a y."""
+    cells, sweep, store = share.cells, share.sweep, BY_NAME[y_kind or "float32"].store
+
+    @inlined
+    def write(y, at, y_b, row, present, h_now):
+        for i in range(cells):
+            if row + i * sweep < present:
+                store(y, at + (row + i * sweep) * y_b, h_now[i])
+
+    @inlined
+    def nothing(y, at, y_b, row, present, h_now):
+        pass
+
+    return write if y_kind else nothing

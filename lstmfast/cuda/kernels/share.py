@@ -107,6 +107,11 @@ class Share(NamedTuple):
         return -(-self.rows * self.units // self.threads)
 
     @property
+    def sweep(self) -> int:
+        """Rows that the threads of the block take at once."""
+        return self.threads // self.units
+
+    @property
     def shared(self) -> int:
         """Bytes of shared memory: the operand, then the sums."""
         return 4 * self.rows * (self.row_words + self.row_sums)
