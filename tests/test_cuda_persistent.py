@@ -44,7 +44,7 @@ def test_all_stays_in_registers(direction, precision, B, H, cc):
     assert all(instruction in ptx for instruction in kernel.wants)
     assert not re.search(r"\.f64\b", ptx)
     assert ("mma.sync" in ptx) == share.tensor
-    # one barrier less for each block alone that neither waits nor tells, none more
+    # a block alone neither waits nor tells
     assert ptx.count("bar.sync") == (4 if share.group > 1 else 2)
 
 

@@ -25,7 +25,7 @@ REGISTERS = 65536  # of a multiprocessor, for all threads of the one block that 
 ALONE = 128  # H up to which one block may have all units, and needs no exchange
 # What the compiler needed, beside the weights, to keep all in registers; held by the tests.
 BESIDE = {"forward": (56, 6), "backward": (60, 9)}  # for a thread, and for each of its cells
-A_TILE = 8  # for each tile of a warp after the first
+A_TILE = 12  # for each tile of a warp after the first
 MOST_WEIGHTS = 128  # words; with one cell and two numbers in a word MOST_PAIRS
 MOST_PAIRS = 192
 MOST_CELLS, MOST_STRICT_CELLS = 8, 2  # strictly, backward adds up many parts for each
@@ -79,11 +79,12 @@ def shares(direction: str, precision: str, H: int, rows: int) -> Iterator[Share]
 
 def divides(share: Share) -> bool:
     """Do all blocks, warps and threads get the same?"""
-    depth = 16 if share.tensor else 4  # words that are multiplied at once
-    tiles = share.tiles > 0 and share.outputs % 16 == 0 if share.tensor else True
+    at_once = 16 if share.tensor else 4  # words of the depth
+    tiles = share.outputs * share.parts // 16
     return (
-        share.H % 32 == 0 and share.H % share.units == 0 and tiles
-        and share.depth % (depth * share.parts) == 0 and share.threads % share.units == 0
+        share.H % 32 == 0 and share.H % share.units == 0 and share.threads % share.units == 0
+        and share.depth % (at_once * share.parts) == 0
+        and (not share.tensor or (share.outputs % 16 == 0 and tiles % share.warps == 0))
     )  # fmt: skip
 
 
