@@ -25,16 +25,18 @@ from numba.np import numpy_support
 
 from lstmfast.cuda.kernel import Kernel
 from lstmfast.cuda.kernels import (
-    cells,
     dots,
     exchange,
     fragments,
     persistent_backward,
     persistent_forward,
     ptx,
+    thread_cells,
 )
 
-MODULES = (cells, dots, exchange, fragments, persistent_backward, persistent_forward)
+MODULES = (
+    dots, exchange, fragments, persistent_backward, persistent_forward, thread_cells,
+)  # fmt: skip
 PATIENCE = 20_000  # looks at a counter, of all threads, that nobody has changed in between
 
 
