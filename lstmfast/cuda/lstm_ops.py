@@ -246,7 +246,7 @@ def _kind(
         projected=first.W_hr is not None,
         zoneout_h=noise.zoneout_h,
         zoneout_c=noise.zoneout_c,
-        drawing=training,
+        drawing=training and (noise.zoneout_h > 0 or noise.zoneout_c > 0),
     )
 
 

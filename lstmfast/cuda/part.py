@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from . import graphs
 from .array import DeviceArray, clear, empty
 from .array_ops import fill
 from .kernels.cell_kind import CellKind
@@ -119,8 +120,8 @@ class Pass:
         arrays = (self.z, self.r, self.c, self.h, self.raw, self.out, self.mask, self.W_hh,
                   self.product_h, self.counts, *part.weights, *others)  # fmt: skip
         seed = self.seed if part.kind.drawing else 0
-        return (part.kind, part.precision, part.reverse, part.index, seed, self.has_past,
-                *map(_where, arrays))  # fmt: skip
+        return graphs.key_of(part.kind, part.precision, part.reverse, part.index, seed,
+                             self.has_past, *arrays)  # fmt: skip
 
     @property
     def draws(self) -> tuple[int, int]:
@@ -178,8 +179,3 @@ def row_of(array: DeviceArray | None) -> int:
 def blocks(kernel: Any, count: int) -> int:
     """How many blocks have a thread for each of `count`."""
     return -(-count // kernel.threads)
-
-
-def _where(array: DeviceArray | None) -> tuple[Any, ...] | None:
-    """What a launch sees of an array."""
-    return None if array is None else (array.address, array.shape, array.strides)

@@ -17,6 +17,9 @@ from .part import Pass
 __all__ = ["FORCED", "MEASURED", "Faster", "chosen"]
 
 
+ALIGNMENT = 16  # bytes, of what the persistent kernels read in vectors; a caller's W_hh may lack it
+
+
 class Faster(NamedTuple):
     """Where persistent kernels were measured to be faster: sizes from .. to, both included."""
 
@@ -35,7 +38,7 @@ MEASURED: tuple[Faster, ...] = ()  # `python -m benches.cuda` measures; nothing 
 
 def chosen(p: Pass, direction: str) -> persistent.Plan | None:
     """Return how the persistent kernels shall do a pass "forward" or "backward"; None: by steps."""
-    if FORCED is False or device.simulated() or not _plain(p):
+    if FORCED is False or device.simulated() or not _plain(p) or p.W_hh.address % ALIGNMENT:
         return None
     found = _plan(direction, p.part.precision, p.B, p.part.H)
     if found is None or FORCED:

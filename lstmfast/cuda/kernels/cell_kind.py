@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from ...kernels.activations import SIGMOID, TANH
 from .numbers import REALS, Number
 
 __all__ = ["CellKind", "Formula"]
@@ -96,6 +97,7 @@ class CellKind(NamedTuple):
         return ", ".join([f"{self.array} by {self.operand}", *varied, *more])
 
 
+PLAIN = Formula(0, 0, math.inf, math.inf, SIGMOID, 0.0, 0.0, TANH, 0.0, 0.0, TANH, 0.0, 0.0)
 VARIED = Formula(1, 1, 3.0, 2.0, 3, 0.2, 0.5, 8, 1.0, 0.0, 10, 0.0, 0.0)
 FORMS = (
     {}, {"bias": False, "outputs": False, "keep": False}, {"formula": VARIED},
@@ -116,10 +118,10 @@ def examples() -> list[CellKind]:
 
 def formula_of(keys: dict[str, float], peepholes: bool) -> Formula | None:
     """Return the formula for the keys of `CellOptions.keys()`; None for the plain cell."""
-    if not keys and not peepholes:
-        return None
-    plain = {"coupled": 0, "clip": math.inf, "cell_clip": math.inf, "gate_kind": 0,
-             "candidate_kind": 1, "output_kind": 1}  # fmt: skip
-    found = {field: 0.0 for field in Formula._fields} | plain | keys | {"peepholes": peepholes}
-    whole = ("peepholes", "coupled", "gate_kind", "candidate_kind", "output_kind")
-    return Formula(**{k: int(v) if k in whole else float(v) for k, v in found.items()})
+    found = PLAIN._replace(peepholes=int(peepholes))
+    for key, value in keys.items():
+        kind = type(getattr(PLAIN, key))
+        found = found._replace(**{key: kind(value)})
+    # sigmoid and tanh have no alpha and no beta, whatever the keys say
+    told = {k: v for k, v in found._asdict().items() if not k.endswith(("alpha", "beta"))}
+    return None if PLAIN._replace(**told) == PLAIN else found
