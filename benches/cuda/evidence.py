@@ -36,8 +36,10 @@ measured.** This machine has none; `python -m benches.cuda` on one that has writ
 INSTEAD = """
 What there is instead: pointwise kernels and the layers that are made of them run in Numba's
 simulator and are held there against the float64 oracle (`tests/cuda`, tiny shapes, one thread at a
-time: no races, no memory order, no tensor cores, no cuBLAS); every kernel is compiled and linked
-for the GPUs below; the layout of tensor-core fragments is emulated in NumPy.
+time: no races, no memory order, no cuBLAS); the persistent kernels run in an emulator with a thread
+of Python for each of the GPU's, tensor cores and writes that arrive late among what it emulates
+(`tests/cuda/emulator.py`), alone and within a layer; every kernel is compiled and linked for the
+GPUs below; the layout of tensor-core fragments is emulated in NumPy.
 """
 BARS = (
     ("bf16 and tf32, H 256-768, B ≤ 128: 2x nn.LSTM (cuDNN)", "strict fp32, H > 128: 1.3x",

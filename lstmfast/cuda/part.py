@@ -114,7 +114,7 @@ class Pass:
         """`products.product` in the part's precision."""
         product(out, a, b, precision=self.part.precision, stream=stream or self.stream, **how)
 
-    def key(self, *others: DeviceArray | None) -> tuple[Any, ...]:
+    def key(self, *others: DeviceArray | None) -> Any:
         """All that the steps' launches depend on."""
         part = self.part
         arrays = (self.z, self.r, self.c, self.h, self.raw, self.out, self.mask, self.W_hh,

@@ -78,7 +78,7 @@ def run_backward(p: Pass, above: Upstream, dx: DeviceArray | None, add: bool) ->
     way = Way(p, above)
     plan = None if above.dcells is not None else paths.chosen(p, "backward")
     if plan is None:
-        key = ("backward", *p.key(*way.arrays()))
+        key = ("backward", p.key(*way.arrays()))
         graphs.replay(key, lambda stream: _steps(p, way, stream), p.stream)
     else:
         _at_once(plan, p, way)

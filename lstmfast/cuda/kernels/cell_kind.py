@@ -93,7 +93,7 @@ class CellKind(NamedTuple):
             if name not in ("array", "operand", "formula")
             and value != CellKind._field_defaults[name]
         ]
-        varied = [] if self.formula is None else [f"varied {hash(self.formula):x}"]
+        varied = [] if self.formula is None else [f"varied {hash(self.formula) & 0xFFFFFF:06x}"]
         return ", ".join([f"{self.array} by {self.operand}", *varied, *more])
 
 
