@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,9 @@ class Chain:
     def _check_place(self, device: str, precision: str | None) -> None:
         """Raise ValueError unless every layer can be on this device."""
         check_device(device)
+        if device == "cuda" and precision is not None:
+            allowed = import_module("lstmfast.cuda.lstm_ops").PRECISIONS[self.dtype]
+            choice("precision", precision, allowed)
         for layer in self.layers:
             layer.check_place(device, precision)
 

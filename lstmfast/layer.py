@@ -60,6 +60,8 @@ class Layer:
     """
 
     takes_ids = False
+    device = "cpu"
+    precision: str | None = None
     roles: ClassVar[dict[str, str]] = {}  # kind of param: what Keras's arguments call it
 
     @property
@@ -85,8 +87,6 @@ class Layer:
         self._regularizers: dict[str, Regularizer] = {}
         self._constraints: dict[str, Constraint] = {}
         self._cache: Any = None
-        self.device = "cpu"
-        self.precision: str | None = None
 
     # What each layer says of itself.
 
@@ -199,6 +199,7 @@ class Layer:
         self._regularizers = self._rules("regularizer", shapes)
         self._constraints = self._rules("constraint", shapes)
         if self.device != "cpu":
+            self.check_place(self.device, self.precision)
             self._move(self.device)
 
     def to(self, device: str, precision: str | None = None) -> Any:

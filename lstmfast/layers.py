@@ -21,6 +21,7 @@ from . import activations, constraints, initializers, ops, regularizers
 from .arguments import Array, Shape, check_shape, choice, flag, integer
 from .layer import Layer, features_of
 from .lstm import LSTM
+from .placement import is_own
 from .simple_rnn import SimpleRNN
 
 __all__ = ["LSTM", "Dense", "Embedding", "Layer", "SimpleRNN"]
@@ -193,7 +194,7 @@ class Dense(Layer):
         (softmax with cross-entropy) go this way.
         """
         self._check_built()
-        x = self._placed("x", x)
+        x = dense_rows(self._placed("x", x))
         self.output_shape(x.shape)
         y = ops.dense_forward(
             x.reshape(-1, x.shape[-1]), self.params["kernel"], self.params.get("bias"),
@@ -206,7 +207,7 @@ class Dense(Layer):
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """Fill `grads` and return the gradient of x. See `Layer.backward`."""
         x, y = self._cached()
-        dy = self._placed("dy", dy)
+        dy = dense_rows(self._placed("dy", dy))
         check_shape("dy", dy.shape, (*x.shape[:-1], self.units))
         dz = dy if y is None else self._activation_backward(y, dy)
         dx, d_kernel, d_bias = ops.dense_backward(
@@ -230,6 +231,11 @@ class Dense(Layer):
     def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         made = self.kernel_initializer if name == "kernel" else self.bias_initializer
         return made(shape, rng)
+
+
+def dense_rows(array: Any) -> Any:
+    """An array that `reshape` takes as it takes all of NumPy's: itself, or on a GPU a copy."""
+    return array.copy() if is_own(array) and not array.is_contiguous else array
 
 
 CLASSES: dict[str, type[Layer]] = {

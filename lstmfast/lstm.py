@@ -344,7 +344,8 @@ class LSTM(Parts, Recurrent):
         cache = self._cached()
         dy = None if dy is None else self._placed("dy", dy)
         dh_n, dc_n = self._checked_upstream(dy, dstate, cache)
-        dcells = None if dcells is None else float_like("dcells", dcells, cache.dtype)
+        if dcells is not None:
+            dcells = float_like("dcells", self._placed("dcells", dcells), cache.dtype)
         dy_all = None
         if dy is not None and self.return_sequences:
             dy_all = self._in_order(dy)
@@ -402,11 +403,15 @@ class LSTM(Parts, Recurrent):
         if not isinstance(dstate, (tuple, list)) or len(dstate) != 2:
             raise ValueError(f"dstate: expected (dh, dc), got {dstate!r}")
         leading = (self.num_layers * self.directions, rows) if self.is_stack else (rows,)
-        for letter, part, size in zip("hc", dstate, (self.state_size, self.units), strict=True):
+        placed = [
+            None if part is None else self._placed(f"dstate {letter}", part)
+            for letter, part in zip("hc", dstate, strict=True)
+        ]
+        for letter, part, size in zip("hc", placed, (self.state_size, self.units), strict=True):
             if part is not None:
                 name = f"dstate {letter}"
                 check_shape(name, float_like(name, part, dtype).shape, (*leading, size))
-        return dstate[0], dstate[1]
+        return placed[0], placed[1]
 
     def _of_last_output(self, dy: Array, dh: Array | None) -> Array:
         """The gradient to h of all parts, of that to the last output and, maybe, to h itself."""

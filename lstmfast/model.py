@@ -285,6 +285,7 @@ class Model(Chain):
 
     def _gradients(self, x: Array, y: Array) -> tuple[AnyLoss, list[Array]]:
         _, loss = self._compiled()
+        self._check_precision_to_train()
         found, dy = loss.backward(self._run(x, True, loss.wants_logits), y)
         first, *others = self.layers
         for layer in reversed(others):
@@ -385,9 +386,7 @@ class Model(Chain):
     def _optimizer(self) -> Optimizer:
         """The optimizer, its state where the model is."""
         optimizer, _ = self._compiled()
-        if self.device != "cpu":
-            self._check_precision_to_train()
-            optimizer.to(self.device)
+        optimizer.to(self.device)
         return optimizer
 
     def _check_precision_to_train(self) -> None:

@@ -53,10 +53,20 @@ def _either(on_host: F, index: int = 0) -> F:
         first = arguments[index] if len(arguments) > index else keywords.get(name_of_first)
         if isinstance(first, np.ndarray) or not on_device(first):
             return on_host(*arguments, **keywords)
+        _check_cuda(name_of_first, first)
         there = getattr(import_module("lstmfast.cuda.ops"), on_host.__name__)
         return there(*arguments, **keywords)
 
+    call.__module__ = __name__  # where pickle finds it
     return call  # type: ignore[return-value]
+
+
+def _check_cuda(name: str, array: Any) -> None:
+    """Raise ValueError if there is nothing that could calculate with an array on a GPU."""
+    reason = import_module("lstmfast.cuda.device").explain()
+    if reason is not None:
+        expected = f"a NumPy array, as CUDA is not available ({reason})"
+        raise ValueError(f"{name}: expected {expected}, got {type(array).__name__}")
 
 
 activation_backward = _either(array_ops.activation_backward, 1)

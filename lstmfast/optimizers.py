@@ -15,7 +15,8 @@ import numpy as np
 
 from . import ops
 from .arguments import Array, check_shape, choice, construct, flag, integer, number
-from .placement import is_own, to_device
+from .arrays import FLOATS
+from .placement import check_device, is_own, to_device
 
 __all__ = ["SGD", "Adam", "Optimizer", "get"]
 
@@ -115,6 +116,9 @@ class Optimizer:
 
     def to(self, device: str) -> None:
         """Bring the state to "cpu" or "cuda", as `Model.to` does."""
+        if all(is_own(slot) == (device == "cuda") for kept in self.slots.values() for slot in kept):
+            return
+        check_device(device)
         self.slots = {
             name: [to_device(slot, device) for slot in kept] for name, kept in self.slots.items()
         }
@@ -132,7 +136,7 @@ class Optimizer:
         for index, (w, g) in enumerate(zip(params, grads, strict=True)):
             _check_array(f"params[{index}]", w, w)
             _check_array(f"grads[{index}]", g, w)
-            if not is_own(w) and not w.flags.writeable:
+            if isinstance(w, np.ndarray) and not w.flags.writeable:
                 raise ValueError(
                     f"params[{index}]: expected a writeable array, got a read-only one"
                 )
@@ -273,6 +277,9 @@ def get(identifier: str | dict[str, Any] | Optimizer) -> Optimizer:
 
 
 def _check_array(name: str, found: Any, like: Any) -> None:
+    both_here = type(found) is type(like) is np.ndarray and found.dtype == like.dtype in FLOATS
+    if both_here and found.shape == like.shape and found.flags.c_contiguous:
+        return
     is_array = isinstance(found, np.ndarray) or is_own(found)
     if not is_array or found.dtype not in (np.float32, np.float64):
         kind = found.dtype if is_array else type(found).__name__

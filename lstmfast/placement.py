@@ -32,7 +32,7 @@ DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
 def is_own(value: Any) -> bool:
     """Is this an array or a cache of `lstmfast.cuda`?"""
-    return type(value).__module__.startswith(OWN)
+    return type(value) is not np.ndarray and type(value).__module__.startswith(OWN)
 
 
 def on_device(value: Any) -> bool:

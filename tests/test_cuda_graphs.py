@@ -80,7 +80,7 @@ def test_first_runs_second_is_captured_then_replayed(log):
         graphs.replay("key", work, stream)
         assert stream.done == ["work"] * call
         assert work.runs == min(call, 2)
-        assert log == (["begin thread_local", "complete", "close"] if call > 1 else [])
+        assert log == (["begin relaxed", "complete", "close"] if call > 1 else [])
 
 
 def test_another_key_or_stream_is_another_graph(log):

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import pickle
 import re
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -192,3 +193,11 @@ def test_every_parameter_is_documented(name):
 def test_no_documented_parameter_is_stale(name):
     function = public_functions()[name]
     assert set(documented(function)) <= inspect.signature(function).parameters.keys()
+
+
+def test_every_operation_can_be_pickled():
+    """As others hand functions to their processes."""
+    for name in ops.__all__:
+        member = getattr(ops, name)
+        if callable(member):
+            assert pickle.loads(pickle.dumps(member)) is member, name

@@ -98,12 +98,14 @@ class DeviceArray:
 
     def _layout(self) -> np.ndarray[Any, Any]:
         """An array of NumPy of this shape and strides, whose elements must not be touched."""
-        holder = type("Layout", (), {})()
-        holder.__array_interface__ = {
-            "shape": self.shape, "strides": self.strides, "typestr": f"|V{self.itemsize}",
-            "data": (LAYOUT_AT, False), "version": 3,
-        }  # fmt: skip
-        return np.asarray(holder)
+        return np.asarray(_Layout(self.shape, self.strides, self.itemsize))
+
+    def __deepcopy__(self, memo: Any) -> DeviceArray:
+        return self.copy()
+
+    def __reduce__(self) -> Any:
+        """Pickled are the elements; they come back into a GPU's memory."""
+        return from_host, (self.copy_to_host(),)
 
     def astype(self, dtype: Any, stream: Any = None) -> DeviceArray:
         """Return a contiguous copy, cast to a dtype of floats, int8, int32 or int64."""
@@ -203,6 +205,16 @@ class DeviceArray:
 
 POISON: int | None = None  # for benches and tests: a byte that new arrays are filled with
 LAYOUT_AT = 1 << 40  # an address for arithmetic on views, never read
+
+
+class _Layout:
+    """What NumPy takes for an array at LAYOUT_AT."""
+
+    def __init__(self, shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int):
+        self.__array_interface__ = {
+            "shape": shape, "strides": strides, "typestr": f"|V{itemsize}",
+            "data": (LAYOUT_AT, False), "version": 3,
+        }  # fmt: skip
 
 
 def contiguous(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ numba-cuda is pinned to one minor version; its successor will need changes here 
 from __future__ import annotations
 
 import re
+import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ SIMULATED = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 
 if not hasattr(np, "row_stack"):
     np.row_stack = np.vstack  # type: ignore[attr-defined]  # NumPy 2.5 has it no more
+
+_COMPILING = threading.RLock()  # what `_as_if_on` changes is the whole process's
 
 __all__ = ["SIMULATED", "Code", "compile_ptx", "link", "pointer", "types"]
 
@@ -63,7 +66,7 @@ def compile_ptx(
     """
     from numba import cuda
 
-    with _as_if_on(cc):
+    with _COMPILING, _as_if_on(cc):
         ptx, _ = cuda.compile(
             function,
             types.void(*arguments),

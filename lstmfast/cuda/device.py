@@ -50,6 +50,8 @@ def require() -> None:
 
 def _no_compiler() -> str | None:
     needed = {
+        "numba": "numba",
+        "ml_dtypes": "ml_dtypes",
         "numba_cuda": "numba-cuda",
         "cuda.bindings": "cuda-bindings",
         "cuda.core": "cuda-core",
@@ -61,8 +63,6 @@ def _no_compiler() -> str | None:
             absent = isinstance(error, ModuleNotFoundError) and module.startswith(str(error.name))
             trouble = "is not installed" if absent else f"cannot be imported ({error})"
             return f"{package} {trouble}: {INSTALL}"
-        if simulated():
-            break  # which needs nothing else
     return None
 
 

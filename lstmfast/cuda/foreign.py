@@ -176,6 +176,9 @@ def _shared(
 ) -> DeviceArray:
     if strides is not None and any(stride < 0 for stride in strides):
         raise ValueError(f"{name}: expected strides from 0 on, got {tuple(strides)} of bytes")
+    if address % dtype.itemsize or any(stride % dtype.itemsize for stride in strides or ()):
+        found_at = f"address {address}, strides {strides}"
+        raise ValueError(f"{name}: expected elements of {dtype} that are aligned, got {found_at}")
     found = DeviceArray(owner, int(address), [int(n) for n in shape], dtype, strides)
     if device.simulated():
         steps = zip(found.shape, found.strides, strict=True)

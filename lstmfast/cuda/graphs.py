@@ -104,7 +104,7 @@ def _capture(work: Callable[[Any], None], target: Any) -> _Graph:
     failure = "work cannot be captured into a graph"
     with device.errors(failure):
         builder = device.current().create_graph_builder()
-        builder.begin_building("thread_local")
+        builder.begin_building("relaxed")  # the garbage collector may free memory meanwhile
     try:
         with device.capturing(builder.stream, target):
             work(builder.stream)

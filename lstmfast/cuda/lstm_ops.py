@@ -167,7 +167,7 @@ def lstm_backward(
 
     Runs on the stream of that call.
     """
-    stack = cache.stack
+    stack = cache.stack if isinstance(cache, DeviceCache) else None
     if stack is None:
         raise ValueError(
             "cache: expected that of lstm_forward(training=True), got one already used"

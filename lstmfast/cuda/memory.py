@@ -8,6 +8,7 @@ out again to work on the same stream only, which runs after all that still uses 
 from __future__ import annotations
 
 from collections import defaultdict
+from heapq import heappop, heappush
 from typing import Any
 
 from . import device
@@ -15,7 +16,7 @@ from . import device
 __all__ = ["Block", "allocate", "release_all"]
 
 GRANULE = 512  # bytes
-_free: dict[tuple[int, int, int], list[Any]] = defaultdict(list)  # (GPU, stream, size) → buffers
+_free: dict[tuple[int, int, int], list[Any]] = defaultdict(list)  # (GPU, stream, size) → a heap
 
 
 class Block:
@@ -31,9 +32,12 @@ class Block:
         self.buffer, self.key = buffer, key
         self.handle = int(buffer.handle)
 
+    def __reduce__(self) -> Any:  # two blocks of one buffer would be handed out twice
+        raise TypeError("memory of a GPU cannot be copied as an object: copy the array")
+
     def __del__(self) -> None:
         if _free is not None:  # at the interpreter's end it may be gone before
-            _free[self.key].append(self.buffer)
+            heappush(_free[self.key], (self.handle, self.buffer))
 
 
 def allocate(size: int, stream: Any) -> Block:
@@ -46,9 +50,10 @@ def allocate(size: int, stream: Any) -> Block:
     """
     gpu, on, size = device.current(), device.on(stream), rounded(size)
     key = (gpu.device_id, int(on.handle), size)
-    kept = _free[key]
-    if kept:
-        return Block(kept.pop(), key)
+    try:
+        return Block(heappop(_free[key])[1], key)  # the lowest address: so passes settle on theirs
+    except IndexError:  # there is none, or another thread was quicker
+        pass
     try:
         with device.errors(f"{size} bytes"):
             return Block(gpu.allocate(size, stream=on), key)

@@ -119,7 +119,7 @@ class Pass:
         part = self.part
         arrays = (self.z, self.r, self.c, self.h, self.raw, self.out, self.mask, self.W_hh,
                   self.product_h, self.counts, *part.weights, *others)  # fmt: skip
-        seed = self.seed if part.kind.drawing else 0
+        seed = self.seed if part.kind.drawing else 0  # of zoneout; masks are drawn before the steps
         return graphs.key_of(part.kind, part.precision, part.reverse, part.index, seed,
                              self.has_past, *arrays)  # fmt: skip
 

@@ -72,8 +72,8 @@ def check_layer(layer: Any, precision: str | None) -> None:
             if rule is not None:
                 _check(f"{layer.name}: {role}_{ending}", rows, type(rule).__name__)
     if precision is not None:
-        allowed = PRECISIONS["float32"] if not layer.built else PRECISIONS[layer.dtype]
-        choice("precision", precision, allowed)
+        dtypes = [layer.dtype] if layer.built else ["float32", "float64"]
+        choice("precision", precision, [one for dtype in dtypes for one in PRECISIONS[dtype]])
 
 
 def _check(name: str, rows: Rows, key: str) -> None:

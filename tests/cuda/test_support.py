@@ -1,7 +1,9 @@
 """The table of what runs on a GPU: what has True gives the CPU's results, the rest raises."""
 
+import copy
 import importlib
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -220,3 +222,37 @@ def test_float16_predicts_but_does_not_train():
 def test_every_class_is_found_where_it_is_sought():
     for module in ("lstm_ops", "ops", "support", "paths"):
         importlib.import_module(f"lstmfast.cuda.{module}")
+
+
+def test_copies_of_a_model_are_its_own():
+    model = Model([LSTM(2, input_shape=(None, I)), Dense(2)], seed=0, device="cuda")
+    before = model.get_weights()
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        other.set_weights([0 * weight for weight in before])
+        assert not other.predict(steps()).any()
+    for got, wanted in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_what_the_cpu_takes_strided_is_taken_here():
+    x = np.random.default_rng(6).standard_normal((3, 4)).astype(np.float32)
+    layer = Dense(2, "softmax", seed=1)
+    wanted = layer(np.ascontiguousarray(x.T))
+    got = layer.to("cuda")(from_host(x).transpose(1, 0))
+    np.testing.assert_allclose(got.copy_to_host(), wanted, rtol=1e-6)
+
+
+def test_an_optimizer_follows_the_model():
+    optimizer = Adam()
+    for device in ("cuda", "cpu", "cuda"):
+        model = Model([Dense(2)], seed=0, device=device)
+        model.compile(optimizer, "mse")
+        model.train_on_batch(steps()[:, 0], targets())
+    assert optimizer.iterations == 3
+
+
+@pytest.mark.parametrize("dtype, precision", [("float64", "tf32"), ("float32", "float64")])
+def test_precisions_of_another_dtype(dtype, precision):
+    with pytest.raises(ValueError, match=rf"^precision: .* got '{precision}'"):
+        Model([LSTM(2), Dense(2)], device="cuda", dtype=dtype, precision=precision)
+    Model([LSTM(2), Dense(2)], device="cuda", dtype=dtype, precision=dtype)
