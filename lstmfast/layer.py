@@ -378,7 +378,7 @@ class Layer:
         if not on_device(array):
             expected = f"an array on the GPU, where {self.name} is"
             raise ValueError(f"{name}: expected {expected}, got {type(array).__name__}")
-        return import_module("lstmfast.cuda.foreign").adopt(array)
+        return import_module("lstmfast.cuda.foreign").adopt_in_order(array, name)
 
     def _build_for(self, x: Array) -> None:
         x = self._placed("x", x)

@@ -17,7 +17,7 @@ from ..placement import library_of
 from . import array, device
 from .array import BFLOAT16, DeviceArray
 
-__all__ = ["Kind", "adopt", "like", "stream_of"]
+__all__ = ["Kind", "adopt", "adopt_in_order", "like", "stream_of"]
 
 
 def adopt(x: Any, name: str = "array", stream: Any = None) -> DeviceArray:
@@ -45,6 +45,18 @@ def adopt(x: Any, name: str = "array", stream: Any = None) -> DeviceArray:
     else:
         found = _from_dlpack(x, name, stream)
     _check_place(found, name)
+    return found
+
+
+def adopt_in_order(x: Any, name: str) -> DeviceArray:
+    """`adopt` for work on the default stream, which then waits for the stream of `x`'s library."""
+    found = adopt(x, name)
+    if not isinstance(x, DeviceArray) and not device.simulated():
+        made_on = stream_of(x)
+        if made_on != device.default_stream():
+            made = device.Event()
+            made.record(made_on)
+            made.hold(device.default_stream())
     return found
 
 
