@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("numba_cuda")
+pytest.importorskip("ml_dtypes")
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
