@@ -201,7 +201,7 @@ def case(k):
     if name == "hang" and k == 0 or name == "alone" and k == 1: time.sleep(60)
     say(case=k, row={"status": "error" if name == "sticky" else "passed"})
     if name == "sticky": sys.exit(3)
-print("a line that is no row")
+print("a line that is no row", flush=True)
 if "alone" in name:
     for k in range(3):
         if k not in skip: say(prepared=k)
