@@ -18,13 +18,13 @@ NATIVE = Path(__file__).parent.parent / "native"
 FLOORS = (
     "kernels",
     "capi",
-    "kernels.jit arguments placement activations options arrays steps weights array_ops lstm_ops "
+    "kernels.jit fallback arguments placement activations options arrays steps weights array_ops lstm_ops "
     "rnn_ops cuda stream ops interop config",
     "threadpool initializers regularizers constraints layer parts recurrent lstm simple_rnn layers "
     "losses optimizers",
     "training files chain saving model",
     "__init__",
-    "examples",
+    "torch keras onnx examples",
 )
 HOMES_OF_GATES = {
     "kernels/activations.py",
