@@ -37,6 +37,7 @@ from .ops import (
     LSTMCache,
     LSTMGradients,
     LSTMStream,
+    PreparedLSTM,
     get_num_threads,
     lstm_backward,
     lstm_forward,
@@ -53,8 +54,8 @@ _threadpool.watch()
 __all__ = [
     "LSTM", "SGD", "Activation", "Adam", "CategoricalCrossentropy", "CellOptions", "Constraint",
     "Dense", "Embedding", "History", "Initializer", "LSTMCache", "LSTMGradients", "LSTMStream",
-    "Layer", "MeanSquaredError", "Model", "Noise", "Norm", "Regularizer", "SimpleRNN",
-    "SparseCategoricalCrossentropy", "__version__", "constraints", "get_include",
+    "Layer", "MeanSquaredError", "Model", "Noise", "Norm", "PreparedLSTM", "Regularizer",
+    "SimpleRNN", "SparseCategoricalCrossentropy", "__version__", "constraints", "get_include",
     "get_num_threads", "initializers", "interop", "load", "lstm_backward", "lstm_forward", "ops",
     "regularizers", "set_num_threads", "show_config",
 ]  # fmt: skip

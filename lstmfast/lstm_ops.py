@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arguments import Array, check_shape, choice, flag, integer
-from .arrays import (
-    check_precision,
-    dense,
-    describe,
-    float_array,
-    new,
-    not_empty,
-    rows_in_place,
+from .arguments import Array, check_shape, flag
+from .arrays import check_precision, dense, describe, float_array, new, rows_in_place
+from .lstm_call import (
+    LSTMCache,
+    call_of,
+    cells_shape,
+    run_forward,
+    state_of,
+    state_shapes,
+    steps_and_rows,
+    strides,
+)
+from .lstm_keys import (
+    check_layers,
+    keys_of_cell,
+    keys_of_noise,
+    order_keys,
+    seed_of,
+    way_back_keys,
 )
 from .options import PLAIN, QUIET, CellOptions, Noise
-from .steps import PADS, steps_taken
 from .weights import Weights, gradients_for, is_stack, layer_of, weights_of
 
-__all__ = ["LSTMCache", "LSTMGradients", "lstm_backward", "lstm_forward"]
+__all__ = [
+    "LSTMCache", "LSTMGradients", "lstm_backward", "lstm_forward", "reserve_of", "restore_cache",
+]  # fmt: skip
 
 
-MOST_STEPS = 2**24  # that the C-level configuration takes
+NO_WEIGHTS = Weights(None, None)  # type: ignore[arg-type]  # for gradients that nobody needs
 
 
 class _Gradients(NamedTuple):
@@ -55,32 +65,6 @@ class LSTMGradients(_Gradients):
     dp: Any = None
     dW_hr: Any = None
     dnorm: Any = None
-
-
-@dataclass(eq=False, repr=False, slots=True)
-class LSTMCache:
-    """What `lstm_forward(training=True)` keeps for one `lstm_backward`: nothing to look into."""
-
-    layer: Any
-    weights: list[Weights]
-    stacked: bool
-    x: Array
-    taken: Any
-    y: Any
-    h0: Array | None
-    c0: Array | None
-    reserve: Any
-    seed: int
-    batch_first: bool
-    with_cells: bool
-
-    @property
-    def x_shape(self) -> tuple[int, ...]:
-        return self.x.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.x.dtype
 
 
 def lstm_forward(
@@ -162,42 +146,83 @@ def lstm_forward(
         A shape or dtype does not fit, or options do not go together; the text names the argument,
         what was expected and found.
     """
+    training = flag("training", training)
+    call = _begin(x, W_ih, W_hh, b, h0, c0, p, W_hr, norm, options, noise, seed, bidirectional,
+                  lengths, mask, pad, reverse, truncate, recompute, batch_first, training,
+                  flag("return_cells", return_cells), precision)  # fmt: skip
+    return run_forward(call, training, flag("return_sequences", return_sequences))
+
+
+def _begin(
+    x: Array, W_ih: Any, W_hh: Any, b: Any, h0: Any, c0: Any, p: Any, W_hr: Any, norm: Any,
+    options: Any, noise: Any, seed: Any, bidirectional: Any, lengths: Any, mask: Any, pad: Any,
+    reverse: Any, truncate: Any, recompute: Any, batch_first: Any, training: bool,
+    with_cells: bool, precision: Any,
+) -> LSTMCache:  # fmt: skip
+    """Check the arguments of `lstm_forward` and make a handle of the weights."""
     dtype = float_array("x", x).dtype
     check_precision(precision, dtype)
-    both, training = flag("bidirectional", bidirectional), flag("training", training)
-    batch_first = flag("batch_first", batch_first)
-    return_sequences = flag("return_sequences", return_sequences)
+    both = flag("bidirectional", bidirectional)
     keys = keys_of_cell(options, training) | keys_of_noise(noise)
     keys |= order_keys(lengths is not None or mask is not None, pad, reverse, both)
     keys |= way_back_keys(truncate, recompute)
-    if flag("return_cells", return_cells):
+    if with_cells:
         keys["cells"] = 1
     parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, dtype)
     number = seed_of(noise, seed, training)
     check_layers(noise, len(parts) // (1 + both))
     layer = layer_of(parts, keys, training=training, batch_size=1, borrow=True)
-    T, B = steps_and_rows(x, layer.input_size, batch_first)
-    taken = _steps_taken(lengths, mask, x, T, B, batch_first)
-    x = rows_in_place("x", x)
-    stacked = is_stack(W_ih)
-    h_shape, c_shape = _state_shapes(layer, B, stacked)
-    h0, c0 = _state("h0", h0, h_shape, dtype), _state("c0", c0, c_shape, dtype)
-    h_n, c_n = np.empty(h_shape, dtype), np.empty(c_shape, dtype)
-    y = reserve = cells = None
-    if return_sequences or training:
-        y = new((*x.shape[:2], layer.output_size), dtype)
-    if return_cells:
-        cells = new((*x.shape[:2], (1 + both) * layer.hidden_size), dtype)
-    if training:
-        reserve = layer.new_reserve(T, B)
-    layer.forward(T, B, x, _strides(x, batch_first), taken, h0, c0, y, _strides(y, batch_first),
-                  h_n, c_n, cells, _strides(cells, batch_first), reserve, number)  # fmt: skip
-    cache = None
-    if training:
-        cache = LSTMCache(layer, parts, stacked, x, taken, y, h0, c0, reserve, number, batch_first,
-                          return_cells)  # fmt: skip
-    found = (y if return_sequences else None), (h_n, c_n), cache
-    return (*found, cells) if return_cells else found
+    call = call_of(layer, dtype, is_stack(W_ih), x, h0, c0, lengths, mask, batch_first)
+    call.weights, call.seed, call.with_cells = parts, number, with_cells
+    return call
+
+
+def reserve_of(cache: LSTMCache) -> Array:
+    """Return what a cache holds beside the arrays of its call: (n,) uint8, sharing its memory.
+
+    For frameworks that keep arrays between forward and backward, and nothing else:
+    `restore_cache` makes a cache of it again.
+    """
+    _check_unused(cache)
+    return np.frombuffer(cache.reserve, np.uint8)
+
+
+def restore_cache(
+    reserve: Array, y: Array, x: Array, W_ih: Any, W_hh: Any, b: Any = None,
+    h0: Array | None = None, c0: Array | None = None, *,
+    p: Any = None, W_hr: Any = None, norm: Any = None, options: CellOptions = PLAIN,
+    noise: Noise = QUIET, seed: int | None = None, bidirectional: bool = False,
+    lengths: Any = None, mask: Array | None = None, pad: str = "zeros", reverse: bool = False,
+    truncate: int | None = None, batch_first: bool = False, return_cells: bool = False,
+    precision: str | None = None,
+) -> LSTMCache:  # fmt: skip
+    """Make the cache of a call again, from its arguments and from what it gave.
+
+    Parameters
+    ----------
+    reserve : (n,) uint8, of `reserve_of`; copied, so that it serves more than one `lstm_backward`.
+    y : the outputs of the call, with return_sequences.
+
+    The others are as `lstm_forward` had them; the call must have kept its activations (recompute
+    None).
+
+    Raises
+    ------
+    ValueError
+        An argument does not fit, or reserve and y are not of such a call.
+    """
+    call = _begin(x, W_ih, W_hh, b, h0, c0, p, W_hr, norm, options, noise, seed, bidirectional,
+                  lengths, mask, pad, reverse, truncate, None, batch_first, True,
+                  flag("return_cells", return_cells), precision)  # fmt: skip
+    T, B = steps_and_rows(x, call.layer.input_size, call.batch_first)
+    call.y = dense("y", y, (*x.shape[:2], call.layer.output_size), x.dtype)
+    call.reserve = call.layer.new_reserve(T, B)
+    room = np.frombuffer(call.reserve, np.uint8)
+    if getattr(reserve, "dtype", None) != np.uint8 or reserve.shape != room.shape:
+        expected = f"the {room.size} bytes that reserve_of gave for such a call"
+        raise ValueError(f"reserve: expected {expected}, got {np.shape(reserve)}")
+    np.copyto(room, reserve)
+    return call
 
 
 def lstm_backward(
@@ -208,6 +233,7 @@ def lstm_backward(
     *,
     dcells: Array | None = None,
     need_dx: bool = True,
+    need_weights: bool = True,
 ) -> LSTMGradients:
     """Back-propagate through time (Werbos 1990) over the call that made `cache`.
 
@@ -218,6 +244,7 @@ def lstm_backward(
     dh_n, dc_n : gradients to the last state, shaped as it, added to dy's; None: zeros.
     dcells : gradient to the cells, where the call was asked for them (`return_cells`).
     need_dx : False leaves dx out (None in its place).
+    need_weights : False leaves those of all weights out, and the time that they take.
 
     Returns
     -------
@@ -230,9 +257,7 @@ def lstm_backward(
     ValueError
         No gradient is given, one does not fit, or the cache has been used.
     """
-    if not isinstance(cache, LSTMCache) or cache.reserve is None:
-        found = "one already used" if isinstance(cache, LSTMCache) else describe(cache)
-        raise ValueError(f"cache: expected that of lstm_forward(training=True), got {found}")
+    _check_unused(cache)
     if dcells is not None and not cache.with_cells:
         raise ValueError("dcells: expected None, as the call gave no cells (return_cells), got one")
     if dy is None and dh_n is None and dc_n is None and dcells is None:
@@ -240,21 +265,35 @@ def lstm_backward(
     layer, x, y, dtype, first = cache.layer, cache.x, cache.y, cache.x.dtype, cache.batch_first
     T, B = steps_and_rows(x, layer.input_size, first)
     dy = _upstream("dy", dy, y.shape, dtype)
-    dcells = _upstream("dcells", dcells, _cells_shape(cache), dtype)
-    h_shape, c_shape = _state_shapes(layer, B, cache.stacked)
-    dh_n, dc_n = _state("dh_n", dh_n, h_shape, dtype), _state("dc_n", dc_n, c_shape, dtype)
+    dcells = _upstream("dcells", dcells, cells_shape(cache), dtype)
+    h_shape, c_shape = state_shapes(layer, B, cache.stacked)
+    dh_n, dc_n = state_of("dh_n", dh_n, h_shape, dtype), state_of("dc_n", dc_n, c_shape, dtype)
     dx = new(x.shape, dtype) if flag("need_dx", need_dx) else None
     dh0, dc0 = (None if s is None else np.empty_like(s) for s in (cache.h0, cache.c0))
-    no_past = T == 1 and cache.h0 is None
-    gradients = wanted = gradients_for(cache.weights, no_past)
-    if no_past:
-        wanted = [part._replace(W_hh=None) for part in gradients]  # type: ignore[arg-type]
+    gradients, wanted = _rooms(cache, flag("need_weights", need_weights), T)
     reserve, cache.reserve = cache.reserve, None
-    layer.backward(T, B, x, _strides(x, first), cache.taken, cache.h0, cache.c0,
-                   y, _strides(y, first), reserve, cache.seed, dy, _strides(dy, first), dh_n, dc_n,
-                   dcells, _strides(dcells, first), dx, _strides(dx, first), dh0, dc0,
+    layer.backward(T, B, x, strides(x, first), cache.taken, cache.h0, cache.c0,
+                   y, strides(y, first), reserve, cache.seed, dy, strides(dy, first), dh_n, dc_n,
+                   dcells, strides(dcells, first), dx, strides(dx, first), dh0, dc0,
                    wanted)  # fmt: skip
     return as_given(dx, dh0, dc0, gradients, cache.stacked)
+
+
+def _check_unused(cache: Any) -> None:
+    """Raise ValueError unless this is a cache with which `lstm_backward` can still be called."""
+    if not isinstance(cache, LSTMCache) or cache.reserve is None:
+        found = "one already used" if isinstance(cache, LSTMCache) else describe(cache)
+        raise ValueError(f"cache: expected that of lstm_forward(training=True), got {found}")
+
+
+def _rooms(cache: LSTMCache, need: bool, T: int) -> tuple[list[Weights], list[Weights]]:
+    """Return rooms for the gradients of the weights, and those of them that are to be filled."""
+    if not need:
+        none = [NO_WEIGHTS] * len(cache.weights)
+        return none, none
+    no_past = T == 1 and cache.h0 is None
+    rooms = gradients_for(cache.weights, no_past)
+    return rooms, [part._replace(W_hh=None) for part in rooms] if no_past else rooms  # type: ignore[arg-type]
 
 
 def as_given(dx: Any, dh0: Any, dc0: Any, parts: list[Weights], stacked: bool) -> LSTMGradients:
@@ -275,108 +314,8 @@ def as_given(dx: Any, dh0: Any, dc0: Any, parts: list[Weights], stacked: bool) -
     return found
 
 
-# ---------------------------------------------------------------- keys of the configuration
-
-
-def keys_of_cell(options: Any, training: bool) -> dict[str, float]:
-    if not isinstance(options, CellOptions):
-        raise ValueError(f"options: expected CellOptions, got {type(options).__name__}")
-    if options is PLAIN:
-        return {}
-    if training:
-        options.check_training()
-    return options.keys()
-
-
-def keys_of_noise(noise: Any) -> dict[str, float]:
-    if not isinstance(noise, Noise):
-        raise ValueError(f"noise: expected Noise, got {type(noise).__name__}")
-    return {} if noise is QUIET else noise.keys()
-
-
-def order_keys(unlike: bool, pad: Any, reverse: Any, both: bool) -> dict[str, float]:
-    """Which steps are taken, and in which order."""
-    wanted = {
-        "lengths": unlike,
-        "repeat": choice("pad", pad, PADS) == "repeat",
-        "reverse": flag("reverse", reverse),
-        "bidirectional": both,
-    }
-    if both and reverse:
-        raise ValueError("reverse: expected False with bidirectional, which has both, got True")
-    return {name: 1.0 for name, chosen in wanted.items() if chosen}
-
-
-def way_back_keys(truncate: Any, recompute: Any) -> dict[str, float]:
-    given = {"truncate": truncate, "recompute": recompute}
-    keys = {name: integer(name, k, 1) for name, k in given.items() if k is not None}
-    return {name: float(min(k, MOST_STEPS)) for name, k in keys.items()}
-
-
-def check_layers(noise: Noise, layers: int) -> None:
-    if noise.layer_dropout and layers == 1:
-        expected = "0 with a single layer, as it drops between layers"
-        raise ValueError(f"noise: expected layer_dropout {expected}, got {noise.layer_dropout}")
-
-
-def seed_of(noise: Noise, seed: Any, training: bool) -> int:
-    """The seed of a call."""
-    if seed is None:
-        if training and noise.keys():
-            raise ValueError("seed: expected an integer, as noise is to be drawn, got None")
-        return 0
-    if integer("seed", seed, 0) >= 2**63:
-        raise ValueError(f"seed: expected an integer below 2**63, got {seed}")
-    return int(seed)
-
-
-# ---------------------------------------------------------------- shapes
-
-
-def steps_and_rows(x: Array, I: int, batch_first: bool) -> tuple[int, int]:
-    """T and B of x, whose shape is checked."""
-    check_shape("x", x.shape, ("B", "T", I) if batch_first else ("T", "B", I))
-    not_empty("x", x)
-    first, second = x.shape[:2]
-    return (second, first) if batch_first else (first, second)
-
-
-def _steps_taken(
-    lengths: Any, mask: Any, x: Array, T: int, B: int, batch_first: bool
-) -> tuple[Array | None, Array | None, tuple[int, int] | None] | None:
-    """What `capi.Layer` takes: (lengths, None, None), (None, mask, strides), or None for all."""
-    counts, chosen = steps_taken(lengths, mask, x.shape[:2], T, B)
-    if chosen is None:
-        return None if counts is None else (counts.copy(), None, None)
-    flags = np.array(chosen, np.uint8, order="C")  # a copy: backward needs it, too
-    return None, flags, _strides(flags, batch_first)
-
-
-def _state_shapes(layer: Any, B: int, stacked: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    leading = (layer.parts, B) if stacked else (B,)
-    return (*leading, layer.state_size), (*leading, layer.hidden_size)
-
-
-def _cells_shape(cache: LSTMCache) -> tuple[int, ...]:
-    layer = cache.layer
-    directions = layer.output_size // layer.state_size
-    return (*cache.x.shape[:2], directions * layer.hidden_size)
-
-
-def _state(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
-    return None if value is None else dense(name, value, shape, dtype)
-
-
 def _upstream(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
     if value is None:
         return None
     check_shape(name, float_array(name, value, dtype).shape, shape)
     return rows_in_place(name, value)
-
-
-def _strides(array: Array | None, batch_first: bool) -> tuple[int, int]:
-    """The strides of time and batch in elements."""
-    if array is None:
-        return 0, 0
-    first, second = (stride // array.itemsize for stride in array.strides[:2])
-    return (second, first) if batch_first else (first, second)

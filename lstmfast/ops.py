@@ -25,20 +25,21 @@ import numpy as np
 
 from . import array_ops, capi, lstm_ops, rnn_ops
 from .arguments import integer
-from .lstm_ops import LSTMCache, LSTMGradients
+from .lstm_ops import LSTMCache, LSTMGradients, reserve_of, restore_cache
 from .placement import on_device
+from .prepared import PreparedLSTM
 from .rnn_ops import RNNCache, RNNGradients
 from .steps import PADS
 from .stream import LSTMStream
 
 __all__ = [
-    "PADS", "LSTMCache", "LSTMGradients", "LSTMStream", "RNNCache", "RNNGradients",
+    "PADS", "LSTMCache", "LSTMGradients", "LSTMStream", "PreparedLSTM", "RNNCache", "RNNGradients",
     "activation_backward", "activation_forward", "adam_update", "add_to", "clip_by_norm",
     "clip_by_value", "crossentropy", "dense_backward", "dense_forward", "embedding_backward",
     "embedding_forward", "flipped", "get_num_threads", "lstm_backward", "lstm_forward",
-    "rnn_backward", "rnn_forward", "scale", "set_num_threads", "sgd_update", "side_by_side",
-    "softmax", "softmax_backward", "softmax_crossentropy", "squared_error", "sum_losses",
-    "sum_of_squares", "zeros_like",
+    "reserve_of", "restore_cache", "rnn_backward", "rnn_forward", "scale", "set_num_threads",
+    "sgd_update", "side_by_side", "softmax", "softmax_backward", "softmax_crossentropy",
+    "squared_error", "sum_losses", "sum_of_squares", "zeros_like",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])

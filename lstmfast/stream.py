@@ -8,7 +8,7 @@ import numpy as np
 
 from .arguments import Array, check_shape, integer
 from .arrays import dense, float_array, new, not_empty, writable
-from .lstm_ops import keys_of_cell, keys_of_noise
+from .lstm_keys import keys_of_cell, keys_of_noise
 from .options import PLAIN, QUIET, CellOptions, Noise
 from .weights import is_stack, layer_of, weights_of
 

@@ -16,17 +16,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..arguments import check_shape, choice, flag
-from ..lstm_ops import (
-    LSTMGradients,
-    as_given,
+from ..lstm_call import steps_and_rows
+from ..lstm_keys import (
     check_layers,
     keys_of_cell,
     keys_of_noise,
     order_keys,
     seed_of,
-    steps_and_rows,
     way_back_keys,
 )
+from ..lstm_ops import LSTMGradients, as_given
 from ..options import PLAIN, QUIET, CellOptions, Noise
 from ..weights import Weights, is_stack, weights_of
 from .array import DeviceArray, empty
@@ -162,6 +161,7 @@ def lstm_backward(
     *,
     dcells: DeviceArray | None = None,
     need_dx: bool = True,
+    need_weights: bool = True,
 ) -> LSTMGradients:
     """Back-propagate through time over the call that made `cache`: see `lstmfast.lstm_backward`.
 
@@ -184,8 +184,9 @@ def lstm_backward(
     dh_n = _state("dh_n", dh_n, (*leading, P), dtype, cache.stacked, of)
     dc_n = _state("dc_n", dc_n, (*leading, H), dtype, cache.stacked, of)
     dx = empty(cache.x_shape, dtype, stack.stream) if flag("need_dx", need_dx) else None
+    need_weights = flag("need_weights", need_weights)
     cache.stack = None
-    found = stack.backward(dy, dcells, dh_n, dc_n, _steps(dx, cache.batch_first))
+    found = stack.backward(dy, dcells, dh_n, dc_n, _steps(dx, cache.batch_first), need_weights)
     return _gradients(cache, stack, found, dx)
 
 

@@ -36,11 +36,11 @@ class Gradients(NamedTuple):
 
     dh0: DeviceArray
     dc0: DeviceArray
-    dW_ih: DeviceArray
-    dW_hh: DeviceArray
-    db: DeviceArray
-    dp: DeviceArray | None
-    dW_hr: DeviceArray | None
+    dW_ih: DeviceArray | None = None
+    dW_hh: DeviceArray | None = None
+    db: DeviceArray | None = None
+    dp: DeviceArray | None = None
+    dW_hr: DeviceArray | None = None
 
 
 class Way:
@@ -70,10 +70,13 @@ class Way:
         return (*own, self.above.dy, self.above.dcells)
 
 
-def run_backward(p: Pass, above: Upstream, dx: DeviceArray | None, add: bool) -> Gradients:
+def run_backward(
+    p: Pass, above: Upstream, dx: DeviceArray | None, add: bool, need_weights: bool = True
+) -> Gradients:
     """Take the gradients of a pass back through time; p.z becomes dz.
 
-    dx (T·B, I), unless it is None, becomes dz W_ih, or with `add` is increased by it.
+    dx (T·B, I), unless it is None, becomes dz W_ih, or with `add` is increased by it. Those of the
+    weights are None unless they are needed.
     """
     way = Way(p, above)
     plan = None if above.dcells is not None else paths.chosen(p, "backward")
@@ -87,7 +90,7 @@ def run_backward(p: Pass, above: Upstream, dx: DeviceArray | None, add: bool) ->
         kernel.launch(p.stream, blocks(kernel, way.dh.size), way.dh, way.carry, p.mask, way.dh.size)
     if dx is not None:
         p.product(dx, way.dz.reshape(p.T * p.B, -1), p.part.weights.W_ih, add=add)
-    return _gradients(p, way)
+    return _gradients(p, way) if need_weights else Gradients(way.dh, way.dc)
 
 
 # ---------------------------------------------------------------- the steps

@@ -131,7 +131,7 @@ class Stack:
 
     def backward(
         self, dy: DeviceArray | None, dcells: DeviceArray | None, dh_n: DeviceArray | None,
-        dc_n: DeviceArray | None, dx: DeviceArray | None,
+        dc_n: DeviceArray | None, dx: DeviceArray | None, need_weights: bool = True,
     ) -> list[Gradients]:  # fmt: skip
         """Take gradients back through every layer; dx (T, B, I) is written unless it is None."""
         found: list[Gradients] = []
@@ -143,7 +143,8 @@ class Stack:
                 above = Upstream(self._side(dy, k), self._side(dcells, k) if top else None,
                                  _part(dh_n, k), _part(dc_n, k))  # fmt: skip
                 add = k % self.directions > 0
-                of_layer.append(run_backward(self.passes[k], above, inputs, add))
+                found_here = run_backward(self.passes[k], above, inputs, add, need_weights)
+                of_layer.append(found_here)
             found = of_layer + found
             if inputs is not None:
                 dy = self._through_inputs(inputs, layer, dx if layer == 0 else None)
