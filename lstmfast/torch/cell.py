@@ -1,0 +1,77 @@
+"""`torch.nn.LSTMCell`, on lstmfast's kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..fallback import fall_back
+from .eager import LSTMFunction, on_gpu
+from .kept import kept_for
+from .layout import Layout, to_tensor
+from .routes import is_traced, keeps, needs_gradient, reason_against, state_of
+
+__all__ = ["LSTMCell"]
+
+State = tuple[Tensor, Tensor]
+
+
+class LSTMCell(nn.LSTMCell):
+    """A `torch.nn.LSTMCell` with the same arguments, parameters, results and errors.
+
+    What `lstmfast.torch.LSTM` says of kernels, shared tensors and packed weights holds here.
+    """
+
+    def forward(self, input: Tensor, hx: State | None = None) -> State:
+        """See `torch.nn.LSTMCell.forward`."""
+        graph = is_traced()
+        weights = self._weights()
+        reason = self._reason_against(input, hx, weights, graph)
+        if reason is not None:
+            found = super().forward(input, hx)  # its errors come first
+            fall_back("lstmfast.torch.LSTMCell", reason)
+            return found
+        batched = input.dim() == 2
+        x = input.unsqueeze(0) if batched else input[None, None]
+        state = None if hx is None else [s.unsqueeze(0) if batched else s[None, None] for s in hx]
+        h_n, c_n = self._run(x, state, weights, graph)
+        return (h_n[0], c_n[0]) if batched else (h_n[0, 0], c_n[0, 0])
+
+    def invalidate(self) -> None:
+        """Forget packed weights: after a change that no version counter shows."""
+        self.__dict__.pop("_kept", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
+
+    def _run(self, x: Tensor, state: Any, weights: list[Tensor], graph: bool) -> State:
+        """One step (1, B, I) -> h_n and c_n (1, B, H)."""
+        h0, c0 = (None, None) if state is None else state
+        layout, given = Layout(len(weights) > 2, False, False, False), (x, h0, c0, *weights)
+        if graph:
+            keep = keeps(self, given)
+            _, h_n, c_n, _ = torch.ops.lstmfast.lstm(x, h0, c0, weights, None, *layout, keep)
+            return h_n, c_n
+        if needs_gradient(given):
+            return LSTMFunction.apply(layout, None, None, x, h0, c0, *weights)[1:]
+        if x.is_cuda:
+            found = on_gpu(layout, None, x, h0, c0, weights)
+        else:
+            found = kept_for(self, layout, weights).forward(x, h0, c0, None)
+        return to_tensor(found[1][0]), to_tensor(found[1][1])
+
+    def _weights(self) -> list[Tensor]:
+        both = [self.bias_ih, self.bias_hh]
+        return [self.weight_ih, self.weight_hh, *(b for b in both if b is not None)]
+
+    def _reason_against(self, x: Any, hx: Any, weights: list[Tensor], graph: bool) -> str | None:
+        """Return why this call goes to PyTorch, which also knows what its errors say."""
+        if not isinstance(x, Tensor) or x.dim() not in (1, 2) or x.shape[-1] != self.input_size:
+            return "arguments of other shapes"
+        state = state_of(hx)
+        shape = (*x.shape[:-1], self.hidden_size)
+        if state is None or any(s is not None and s.shape != shape for s in state):
+            return "states of other shapes"
+        return reason_against((x, *state, *weights), graph)

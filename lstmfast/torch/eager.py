@@ -1,0 +1,140 @@
+"""LSTM calls with gradients, in eager mode: one autograd function, on arrays.
+
+What a call keeps for the way back is used up by the first `backward`; of a graph that is retained,
+each further one runs the forward pass again. Second derivatives come from PyTorch's own operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import _VF, Tensor
+
+from ..fallback import fall_back
+from ..ops import lstm_backward, lstm_forward
+from .layout import Layout, to_array, to_tensor
+from .packed import Packing
+
+__all__ = ["LSTMFunction", "gradients_of", "on_gpu", "run"]
+
+States = tuple[Tensor, Tensor, Tensor]
+
+
+class LSTMFunction(torch.autograd.Function):
+    """(layout, packing, seed, x, h0, c0, *weights) -> y, h_n, c_n."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, layout: Layout, packing: Packing | None, seed: int | None, x: Tensor,
+        h0: Tensor | None, c0: Tensor | None, *weights: Tensor,
+    ) -> States:  # fmt: skip
+        ctx.layout, ctx.packing, ctx.seed = layout, packing, seed
+        y, h_n, c_n, ctx.cache = run(layout, packing, seed, x, h0, c0, weights)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, h0, c0, y, *weights)  # so that changes in place are noticed
+        return y, h_n, c_n
+
+    @staticmethod
+    def backward(ctx: Any, *above: Tensor | None) -> Any:  # type: ignore[override]
+        x, h0, c0, _, *weights = ctx.saved_tensors
+        if all(one is None for one in above):
+            return (None,) * (6 + len(weights))
+        if torch.is_grad_enabled():  # create_graph=True
+            return None, None, None, *_twice_differentiable(ctx, above, x, h0, c0, weights)
+        cache, ctx.cache = ctx.cache, None
+        if cache is None:
+            cache = run(ctx.layout, ctx.packing, ctx.seed, x, h0, c0, weights)[-1]
+        needs = ctx.needs_input_grad[3:]
+        found = gradients_of(ctx.layout, ctx.packing, cache, above, needs)
+        return None, None, None, *found
+
+
+def run(
+    layout: Layout, packing: Packing | None, seed: int | None, x: Tensor, h0: Tensor | None,
+    c0: Tensor | None, weights: Any,
+) -> tuple[Tensor, Tensor, Tensor, Any]:  # fmt: skip
+    """Run the layers and return y, h_n, c_n and the cache."""
+    array = to_array(x) if packing is None else packing.padded(to_array(x))
+    y, (h_n, c_n), cache = lstm_forward(
+        array, **layout.weights(weights), h0=to_array(h0), c0=to_array(c0), noise=layout.noise(),
+        seed=seed, bidirectional=layout.bidirectional, batch_first=layout.batch_first,
+        lengths=None if packing is None else packing.lengths, training=True,
+    )  # fmt: skip
+    y = y if packing is None else packing.packed(y)
+    return to_tensor(y), to_tensor(h_n), to_tensor(c_n), cache
+
+
+def on_gpu(
+    layout: Layout, packing: Packing | None, x: Tensor, h0: Any, c0: Any, weights: list[Tensor]
+) -> Any:  # fmt: skip
+    """Return y and (h_n, c_n), without gradients."""
+    array = to_array(x) if packing is None else packing.padded(to_array(x))
+    y, state, _ = lstm_forward(
+        array, **layout.weights(weights), h0=to_array(h0), c0=to_array(c0),
+        bidirectional=layout.bidirectional, batch_first=layout.batch_first,
+        lengths=None if packing is None else packing.lengths,
+    )  # fmt: skip
+    return (y if packing is None else packing.packed(y)), state
+
+
+def gradients_of(
+    layout: Layout, packing: Packing | None, cache: Any, above: Any, needs: Sequence[bool]
+) -> list[Tensor | None]:
+    """Return those of x, h0, c0 and the weights; None where there is no need of one."""
+    dy, dh_n, dc_n = map(to_array, above)
+    if packing is not None and dy is not None:
+        dy = packing.padded(dy)
+    found = lstm_backward(cache, dy, dh_n, dc_n, need_dx=needs[0], need_weights=any(needs[3:]))
+    dx = found.dx if packing is None or found.dx is None else packing.packed(found.dx)
+    states = [None if d is None else to_tensor(d) for d in (dx, found.dh0, found.dc0)]
+    of_weights = layout.gradients(found) if any(needs[3:]) else [None] * len(needs[3:])
+    every = [*states, *of_weights]
+    return [one if need else None for one, need in zip(every, needs, strict=True)]
+
+
+def _twice_differentiable(
+    ctx: Any, above: Any, x: Tensor, h0: Tensor | None, c0: Tensor | None, weights: list[Tensor]
+) -> list[Tensor | None]:
+    """Return the gradients as functions of everything, by PyTorch's operators."""
+    layout, packing = ctx.layout, ctx.packing
+    if layout.dropout:
+        raise RuntimeError(
+            "lstmfast.torch.LSTM: expected no dropout under create_graph=True, as PyTorch cannot "
+            f"draw lstmfast's masks again, got dropout={layout.dropout}"
+        )
+    fall_back("lstmfast.torch.LSTM", "a derivative that is to be differentiated again")
+    given = [x, h0, c0, *weights]
+    apart: list[Any] = [
+        None if t is None else t.view_as(t) for t in given
+    ]  # one tensor may be given twice
+    outputs = _by_torch(layout, packing, apart)
+    asked = [k for k, need in enumerate(ctx.needs_input_grad[3:]) if need]
+    pairs = [(y, dy) for y, dy in zip(outputs, above, strict=True) if dy is not None]
+    found = torch.autograd.grad(
+        [y for y, _ in pairs], [apart[k] for k in asked], [dy for _, dy in pairs],
+        create_graph=True, allow_unused=True,
+    )  # fmt: skip
+    every: list[Tensor | None] = [None] * len(given)
+    for k, one in zip(asked, found, strict=True):
+        every[k] = one
+    return every
+
+
+def _by_torch(layout: Layout, packing: Packing | None, given: list[Any]) -> States:
+    """The same by PyTorch's operators that can be differentiated twice: not oneDNN's."""
+    x, h0, c0, *weights = given
+    parts = len(weights) // layout.kinds
+    B = packing.rows if packing is not None else x.size(0 if layout.batch_first else 1)
+    sizes = (weights[1].size(1), weights[1].size(0) // 4)
+    h0, c0 = (
+        x.new_zeros(parts, B, size) if state is None else state
+        for state, size in zip((h0, c0), sizes, strict=True)
+    )
+    tail = (weights, layout.bias, parts // (1 + layout.bidirectional), 0.0, True,
+            layout.bidirectional)  # fmt: skip
+    with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
+        if packing is None:
+            return _VF.lstm(x, (h0, c0), *tail, layout.batch_first)
+        return _VF.lstm(x, packing.batch_sizes, (h0, c0), *tail)

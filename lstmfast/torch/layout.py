@@ -1,0 +1,73 @@
+"""How torch.nn's modules hold what `lstm_forward` takes: tensors as arrays, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..options import QUIET, Noise
+
+__all__ = ["Layout", "to_array", "to_tensor"]
+
+
+class Layout(NamedTuple):
+    """What a module's arguments say of its weights and sequences.
+
+    The weights come in torch.nn's order, for each layer and direction: weight_ih (4H, I), weight_hh
+    (4H, P), with `bias` bias_ih (4H,) and bias_hh (4H,), and if `projected` weight_hr (P, H).
+    """
+
+    bias: bool
+    projected: bool
+    bidirectional: bool
+    batch_first: bool
+    dropout: float = 0.0
+
+    @property
+    def kinds(self) -> int:
+        """The number of weights of each part."""
+        return 2 + 2 * self.bias + self.projected
+
+    def noise(self) -> Noise:
+        return Noise(layer_dropout=self.dropout) if self.dropout else QUIET
+
+    def weights(self, tensors: Sequence[Tensor]) -> dict[str, Any]:
+        """Return the keywords W_ih, W_hh, b and W_hr: lists of arrays that share their memory.
+
+        Only b is new: the sum of both biases.
+        """
+        arrays = list(map(to_array, tensors))
+        each = [arrays[k :: self.kinds] for k in range(self.kinds)]
+        found = {"W_ih": each[0], "W_hh": each[1]}
+        if self.bias:
+            found["b"] = [b_ih + b_hh for b_ih, b_hh in zip(each[2], each[3], strict=True)]
+        if self.projected:
+            found["W_hr"] = each[-1]
+        return found
+
+    def gradients(self, found: Any) -> list[Tensor]:
+        """Return those of `lstm_backward` in the order of the weights; both biases' are alike."""
+        each = [found.dW_ih, found.dW_hh]
+        each += [found.db, found.db] if self.bias else []
+        each += [found.dW_hr] if self.projected else []
+        parts = len(found.dW_ih)
+        tensors = [to_tensor(kind[k]) for k in range(parts) for kind in each]
+        for k in range(3, len(tensors), self.kinds) if self.bias else ():
+            tensors[k] = tensors[k].clone()  # two parameters must not share one .grad
+        return tensors
+
+
+def to_array(tensor: Tensor | None) -> Any:
+    """Return NumPy's view of a tensor on the CPU; on a GPU the tensor without its history."""
+    if tensor is None:
+        return None
+    tensor = tensor.detach()
+    return tensor if tensor.is_cuda else tensor.numpy()
+
+
+def to_tensor(array: Any) -> Tensor:
+    return torch.from_numpy(array) if isinstance(array, np.ndarray) else array

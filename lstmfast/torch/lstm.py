@@ -1,0 +1,151 @@
+"""`torch.nn.LSTM`, on lstmfast's kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from ..fallback import fall_back
+from .eager import LSTMFunction, on_gpu
+from .kept import kept_for
+from .layout import Layout, to_tensor
+from .packed import Packing, is_consistent
+from .routes import drawn_seed, is_traced, keeps, needs_gradient, reason_against, state_of
+
+__all__ = ["LSTM"]
+
+State = tuple[Tensor, Tensor]
+Found = tuple[Tensor, Tensor, Tensor]  # y, h_n, c_n
+
+
+class LSTM(nn.LSTM):
+    """A `torch.nn.LSTM` with the same arguments, parameters, results and errors.
+
+    float32 and float64 tensors on the CPU, and CUDA tensors where `lstmfast[cuda]` can run, go to
+    lstmfast's kernels; everything else goes to `torch.nn.LSTM` itself, or with LSTMFAST_STRICT=1
+    raises `FallbackError`. Tensors are shared, not copied.
+
+    In evaluation weights stay packed until a parameter is assigned or changed in place. A change
+    that PyTorch does not count, through `weight.data` or NumPy, must be told with `invalidate`. In
+    training they are packed in each call.
+
+    Dropout between layers draws its masks from a seed of PyTorch's generator: `torch.manual_seed`
+    makes it reproducible, with masks other than those of `torch.nn.LSTM`.
+    """
+
+    def forward(self, input: Any, hx: State | None = None) -> Any:  # type: ignore[override]
+        """See `torch.nn.LSTM.forward`."""
+        packed = isinstance(input, PackedSequence)
+        x = input.data if packed else input
+        graph = is_traced()
+        if graph and packed:
+            return _outside_of_graphs(self, input, hx)
+        weights = self._weights()
+        reason = self._reason_against(input, x, hx, weights, graph)
+        if reason is not None:
+            found = super().forward(input, hx)  # its errors come first
+            fall_back("lstmfast.torch.LSTM", reason)
+            return found
+        if packed:
+            return self._forward_packed(input, hx, weights)
+        run = self._run_in_graph if graph else self._run
+        if x.dim() == 3:
+            y, h_n, c_n = run(x, hx, weights)
+            return y, (h_n, c_n)
+        axis = 0 if self.batch_first else 1
+        state = None if hx is None else (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
+        y, h_n, c_n = run(x.unsqueeze(axis), state, weights)
+        return y.squeeze(axis), (h_n.squeeze(1), c_n.squeeze(1))
+
+    def invalidate(self) -> None:
+        """Forget packed weights: after a change that no version counter shows."""
+        self.__dict__.pop("_kept", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state.pop("_kept", None)
+        return state
+
+    # ------------------------------------------------------------ the ways
+
+    def _forward_packed(self, input: PackedSequence, hx: Any, weights: list[Tensor]) -> Any:
+        x, batch_sizes, order, back = input
+        state = None if hx is None else self.permute_hidden(hx, order)
+        y, h_n, c_n = self._run(x, state, weights, Packing(batch_sizes))
+        return PackedSequence(y, batch_sizes, order, back), self.permute_hidden((h_n, c_n), back)
+
+    def _run(
+        self, x: Tensor, hx: State | None, weights: list[Tensor], packing: Packing | None = None
+    ) -> Found:
+        """Run on x (T, B, I) or (B, T, I), or on packed data (N, I)."""
+        (h0, c0), drops = hx or (None, None), self._drops()
+        layout = self._layout(packing, drops)
+        if drops or needs_gradient((x, h0, c0, *weights)):
+            seed = int(drawn_seed()) if drops else None
+            return LSTMFunction.apply(layout, packing, seed, x, h0, c0, *weights)
+        if x.is_cuda:
+            y, state = on_gpu(layout, packing, x, h0, c0, weights)
+        else:
+            y, state = kept_for(self, layout, weights).forward(x, h0, c0, packing)
+        return to_tensor(y), to_tensor(state[0]), to_tensor(state[1])
+
+    def _run_in_graph(self, x: Tensor, hx: State | None, weights: list[Tensor]) -> Found:
+        """One node, `torch.ops.lstmfast.lstm`."""
+        (h0, c0), drops = hx or (None, None), self._drops()
+        keep = keeps(self, (x, h0, c0, *weights))
+        y, h_n, c_n, _ = torch.ops.lstmfast.lstm(
+            x, h0, c0, weights, drawn_seed() if drops else None, *self._layout(None, drops), keep
+        )
+        return y, h_n, c_n
+
+    # ------------------------------------------------------------ what there is
+
+    def _weights(self) -> list[Tensor]:
+        """Those that are set now, in the order of `Layout`."""
+        parameters: Any = self._parameters
+        names = self._flat_weights_names
+        return [parameters[n] if n in parameters else getattr(self, n) for n in names]
+
+    def _drops(self) -> bool:
+        return self.training and self.dropout > 0 and self.num_layers > 1
+
+    def _layout(self, packing: Packing | None, drops: bool) -> Layout:
+        batch_first, dropout = self.batch_first and packing is None, self.dropout if drops else 0.0
+        return Layout(self.bias, self.proj_size > 0, self.bidirectional, batch_first, dropout)
+
+    def _reason_against(
+        self, input: Any, x: Any, hx: Any, weights: list[Tensor], graph: bool
+    ) -> str | None:
+        """Return why this call goes to PyTorch, which also knows what its errors say."""
+        packed = x is not input
+        if not isinstance(x, Tensor) or x.dim() not in ((2,) if packed else (2, 3)):
+            return "an input that is no sequence"
+        state = state_of(hx)
+        if state is None or x.shape[-1] != self.input_size:
+            return "arguments of other shapes"
+        if packed and not is_consistent(input):
+            return "a PackedSequence that is not consistent"
+        if self.dropout == 1 and self._drops():
+            return "dropout=1"
+        if state[0] is not None and not self._fits(state, input, x, packed):
+            return "states of other shapes"
+        return reason_against((x, *state, *weights), graph)
+
+    def _fits(self, state: Any, input: Any, x: Tensor, packed: bool) -> bool:
+        """Are h0 and c0 shaped as torch.nn.LSTM has them?"""
+        leading: tuple[Any, ...] = (self.num_layers * (1 + self.bidirectional),)
+        if packed:
+            leading += (int(input.batch_sizes[0]),)
+        elif x.dim() == 3:
+            leading += (x.shape[0 if self.batch_first else 1],)
+        sizes = (self.proj_size or self.hidden_size, self.hidden_size)
+        return all(one.shape == (*leading, K) for one, K in zip(state, sizes, strict=True))
+
+
+@torch.compiler.disable
+def _outside_of_graphs(module: LSTM, input: PackedSequence, hx: Any) -> Any:
+    """Packed sequences are no part of a graph: their sizes are data."""
+    return module(input, hx)

@@ -1,0 +1,88 @@
+"""Who takes a call: lstmfast at once, its operator in a graph, or PyTorch itself, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+__all__ = [
+    "drawn_seed", "is_traced", "keeps", "needs_gradient", "reason_against", "state_of",
+]  # fmt: skip
+
+PLAIN = (Tensor, Parameter)
+FLOATS = (torch.float32, torch.float64)
+SEEDS = 2**62
+
+
+def is_traced() -> bool:
+    """Is a graph being made (torch.compile, torch.export, fake tensors)?"""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+
+
+def reason_against(tensors: Sequence[Tensor | None], graph: bool) -> str | None:
+    """Return why lstmfast cannot take these tensors, the first of them x; None if it can."""
+    first: Any = tensors[0]
+    mode = _mode(first, graph)
+    if mode is not None:
+        return mode
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if (not graph and type(tensor) not in PLAIN) or tensor.layout is not torch.strided:
+            return f"a tensor of type {type(tensor).__name__}, layout {tensor.layout}"
+        if tensor.dtype not in FLOATS or tensor.dtype != first.dtype:
+            return f"a tensor of {tensor.dtype}"
+        if tensor.device != first.device or tensor.device.type not in ("cpu", "cuda"):
+            return f"a tensor on {tensor.device}"
+        if tensor.numel() == 0:
+            return f"a tensor of shape {tuple(tensor.shape)}"
+    return _reason_against_cuda(graph) if first.is_cuda else None
+
+
+def _mode(x: Any, graph: bool) -> str | None:
+    """What is under way that asks for PyTorch's own operators."""
+    if torch.is_autocast_enabled(x.device.type):
+        return f"a call under autocast on {x.device.type}"
+    if graph:
+        return None
+    if torch._C._get_tracing_state() is not None:
+        return "a call under torch.jit.trace"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "a call under a transform of torch.func"
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "a call under forward-mode differentiation"
+    return None
+
+
+def _reason_against_cuda(graph: bool) -> str | None:
+    if graph:
+        return "CUDA tensors in a graph"
+    reason = import_module("lstmfast.cuda.device").explain()
+    return None if reason is None else f"CUDA tensors, for which it lacks {reason}"
+
+
+def state_of(hx: Any) -> tuple[Any, Any] | None:
+    """Return (h0, c0), both None without a state; None if it is no such pair."""
+    if hx is None:
+        return None, None
+    pair = isinstance(hx, (tuple, list)) and len(hx) == 2
+    return tuple(hx) if pair and all(isinstance(one, Tensor) for one in hx) else None
+
+
+def needs_gradient(tensors: Sequence[Tensor | None]) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def keeps(module: Any, tensors: Sequence[Tensor | None]) -> bool:
+    """Shall a graph keep what gradients need? An exported one does if the module is in training."""
+    return bool(module.training) if torch.compiler.is_exporting() else needs_gradient(tensors)
+
+
+def drawn_seed() -> Tensor:
+    """Return a seed of masks from PyTorch's generator: (1,) int64."""
+    return torch.randint(SEEDS, (1,))
