@@ -83,6 +83,12 @@ cdef inline char *room(char **next, int64_t bytes) noexcept nogil:
     return p
 
 
+cdef inline void settle_end(void *p, int64_t bytes) noexcept nogil:
+    """Set what lies between the end of a room and the next: the same call leaves the same bytes."""
+    if p != NULL:
+        memset(<char *> p + bytes, 0, padded(bytes) - bytes)
+
+
 cdef inline int64_t panels(int64_t columns, int64_t panel) noexcept nogil:
     return (columns + panel - 1) // panel
 

@@ -125,6 +125,7 @@ cdef int run_forward(const lf_part *l, const lf_args *a, const lf_order *order,
         return status | forward_in_segments(l, a, order, &f, work)
     if reserve != NULL:
         activation_rooms(l, a.T, a.B, &r, &reserve)
+        settle_ends(l, a.T, a.B, &r)
     else:
         inference_rooms(l, a.T, a.B, &r, &work)
         if a.cells != NULL:

@@ -46,6 +46,17 @@ cdef void activation_rooms(const lf_part *l, int64_t T, int64_t B, lf_layer *r,
         r.out, r.out_t = room(next, units), B * l.H
 
 
+cdef void settle_ends(const lf_part *l, int64_t T, int64_t B, const lf_layer *r) noexcept nogil:
+    """Behind the rooms that activation_rooms has taken from a reserve."""
+    cdef int64_t units = T * B * l.H * l.item
+    settle_end(r.z, 4 * units)
+    settle_end(r.zx, 4 * units)
+    settle_end(r.zh, 4 * units)
+    settle_end(r.c, units)
+    settle_end(r.raw, units)
+    settle_end(r.out, units)
+
+
 cdef int64_t part_reserve(const lf_part *l, int64_t T, int64_t B) noexcept nogil:
     """Activations; or, where they are computed again, the state before every segment."""
     cdef lf_layer r

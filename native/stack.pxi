@@ -87,6 +87,8 @@ cdef int stack_forward(const lf_lstm *l, const lf_args *a) noexcept nogil:
             y, s.y_t, s.y_b = a.y, a.y_t, a.y_b
         else:
             y = outputs[i % 2] if a.reserve == NULL else kept_output(l, a, i)
+            if a.reserve != NULL:
+                settle_end(y, a.T * a.B * l.directions * l.P * l.item)
             s.y_t, s.y_b = a.B * l.directions * l.P, l.directions * l.P
         s.work, s.work_size = rest, a.work_size - (rest - <char *> a.work)
         status |= layer_forward(l, a, &s, i, y)

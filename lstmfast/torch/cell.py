@@ -11,7 +11,7 @@ from ..fallback import fall_back
 from .eager import LSTMFunction, on_gpu
 from .kept import kept_for
 from .layout import Layout, to_tensor
-from .routes import is_traced, keeps, needs_gradient, reason_against, state_of
+from .routes import is_traced, keeps, mode_against, needs_gradient, reason_against, state_of
 
 __all__ = ["LSTMCell"]
 
@@ -68,8 +68,11 @@ class LSTMCell(nn.LSTMCell):
 
     def _reason_against(self, x: Any, hx: Any, weights: list[Tensor], graph: bool) -> str | None:
         """Return why this call goes to PyTorch, which also knows what its errors say."""
-        if not isinstance(x, Tensor) or x.dim() not in (1, 2) or x.shape[-1] != self.input_size:
-            return "arguments of other shapes"
+        if not isinstance(x, Tensor) or x.dim() not in (1, 2):
+            return "an input that is no row and no batch"
+        mode = mode_against(x, graph)
+        if mode is not None or x.shape[-1] != self.input_size:
+            return mode or "an input of another size"
         state = state_of(hx)
         shape = (*x.shape[:-1], self.hidden_size)
         if state is None or any(s is not None and s.shape != shape for s in state):

@@ -6,7 +6,8 @@ each further one runs the forward pass again. Second derivatives come from PyTor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -122,6 +123,17 @@ def _twice_differentiable(
     return every
 
 
+@contextmanager
+def _without_fused_layers() -> Iterator[None]:
+    """oneDNN's and cuDNN's LSTM can be differentiated once only."""
+    enabled, *_ = torch.backends.mkldnn.set_flags(_enabled=False, _fp32_precision=None)
+    try:
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        torch.backends.mkldnn.set_flags(_enabled=enabled, _fp32_precision=None)
+
+
 def _by_torch(layout: Layout, packing: Packing | None, given: list[Any]) -> States:
     """The same by PyTorch's operators that can be differentiated twice: not oneDNN's."""
     x, h0, c0, *weights = given
@@ -134,7 +146,7 @@ def _by_torch(layout: Layout, packing: Packing | None, given: list[Any]) -> Stat
     )
     tail = (weights, layout.bias, parts // (1 + layout.bidirectional), 0.0, True,
             layout.bidirectional)  # fmt: skip
-    with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
+    with _without_fused_layers():
         if packing is None:
             return _VF.lstm(x, (h0, c0), *tail, layout.batch_first)
         return _VF.lstm(x, packing.batch_sizes, (h0, c0), *tail)

@@ -13,7 +13,15 @@ from .eager import LSTMFunction, on_gpu
 from .kept import kept_for
 from .layout import Layout, to_tensor
 from .packed import Packing, is_consistent
-from .routes import drawn_seed, is_traced, keeps, needs_gradient, reason_against, state_of
+from .routes import (
+    drawn_seed,
+    is_traced,
+    keeps,
+    mode_against,
+    needs_gradient,
+    reason_against,
+    state_of,
+)
 
 __all__ = ["LSTM"]
 
@@ -123,6 +131,9 @@ class LSTM(nn.LSTM):
         packed = x is not input
         if not isinstance(x, Tensor) or x.dim() not in ((2,) if packed else (2, 3)):
             return "an input that is no sequence"
+        mode = mode_against(x, graph)
+        if mode is not None:
+            return mode
         state = state_of(hx)
         if state is None or x.shape[-1] != self.input_size:
             return "arguments of other shapes"

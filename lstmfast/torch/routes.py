@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 __all__ = [
-    "drawn_seed", "is_traced", "keeps", "needs_gradient", "reason_against", "state_of",
+    "drawn_seed", "is_traced", "keeps", "mode_against", "needs_gradient", "reason_against", "state_of",
 ]  # fmt: skip
 
 PLAIN = (Tensor, Parameter)
@@ -27,9 +27,6 @@ def is_traced() -> bool:
 def reason_against(tensors: Sequence[Tensor | None], graph: bool) -> str | None:
     """Return why lstmfast cannot take these tensors, the first of them x; None if it can."""
     first: Any = tensors[0]
-    mode = _mode(first, graph)
-    if mode is not None:
-        return mode
     for tensor in tensors:
         if tensor is None:
             continue
@@ -44,8 +41,8 @@ def reason_against(tensors: Sequence[Tensor | None], graph: bool) -> str | None:
     return _reason_against_cuda(graph) if first.is_cuda else None
 
 
-def _mode(x: Any, graph: bool) -> str | None:
-    """What is under way that asks for PyTorch's own operators."""
+def mode_against(x: Tensor, graph: bool) -> str | None:
+    """Return what is under way that asks for PyTorch's own operators; None if nothing is."""
     if torch.is_autocast_enabled(x.device.type):
         return f"a call under autocast on {x.device.type}"
     if graph:
