@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 __all__ = [
-    "drawn_seed", "is_traced", "keeps", "mode_against", "needs_gradient", "reason_against", "state_of",
+    "drawn_seed", "is_traced", "keeps", "mode_against", "needs_gradient", "reason_against",
+    "state_of",
 ]  # fmt: skip
 
 PLAIN = (Tensor, Parameter)
