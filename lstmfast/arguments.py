@@ -25,9 +25,10 @@ def shape_text(shape: Collection[Any]) -> str:
 
 def check_shape(name: str, found: Collection[Any], expected: Collection[int | str]) -> None:
     """Raise ValueError unless `found` has these sizes; a letter in `expected` stands for any."""
-    fits = len(found) == len(expected) and all(
-        isinstance(want, str) or want == size for want, size in zip(expected, found, strict=True)
-    )
+    fits = len(found) == len(expected)
+    for want, size in zip(expected, found, strict=False):
+        if want != size and not isinstance(want, str):
+            fits = False
     if not fits:
         raise ValueError(f"{name}: expected {shape_text(expected)}, got {shape_text(found)}")
 

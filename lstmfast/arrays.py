@@ -80,7 +80,8 @@ def dense(name: str, value: Any, shape: Sequence[int | str], dtype: np.dtype[Any
     array = float_array(name, value, dtype)
     check_shape(name, array.shape, shape)
     not_empty(name, array)
-    return np.require(array, requirements=["C", "A"])
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
 
 
 def writable(name: str, value: Any, shape: Sequence[int | str], dtype: np.dtype[Any]) -> Array:

@@ -139,7 +139,7 @@ def _norm(norm: Any, at: str, H: int, dtype: np.dtype[Any], of: Any) -> list[Arr
 
 def _check_alike(parts: Sequence[Weights]) -> None:
     """Raise ValueError unless all parts have the same H, P and kinds of weights."""
-    for k, part in enumerate(parts):
+    for k, part in enumerate(parts[1:], 1):
         for name in ("W_hh", "b", "p", "W_hr", "gain_c"):
             first, here = getattr(parts[0], name), getattr(part, name)
             if np.shape(first) != np.shape(here):
