@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import torch
@@ -45,6 +46,13 @@ class LSTMCell(nn.LSTMCell):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_kept"}
+
+    def __prepare_scriptable__(self) -> nn.LSTMCell:
+        """What torch.jit.script compiles: PyTorch's module with the same parameters."""
+        fall_back("lstmfast.torch.LSTMCell", "a module to be scripted")
+        twin = copy(self)
+        twin.__class__ = nn.LSTMCell  # type: ignore[assignment]
+        return twin
 
     def _run(self, x: Tensor, state: Any, weights: list[Tensor], graph: bool) -> State:
         """One step (1, B, I) -> h_n and c_n (1, B, H)."""

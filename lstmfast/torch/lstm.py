@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import torch
@@ -76,6 +77,13 @@ class LSTM(nn.LSTM):
         state = super().__getstate__()
         state.pop("_kept", None)
         return state
+
+    def __prepare_scriptable__(self) -> nn.LSTM:
+        """What torch.jit.script compiles: PyTorch's module with the same parameters."""
+        fall_back("lstmfast.torch.LSTM", "a module to be scripted")
+        twin = copy(self)
+        twin.__class__ = nn.LSTM  # type: ignore[assignment]
+        return twin
 
     # ------------------------------------------------------------ the ways
 
