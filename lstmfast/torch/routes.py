@@ -47,7 +47,7 @@ def mode_against(x: Tensor, graph: bool) -> str | None:
     if torch.is_autocast_enabled(x.device.type):
         return f"a call under autocast on {x.device.type}"
     if graph:
-        return None
+        return "an export to ONNX" if torch.onnx.is_in_onnx_export() else None
     if torch._C._get_tracing_state() is not None:
         return "a call under torch.jit.trace"
     if torch._C._functorch.peek_interpreter_stack() is not None:
