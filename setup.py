@@ -1,13 +1,17 @@
 """Build the one extension, lstmfast.capi: Numba kernels (native/aot.py) + C + Cython.
 
 Everything else about the package is in pyproject.toml. Environment variables: LSTMFAST_AOT=0 links
-no kernels (they are compiled at run time then; needs the `jit` extra).
+no kernels (they are compiled at run time then; needs the `jit` extra). LSTMFAST_OBJECTS=folder
+keeps the kernels' objects, for other builds from the same sources and tools.
 """
 
+import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -30,8 +34,12 @@ def compile_kernels(folder: Path) -> list[str]:
     subprocess.check_call([*tool, "header"])
     if not AOT:
         return []
-    if is_current(folder):
-        return [str(folder / f"kernels_{isa}.o") for isa in LINKED[MACHINE]]
+    if not is_current(folder) and not take_kept(folder):
+        compile_all(folder, tool)
+    return [str(folder / f"kernels_{isa}.o") for isa in LINKED[MACHINE]]
+
+
+def compile_all(folder: Path, tool: list[str]) -> None:
     jobs = [(MACHINE, isa) for isa in LINKED[MACHINE]] + CHECKED[MACHINE]
     waiting, failed = [[*tool, *job] for job in reversed(jobs)], 0
     running: list[subprocess.Popen] = []
@@ -41,16 +49,49 @@ def compile_kernels(folder: Path) -> list[str]:
         failed |= running.pop(0).wait()
     if failed:
         raise SystemExit("native/aot.py failed: see above")
-    return [str(folder / f"kernels_{isa}.o") for isa in LINKED[MACHINE]]
+    kept = kept_objects()
+    if kept is not None and not kept.exists():
+        part = kept.with_name(f"{kept.name}.{os.getpid()}")
+        part.mkdir(parents=True)
+        for one in objects_in(folder):
+            shutil.copy(one, part)
+        part.rename(kept)
 
 
 def is_current(folder: Path) -> bool:
     """Every object is there and newer than whatever it is made from."""
-    sources = [*Path("lstmfast", "kernels").glob("*.py"), *Path("native").glob("*.py")]
+    newest = max(source.stat().st_mtime for source in sources())
+    return all(o.exists() and o.stat().st_mtime > newest for o in objects_in(folder))
+
+
+def take_kept(folder: Path) -> bool:
+    """Copy the objects of an earlier build, if it was of the same sources and tools."""
+    kept = kept_objects()
+    if kept is None or not kept.exists():
+        return False
+    for one in objects_in(kept):
+        shutil.copy(one, folder)
+    return True
+
+
+def kept_objects() -> Path | None:
+    if not os.environ.get("LSTMFAST_OBJECTS"):
+        return None
+    state = hashlib.sha256(sys.version.encode() + MACHINE.encode())
+    for package in ("llvmlite", "numba"):
+        state.update(version(package).encode())
+    for source in sorted(sources()):
+        state.update(source.read_bytes())
+    return Path(os.environ["LSTMFAST_OBJECTS"]).resolve() / state.hexdigest()[:32]
+
+
+def sources() -> list[Path]:
+    return [*Path("lstmfast", "kernels").glob("*.py"), *Path("native").glob("*.py")]
+
+
+def objects_in(folder: Path) -> list[Path]:
     jobs = [isa for _, isa in CHECKED[MACHINE]] + LINKED[MACHINE]
-    objects = [folder / f"kernels_{isa}.o" for isa in jobs]
-    newest = max(source.stat().st_mtime for source in sources)
-    return all(o.exists() and o.stat().st_mtime > newest for o in objects)
+    return [folder / f"kernels_{isa}.o" for isa in jobs]
 
 
 class BuildExtension(build_ext):
