@@ -1,0 +1,32 @@
+"""The code of the pages in docs/ runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def names_after(page):
+    """Run a page's Python, top to bottom, and return what it has named."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
+        exec(compile(block, page, "exec"), names)
+    assert names, f"{page} holds no code"
+    return names
+
+
+def test_torch(capsys):
+    pytest.importorskip("torch")
+    names = names_after("torch.md")
+    assert names["y"].shape == (100, 8, 256)
+    assert type(names["model"][1]) is names["LSTM"]
+    assert capsys.readouterr().out == "swapped 1: '1'\n"
+
+
+def test_every_page_is_told_of_in_the_readme():
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    pages = sorted(page.name for page in DOCS.glob("*.md"))
+    assert pages and [page for page in pages if f"docs/{page}" not in readme] == []
