@@ -9,8 +9,12 @@ i, f, g, o, weights W_ih (4H, I), W_hh (4H, H), b (4H,) and the state always as 
 All arrays of one call share one dtype, float32 or float64; none is cast. Results have the same bits
 at any number of threads. Everything else on arrays is in `array_ops` and reached from here.
 
-Arrays in a GPU's memory, of `lstmfast.cuda` or another library, are calculated with there, by the
-functions of the same names in `lstmfast.cuda.ops`: the first array among the arguments decides.
+The first argument that is an array decides where a call runs and what it returns. NumPy's gives
+NumPy's. One of another library in the host's memory (PyTorch, JAX, TensorFlow, any with DLPack or
+`__array_interface__`) is read, or changed in place, where it lies, and results are arrays of that
+library (`foreign`); the other arguments may be of any library on the host. One in a GPU's memory is
+calculated with there, by the function of the same name in `lstmfast.cuda.ops`. A cache stands for
+the first array of the call that made it.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import array_ops, capi, lstm_ops, rnn_ops
+from . import array_ops, capi, foreign, lstm_ops, rnn_ops
 from .arguments import integer
 from .lstm_ops import LSTMCache, LSTMGradients, reserve_of, restore_cache
 from .placement import on_device
@@ -45,21 +49,39 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _either(on_host: F, index: int = 0) -> F:
-    """The function, or that of `lstmfast.cuda.ops` where its first array is on a GPU."""
-    name_of_first = list(signature(on_host).parameters)[index]
+def _either(on_host: F, index: int = 0, writes: str = "") -> F:
+    """The function for arrays of any library, on the host or, where its first one is, on a GPU.
+
+    index: which argument is the first array; writes: names of those that are changed in place.
+    """
+    parameters = signature(on_host).parameters
+    names = list(parameters)
+    written = frozenset(writes.split())
+    # Where `gradient` is a parameter, it says whether anything is changed.
+    by_default = getattr(parameters.get("gradient"), "default", True)
 
     @wraps(on_host)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        first = arguments[index] if len(arguments) > index else keywords.get(name_of_first)
-        if isinstance(first, np.ndarray) or not on_device(first):
-            return on_host(*arguments, **keywords)
-        _check_cuda(name_of_first, first)
-        there = getattr(import_module("lstmfast.cuda.ops"), on_host.__name__)
-        return there(*arguments, **keywords)
+        first = arguments[index] if len(arguments) > index else keywords.get(names[index])
+        if isinstance(first, foreign.NATIVE) or _is_native_list(first):
+            try:
+                return on_host(*arguments, **keywords)
+            except Exception:  # whose the other arrays are is asked now: until here it cost nothing
+                if not foreign.is_foreign([*arguments, *keywords.values()]):
+                    raise
+        elif on_device(first):
+            _check_cuda(names[index], first)
+            there = getattr(import_module("lstmfast.cuda.ops"), on_host.__name__)
+            return there(*arguments, **keywords)
+        changed = written if keywords.get("gradient", by_default) else ()
+        return foreign.lend(on_host, names, first, arguments, keywords, changed)
 
     call.__module__ = __name__  # where pickle finds it
     return call  # type: ignore[return-value]
+
+
+def _is_native_list(first: Any) -> bool:
+    return isinstance(first, (list, tuple)) and bool(first) and isinstance(first[0], np.ndarray)
 
 
 def _check_cuda(name: str, array: Any) -> None:
@@ -70,13 +92,13 @@ def _check_cuda(name: str, array: Any) -> None:
         raise ValueError(f"{name}: expected {expected}, got {type(array).__name__}")
 
 
-activation_backward = _either(array_ops.activation_backward, 1)
-activation_forward = _either(array_ops.activation_forward, 1)
-adam_update = _either(array_ops.adam_update)
-add_to = _either(array_ops.add_to)
-clip_by_norm = _either(array_ops.clip_by_norm)
-clip_by_value = _either(array_ops.clip_by_value)
-crossentropy = _either(array_ops.crossentropy)
+activation_backward = _either(array_ops.activation_backward, 1, writes="dy")
+activation_forward = _either(array_ops.activation_forward, 1, writes="out")
+adam_update = _either(array_ops.adam_update, writes="w m v")
+add_to = _either(array_ops.add_to, writes="a")
+clip_by_norm = _either(array_ops.clip_by_norm, writes="arrays")
+clip_by_value = _either(array_ops.clip_by_value, writes="a")
+crossentropy = _either(array_ops.crossentropy, writes="probabilities")
 dense_backward = _either(array_ops.dense_backward)
 dense_forward = _either(array_ops.dense_forward)
 embedding_backward = _either(array_ops.embedding_backward)
@@ -86,12 +108,12 @@ lstm_backward = _either(lstm_ops.lstm_backward)
 lstm_forward = _either(lstm_ops.lstm_forward)
 rnn_backward = _either(rnn_ops.rnn_backward)
 rnn_forward = _either(rnn_ops.rnn_forward)
-scale = _either(array_ops.scale)
-sgd_update = _either(array_ops.sgd_update)
+scale = _either(array_ops.scale, writes="a")
+sgd_update = _either(array_ops.sgd_update, writes="w velocity")
 side_by_side = _either(array_ops.side_by_side)
-softmax = _either(array_ops.softmax)
-softmax_backward = _either(array_ops.softmax_backward)
-softmax_crossentropy = _either(array_ops.softmax_crossentropy)
+softmax = _either(array_ops.softmax, writes="out")
+softmax_backward = _either(array_ops.softmax_backward, writes="dy")
+softmax_crossentropy = _either(array_ops.softmax_crossentropy, writes="logits")
 squared_error = _either(array_ops.squared_error)
 sum_losses = _either(array_ops.sum_losses)
 sum_of_squares = _either(array_ops.sum_of_squares)

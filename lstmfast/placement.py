@@ -27,6 +27,7 @@ __all__ = [
 
 DEVICES = ("cpu", "cuda")
 OWN = "lstmfast.cuda."  # where our classes of arrays in a GPU's memory and of caches are
+LIBRARIES = ("torch", "cupy", "jax", "tensorflow")  # those whose arrays are known by name
 DLPACK_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
 
@@ -52,7 +53,7 @@ def on_device(value: Any) -> bool:
 
 
 def library_of(value: Any) -> str:
-    """Return "torch", "cupy" or "jax" if the type, or a base of it, is of that; else ""."""
+    """Return one of LIBRARIES if the type, or a base of it, is of that; else ""."""
     kind: Any = type(value)
     return _home(kind)
 
@@ -60,7 +61,7 @@ def library_of(value: Any) -> str:
 @lru_cache(1024)
 def _home(kind: Any) -> str:
     homes = {base.__module__.split(".")[0].removesuffix("lib") for base in kind.__mro__}
-    return next((library for library in ("torch", "cupy", "jax") if library in homes), "")
+    return next((library for library in LIBRARIES if library in homes), "")
 
 
 def _dlpack_device(value: Any) -> int | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from . import foreign
 from .arguments import Array, check_shape, integer
 from .arrays import dense, float_array, new, not_empty, writable
 from .lstm_keys import keys_of_cell, keys_of_noise
@@ -17,6 +18,9 @@ __all__ = ["LSTMStream"]
 
 class LSTMStream:
     """LSTM layers with their weights packed once: for serving, step by step or piece by piece.
+
+    Arrays may be of any library in the host's memory (see `ops`): outputs are of the kind of x,
+    `state` of the kind of the weights.
 
     Parameters
     ----------
@@ -43,6 +47,10 @@ class LSTMStream:
         noise: Noise = QUIET,
     ):
         B = integer("batch_size", batch_size, 1)
+        self._weights_like = foreign.like(W_ih)
+        if foreign.is_foreign([W_ih, W_hh, b, p, W_hr, norm]):
+            given = {"W_ih": W_ih, "W_hh": W_hh, "b": b, "p": p, "W_hr": W_hr, "norm": norm}
+            W_ih, W_hh, b, p, W_hr, norm = (foreign.adopt_all(*one) for one in given.items())
         parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, False, None)
         keys = keys_of_cell(options, training=False) | keys_of_noise(noise)
         layer = layer_of(parts, keys, training=False, batch_size=B, borrow=False)
@@ -67,6 +75,8 @@ class LSTMStream:
         """
         B, I = self._shape_x
         if not self._layer.step(B, x, self._h, self._c, out):
+            if foreign.is_foreign([x, out]):
+                return foreign.lend(self.step, ("x", "out"), x, (x, out), {}, ("out",))
             if B == 1 and getattr(x, "shape", None) == (I,):
                 x = x.reshape(1, I)
             x = dense("x", x, self._shape_x, self._dtype)
@@ -75,7 +85,8 @@ class LSTMStream:
             self._layer.step(B, x, self._h, self._c, out)
         if out is not None:
             return out
-        return (self._h if self._h.ndim == 2 else self._h[-1]).copy()
+        h = (self._h if self._h.ndim == 2 else self._h[-1]).copy()
+        return h if isinstance(x, np.ndarray) else foreign.as_like(x, h)
 
     def forward(self, x: Array, out: Array | None = None) -> Array:
         """Move T steps on: x (T, B, I) in, h of every step (T, B, H) out.
@@ -91,6 +102,9 @@ class LSTMStream:
         B = self._shape_x[0]
         if out is not None and self._layer.run(B, x, self._h, self._c, out):
             return out
+        native = isinstance(x, np.ndarray) and out is None
+        if not native and foreign.is_foreign([x, out]):
+            return foreign.lend(self.forward, ("x", "out"), x, (x, out), {}, ("out",))
         float_array("x", x, self._dtype)
         check_shape("x", x.shape, ("T", *self._shape_x))
         not_empty("x", x)
@@ -107,10 +121,13 @@ class LSTMStream:
     def state(self) -> tuple[Array, Array]:
         """(h, c), each (B, H), of a stack (layers, B, H): copies."""
         self._layer.settle(self._h, self._c)
-        return self._h.copy(), self._c.copy()
+        h, c, give = self._h.copy(), self._c.copy(), self._weights_like
+        return (h, c) if give is None else (give(h), give(c))
 
     def set_state(self, h: Array, c: Array) -> None:
         """Set (h, c), shaped as `state`; ValueError leaves the state as it was."""
+        if not (isinstance(h, np.ndarray) and isinstance(c, np.ndarray)):
+            h, c = foreign.adopt_all("h", h), foreign.adopt_all("c", c)
         h = dense("h", h, self._h.shape, self._dtype)
         c = dense("c", c, self._c.shape, self._dtype)
         self._layer.settle(self._h, self._c)

@@ -19,7 +19,7 @@ FLOORS = (
     "kernels",
     "capi",
     "kernels.jit fallback arguments placement activations options arrays steps weights array_ops "
-    "lstm_keys lstm_call lstm_ops prepared rnn_ops cuda stream ops interop config",
+    "lstm_keys lstm_call lstm_ops prepared rnn_ops foreign cuda stream ops interop config",
     "threadpool initializers regularizers constraints layer parts recurrent lstm simple_rnn layers "
     "losses optimizers",
     "training files chain saving model",
