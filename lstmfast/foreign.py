@@ -25,7 +25,6 @@ __all__ = ["NATIVE", "Lent", "adopt", "adopt_all", "as_like", "is_foreign", "len
 
 NATIVE = (np.ndarray, LSTMCache, RNNCache)  # first arguments of calls that are NumPy's alone
 PLAIN = (np.ndarray, np.generic, bool, int, float, str)  # what is no array of another library
-PROTOCOLS = ("__dlpack__", "__array_interface__", "__cuda_array_interface__")
 IMMUTABLE = ("jax", "tensorflow")  # libraries that share or reuse memory as if it never changed
 ALIGNED = 64  # bytes: TensorFlow ends the process over a tensor of another alignment
 
@@ -47,9 +46,12 @@ def is_foreign(value: Any) -> bool:
         return False
     if isinstance(value, (list, tuple)):
         return any(map(is_foreign, value))
-    if any(hasattr(value, name) for name in PROTOCOLS):
-        return True
-    return library_of(value) == "tensorflow" and hasattr(value, "__array__")  # its variables
+    return (
+        hasattr(value, "__dlpack__")
+        or hasattr(value, "__array_interface__")
+        or hasattr(value, "__cuda_array_interface__")
+        or (library_of(value) == "tensorflow" and hasattr(value, "__array__"))  # its variables
+    )
 
 
 # ---------------------------------------------------------------- in
@@ -73,8 +75,7 @@ def adopt(name: str, value: Any) -> Array:
         of a dtype that NumPy lacks.
     """
     if on_device(value):
-        expected = "an array on the host, where the first one is"
-        raise ValueError(f"{name}: expected {expected}, got {describe(value)}")
+        raise ValueError(f"{name}: expected an array on the host, got {describe(value)}")
     library = library_of(value)
     if library == "torch":
         _check_tensor(name, value)
@@ -173,7 +174,7 @@ def _plain(array: Array) -> Array:
 
 
 def _to_torch(array: Array) -> Any:
-    usable = array.flags.writeable and all(stride >= 0 for stride in array.strides)
+    usable = array.flags.writeable and min(array.strides, default=0) >= 0
     return sys.modules["torch"].from_numpy(array if usable else array.copy(order="C"))
 
 
@@ -236,22 +237,22 @@ class _Call:
 
     def __init__(self, first: Any, written: Collection[str]):
         self.kind, self.written = like(first), written
-        self.taken: list[tuple[Array, Any]] = []
+        self.owners: dict[int, tuple[Array, Any]] = {}  # by id: an array, and what it stands for
         self.changed: list[Any] = []
 
     def take(self, name: str, value: Any) -> Any:
+        """An argument as the function takes it."""
         if isinstance(value, Lent):
             return value.cache
         if isinstance(value, (list, tuple)):
             return _each(name, value, self.take)
-        if not is_foreign(value):
-            array = value
-        else:
+        array = value
+        if is_foreign(value):
             array = adopt(name, value)
             if name.partition("[")[0] in self.written:
                 self._check_writable(name, value, array)
         if isinstance(array, np.ndarray):
-            self.taken.append((array, value))
+            self.owners[id(array)] = array, value
         return array
 
     def _check_writable(self, name: str, value: Any, array: Array) -> None:
@@ -263,9 +264,8 @@ class _Call:
     def give(self, found: Any) -> Any:
         """Results as arrays of the kind of the first; an array that was given is given back."""
         if isinstance(found, np.ndarray):
-            owner = next((owner for array, owner in self.taken if array is found), None)
-            if owner is not None:
-                return owner
+            if id(found) in self.owners:
+                return self.owners[id(found)][1]
             return found if self.kind is None else self.kind(found)
         if isinstance(found, (LSTMCache, RNNCache)) and self.kind is not None:
             return Lent(found, self.kind)
