@@ -1,8 +1,9 @@
 """lstmfast: fast LSTM layers for Python, Cython and C.
 
 Three ways to use it: arrays (`lstm_forward`, `lstm_backward`, `LSTMStream`), a thin `Model` of
-layers in Keras's words, and a C-level API (`cimport lstmfast.capi`). Arrays are NumPy's, or those of
-PyTorch, JAX, TensorFlow and others, which come in without a copy and come out as what went in (`ops`).
+layers in Keras's words, and a C-level API (`cimport lstmfast.capi`). Arrays are NumPy's, or those
+of PyTorch, JAX, TensorFlow and others: they come in without a copy, and results are of their kind
+(see `ops`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Host arrays of other libraries: the same bits as NumPy's, on shared memory, of one kind."""
 
 import gc
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from lstmfast import foreign, ops
 T, B, I, H, V = 5, 3, 4, 6, 7
 LARGE = (40, 32, 8, 256)  # T, B, I, H: y and dx lie on memory from the pool, aligned to 64 bytes
 
+PAGE_BAR = 5e-6  # measured: y 1.5e-7, dx 8.9e-7
 BY_NAME = {library.name: lambda library=library: library for library in SMALL}
 BY_NAME |= {"torch": torch_library, "jax": jax_library, "tensorflow": tensorflow_library}
 HERE = [name for name in BY_NAME if name != "tensorflow"]  # that has a process of its own, below
@@ -211,6 +213,20 @@ def test_the_other_recurrent_layer(library):
     assert_same(library, found, ref)
     dy = draw(T, B, H, seed=1)
     assert_same(library, ops.rnn_backward(lent, dy), ops.rnn_backward(cache, dy))
+
+
+def test_the_page_runs_as_it_is():
+    torch = pytest.importorskip("torch")
+    page = (Path(__file__).parent.parent / "docs" / "arrays.md").read_text()
+    code = re.search(r"```py\n(.*?)```", page, re.S)[1]
+    torch.manual_seed(0)
+    names = {}
+    exec(code, names)
+    x = names["x"].requires_grad_()
+    y, _ = names["lstm"](x)
+    y.sum().backward()
+    assert (names["y"] - y).abs().max() <= PAGE_BAR
+    assert (names["dx"] - x.grad).abs().max() <= PAGE_BAR * x.grad.abs().max()
 
 
 # ---------------------------------------------------------------- memory
