@@ -115,9 +115,22 @@ def test_what_was_given_lives_until_it_is_no_longer_used():
     del ours
     gc.collect()
     assert memory() is not None and taken[0, 1] == 1
+    dlpack.sweep()
+    assert len(dlpack._given) == 2
     del taken, refused
     gc.collect()
+    dlpack.sweep()
     assert memory() is None and not dlpack._given
+
+
+def test_numpy_says_why_it_refuses_ours():
+    """It lacks the dtype, and drops the capsule while its exception is set."""
+    ours = array.from_host(numbers(BFLOAT16))
+    for _ in range(2):
+        with pytest.raises((BufferError, RuntimeError), match="Unsupported dtype"):
+            np.from_dlpack(ours)
+    dlpack.sweep()
+    assert not dlpack._given
 
 
 def test_dlpack_shares_and_never_copies():
