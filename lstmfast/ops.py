@@ -29,7 +29,7 @@ import numpy as np
 
 from . import array_ops, capi, foreign, lstm_ops, rnn_ops
 from .arguments import integer
-from .lstm_ops import LSTMCache, LSTMGradients, reserve_of, restore_cache
+from .lstm_ops import LSTMCache, LSTMGradients
 from .placement import on_device
 from .prepared import PreparedLSTM
 from .rnn_ops import RNNCache, RNNGradients
@@ -71,8 +71,7 @@ def _either(on_host: F, index: int = 0, writes: str = "") -> F:
                     raise
         elif on_device(first):
             _check_cuda(names[index], first)
-            there = getattr(import_module("lstmfast.cuda.ops"), on_host.__name__)
-            return there(*arguments, **keywords)
+            return _on_gpu(on_host.__name__, names[index])(*arguments, **keywords)
         changed = written if keywords.get("gradient", by_default) else ()
         return foreign.lend(on_host, names, first, arguments, keywords, changed)
 
@@ -82,6 +81,13 @@ def _either(on_host: F, index: int = 0, writes: str = "") -> F:
 
 def _is_native_list(first: Any) -> bool:
     return isinstance(first, (list, tuple)) and bool(first) and isinstance(first[0], np.ndarray)
+
+
+def _on_gpu(function: str, name_of_first: str) -> Callable[..., Any]:
+    there = getattr(import_module("lstmfast.cuda.ops"), function, None)
+    if there is None:
+        raise ValueError(f"{name_of_first}: expected it on the host, where alone is {function}")
+    return there  # type: ignore[no-any-return]
 
 
 def _check_cuda(name: str, array: Any) -> None:
@@ -106,6 +112,8 @@ embedding_forward = _either(array_ops.embedding_forward)
 flipped = _either(array_ops.flipped)
 lstm_backward = _either(lstm_ops.lstm_backward)
 lstm_forward = _either(lstm_ops.lstm_forward)
+reserve_of = _either(lstm_ops.reserve_of)
+restore_cache = _either(lstm_ops.restore_cache)
 rnn_backward = _either(rnn_ops.rnn_backward)
 rnn_forward = _either(rnn_ops.rnn_forward)
 scale = _either(array_ops.scale, writes="a")

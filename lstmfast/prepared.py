@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from . import foreign
 from .arguments import Array, flag
 from .lstm_call import call_of, run_forward
 from .lstm_keys import keys_of_cell, keys_of_noise, order_keys
@@ -11,6 +14,9 @@ from .options import PLAIN, QUIET, CellOptions, Noise
 from .weights import is_stack, layer_of, weights_of
 
 __all__ = ["PreparedLSTM"]
+
+
+NATIVE = (np.ndarray, type(None))
 
 
 class PreparedLSTM:
@@ -24,7 +30,8 @@ class PreparedLSTM:
         zoneout alone has a part in inference.
     unlike : calls may have `lengths` or a `mask`.
 
-    May be run from several threads at once.
+    May be run from several threads at once. Arrays may be of any library on the host (see `ops`):
+    outputs are of the kind of x.
     """
 
     def __init__(
@@ -43,6 +50,9 @@ class PreparedLSTM:
         pad: str = "zeros",
         reverse: bool = False,
     ):
+        given = {"W_ih": W_ih, "W_hh": W_hh, "b": b, "p": p, "W_hr": W_hr, "norm": norm}
+        if foreign.is_foreign(list(given.values())):
+            W_ih, W_hh, b, p, W_hr, norm = (foreign.adopt_all(*one) for one in given.items())
         both = flag("bidirectional", bidirectional)
         keys = keys_of_cell(options, training=False) | keys_of_noise(noise)
         keys |= order_keys(flag("unlike", unlike), pad, reverse, both)
@@ -69,6 +79,11 @@ class PreparedLSTM:
         ValueError
             A shape or dtype does not fit, or there are lengths without `unlike`.
         """
+        native = isinstance(x, NATIVE) and isinstance(h0, NATIVE) and isinstance(c0, NATIVE)
+        if not native and foreign.is_foreign([x, h0, c0]):
+            others = {"lengths": lengths, "mask": mask, "batch_first": batch_first,
+                      "return_sequences": return_sequences}  # fmt: skip
+            return foreign.lend(self.forward, ("x", "h0", "c0"), x, (x, h0, c0), others)  # type: ignore[no-any-return]
         if not self._unlike and (lengths is not None or mask is not None):
             raise ValueError("lengths, mask: expected None without unlike=True, got some")
         call = call_of(self._layer, self._dtype, self._stacked, x, h0, c0, lengths, mask,

@@ -203,7 +203,8 @@ def test_operations(library):
 
 def test_all_operations_are_tried():
     functions = {name for name in ops.__all__ if name[0].islower()}
-    others = {"get_num_threads", "set_num_threads", "lstm_forward", "lstm_backward", "rnn_backward"}
+    others = {"get_num_threads", "set_num_threads", "lstm_forward", "lstm_backward", "rnn_backward",
+              "reserve_of", "restore_cache"}  # fmt: skip
     assert functions == others | calls().keys()
 
 
@@ -214,6 +215,20 @@ def test_the_other_recurrent_layer(library):
     assert_same(library, found, ref)
     dy = draw(T, B, H, seed=1)
     assert_same(library, ops.rnn_backward(lent, dy), ops.rnn_backward(cache, dy))
+
+
+def test_caches_as_arrays_and_weights_packed_once(library):
+    x, given, dy = draw(T, B, I), list(weights().values()), draw(T, B, H, seed=1)
+    y, _, cache = ops.lstm_forward(x, *given, training=True)
+    lent = [library.make(a) for a in (x, *given)]
+    y_lent, _, kept = ops.lstm_forward(*lent, training=True)
+    reserve = ops.reserve_of(kept)
+    restored = ops.restore_cache(reserve, y_lent, *lent)
+    ref = ops.lstm_backward(cache, dy)
+    assert_same(library, ops.lstm_backward(restored, library.make(dy)), ref)
+    prepared = ops.PreparedLSTM(*lent[1:])
+    assert_same(library, prepared.forward(lent[0]), prepared.forward(x))
+    assert_same(library, prepared.forward(lent[0])[0], y)
 
 
 def test_the_page_runs_as_it_is():
