@@ -3,13 +3,13 @@
 import warnings
 
 import pytest
-from torch_cases import LSTM, draw, packed_in, torch
 from torch.nn.utils.rnn import pack_sequence
+from torch_cases import LSTM, draw, packed_in, torch
 
 
 def raised(function):
     """Return the exception of a call; fails if there is none."""
-    with pytest.raises(Exception) as found:  # noqa: PT011  its type is what is compared
+    with pytest.raises(Exception) as found:
         function()
     return found.value
 
