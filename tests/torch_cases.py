@@ -183,7 +183,8 @@ def assert_same(got, ref, error=forward_error, bar=None):
             assert torch.equal(found, wanted), name
         elif wanted.numel():
             bound = BAR[wanted.dtype] if bar is None else bar
-            assert error(found.detach().numpy(), wanted.detach().numpy()) <= bound, name
+            measured = error(found.detach().numpy(), wanted.detach().numpy())
+            assert measured <= bound, name
 
 
 def assert_same_gradients(got, ref, bar=None):
