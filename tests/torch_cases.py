@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import (  # noqa: E402
     pack_sequence,
 )
 
-from lstmfast.torch import LSTM  # noqa: E402
+from lstmfast.torch import LSTM, LSTMCell, accelerate  # noqa: E402, F401
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 BAR = {torch.float32: 1e-5, torch.float64: 1e-12}  # measured: ?
