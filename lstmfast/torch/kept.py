@@ -13,34 +13,39 @@ from .layout import Layout, to_array
 __all__ = ["kept_for"]
 
 
+SAMPLES = 256  # numbers of each weight that are looked at
+
+
 def kept_for(module: Any, layout: Layout, weights: Sequence[Tensor]) -> Kept:
     """Return the module's packed weights, packed anew if they may have changed."""
-    stamp, kept = _stamp_of(weights), module.__dict__.get("_kept")
-    if kept is None or stamp is None or module.training or stamp != kept.stamp:
-        kept = module.__dict__["_kept"] = Kept(layout, weights, stamp)
+    kept = module.__dict__.get("_kept")
+    if kept is None or module.training or not kept.is_of(weights):
+        kept = module.__dict__["_kept"] = Kept(layout, weights)
     return kept  # type: ignore[no-any-return]
-
-
-def _stamp_of(weights: Sequence[Tensor]) -> list[int] | None:
-    """Return what changes with the weights; None if that cannot be known (inference tensors).
-
-    Not seen are changes through `weight.data`, `weight.detach()` or NumPy: no version counts them.
-    """
-    if any(w.is_inference() for w in weights):
-        return None
-    return [number for w in weights for number in (w.data_ptr(), w._version)]
 
 
 class Kept:
     """Weights packed for calls on whole batches, and when needed for calls with lengths.
 
-    Holds on to the parameters' memory, so that no other tensor can take its address.
+    Holds on to the parameters' memory, so that no other tensor can take its address. A parameter
+    has changed if its address or its version is another. Versions do not count what fused
+    optimizers and `weight.data` change: so some numbers of each weight are compared, too. What
+    escapes is a change of a few numbers through `weight.data` or NumPy.
     """
 
-    def __init__(self, layout: Layout, weights: Sequence[Tensor], stamp: list[int] | None):
-        self.layout, self.stamp = layout, stamp
+    def __init__(self, layout: Layout, weights: Sequence[Tensor]):
+        self.layout = layout
         self._tensors = [w.detach() for w in weights]
         self._prepared: dict[bool, PreparedLSTM] = {}
+        self._stamp = _stamp_of(weights)
+        self._samples = [_sample(w) for w in self._tensors] if self._stamp else []
+        self._values = [sample.tobytes() for sample in self._samples]
+
+    def is_of(self, weights: Sequence[Tensor]) -> bool:
+        """Are these, as far as can be told, the weights that have been packed?"""
+        if self._stamp is None or self._stamp != _stamp_of(weights):
+            return False
+        return [sample.tobytes() for sample in self._samples] == self._values
 
     def forward(self, x: Tensor, h0: Any, c0: Any, packing: Any) -> Any:
         """Return y and (h_n, c_n), as arrays; x is packed data where there is a packing."""
@@ -57,3 +62,16 @@ class Kept:
             array, to_array(h0), to_array(c0), lengths=lengths, batch_first=layout.batch_first
         )
         return (packing.packed(y) if unlike else y), state
+
+
+def _stamp_of(weights: Sequence[Tensor]) -> list[int] | None:
+    """Addresses and versions; None where there is no telling (inference tensors, strided ones)."""
+    if any(w.is_inference() or not w.is_contiguous() for w in weights):
+        return None
+    return [number for w in weights for number in (w.data_ptr(), w._version)]
+
+
+def _sample(weight: Tensor) -> Any:
+    """A view of some numbers all over a weight, of rows and columns alike."""
+    flat = to_array(weight).reshape(-1)
+    return flat[:: flat.size // SAMPLES | 1]

@@ -66,7 +66,7 @@ def to_array(tensor: Tensor | None) -> Any:
     if tensor is None:
         return None
     tensor = tensor.detach()
-    return tensor if tensor.is_cuda else tensor.numpy()
+    return tensor if tensor.is_cuda else tensor.resolve_neg().numpy()
 
 
 def to_tensor(array: Any) -> Tensor:

@@ -38,8 +38,8 @@ class LSTM(nn.LSTM):
     raises `FallbackError`. Tensors are shared, not copied.
 
     In evaluation weights stay packed until a parameter is assigned or changed in place. A change
-    that PyTorch does not count, through `weight.data` or NumPy, must be told with `invalidate`. In
-    training they are packed in each call.
+    of a few numbers through `weight.data` or NumPy, which PyTorch does not count, must be told with
+    `invalidate`. In training they are packed in each call.
 
     Dropout between layers draws its masks from a seed of PyTorch's generator: `torch.manual_seed`
     makes it reproducible, with masks other than those of `torch.nn.LSTM`.

@@ -34,10 +34,10 @@ def lstm(
     keep : the gradient will be wanted
     """
     layout = Layout(bias, projected, bidirectional, batch_first, dropout)
-    if keep:
+    if keep or seed is not None:
         number = None if seed is None else int(seed)
         y, h_n, c_n, cache = run(layout, None, number, x, h0, c0, weights)
-        return y, h_n, c_n, torch.from_numpy(reserve_of(cache))
+        return y, h_n, c_n, torch.from_numpy(reserve_of(cache)) if keep else _bytes(x, 0)
     found, (last_h, last_c), _ = lstm_forward(
         to_array(x), **layout.weights(weights), h0=to_array(h0), c0=to_array(c0),
         bidirectional=bidirectional, batch_first=batch_first,

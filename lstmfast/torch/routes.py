@@ -17,6 +17,7 @@ __all__ = [
 
 PLAIN = (Tensor, Parameter)
 FLOATS = (torch.float32, torch.float64)
+DEVICES = ("cpu", "cuda")
 SEEDS = 2**62
 
 
@@ -35,7 +36,7 @@ def reason_against(tensors: Sequence[Tensor | None], graph: bool) -> str | None:
             return f"a tensor of type {type(tensor).__name__}, layout {tensor.layout}"
         if tensor.dtype not in FLOATS or tensor.dtype != first.dtype:
             return f"a tensor of {tensor.dtype}"
-        if tensor.device != first.device or tensor.device.type not in ("cpu", "cuda"):
+        if tensor.device != first.device:
             return f"a tensor on {tensor.device}"
         if tensor.numel() == 0:
             return f"a tensor of shape {tuple(tensor.shape)}"
@@ -44,6 +45,8 @@ def reason_against(tensors: Sequence[Tensor | None], graph: bool) -> str | None:
 
 def mode_against(x: Tensor, graph: bool) -> str | None:
     """Return what is under way that asks for PyTorch's own operators; None if nothing is."""
+    if x.device.type not in DEVICES:
+        return f"a tensor on {x.device}"
     if torch.is_autocast_enabled(x.device.type):
         return f"a call under autocast on {x.device.type}"
     if graph:
