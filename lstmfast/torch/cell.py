@@ -5,13 +5,13 @@ from __future__ import annotations
 from copy import copy
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..fallback import fall_back
 from .eager import LSTMFunction, on_gpu
 from .kept import kept_for
-from .layout import Layout, to_tensor
+from .layout import Layout, to_array, to_tensor
+from .operators import in_graph
 from .routes import is_traced, keeps, mode_against, needs_gradient, reason_against, state_of
 
 __all__ = ["LSTMCell"]
@@ -34,10 +34,15 @@ class LSTMCell(nn.LSTMCell):
             found = super().forward(input, hx)  # its errors come first
             fall_back("lstmfast.torch.LSTMCell", reason)
             return found
+        h, c = hx or (None, None)
+        if not (graph or input.is_cuda or needs_gradient((input, h, c, *weights))):
+            found = kept_for(self, _layout(weights, cell=True), weights)
+            h_n, c_n = found.step(to_array(input), to_array(h), to_array(c))
+            return to_tensor(h_n), to_tensor(c_n)
         batched = input.dim() == 2
         x = input.unsqueeze(0) if batched else input[None, None]
-        state = None if hx is None else [s.unsqueeze(0) if batched else s[None, None] for s in hx]
-        h_n, c_n = self._run(x, state, weights, graph)
+        h0, c0 = (s if s is None else s.unsqueeze(0) if batched else s[None, None] for s in (h, c))
+        h_n, c_n = self._run(x, h0, c0, weights, graph)
         return (h_n[0], c_n[0]) if batched else (h_n[0, 0], c_n[0, 0])
 
     def invalidate(self) -> None:
@@ -54,21 +59,15 @@ class LSTMCell(nn.LSTMCell):
         twin.__class__ = nn.LSTMCell  # type: ignore[assignment]
         return twin
 
-    def _run(self, x: Tensor, state: Any, weights: list[Tensor], graph: bool) -> State:
-        """One step (1, B, I) -> h_n and c_n (1, B, H)."""
-        h0, c0 = (None, None) if state is None else state
-        layout, given = Layout(len(weights) > 2, False, False, False), (x, h0, c0, *weights)
+    def _run(self, x: Tensor, h0: Any, c0: Any, weights: list[Tensor], graph: bool) -> State:
+        """A sequence of one step (1, B, I) -> h_n and c_n (1, B, H)."""
+        layout, given = _layout(weights), (x, h0, c0, *weights)
         if graph:
-            keep = keeps(self, given)
-            _, h_n, c_n, _ = torch.ops.lstmfast.lstm(x, h0, c0, weights, None, *layout, keep)
+            _, h_n, c_n = in_graph(layout, None, keeps(self, given), x, h0, c0, weights)
             return h_n, c_n
         if needs_gradient(given):
             return LSTMFunction.apply(layout, None, None, x, h0, c0, *weights)[1:]
-        if x.is_cuda:
-            found = on_gpu(layout, None, x, h0, c0, weights)
-        else:
-            found = kept_for(self, layout, weights).forward(x, h0, c0, None)
-        return to_tensor(found[1][0]), to_tensor(found[1][1])
+        return on_gpu(layout, None, x, h0, c0, weights)[1]
 
     def _weights(self) -> list[Tensor]:
         both = [self.bias_ih, self.bias_hh]
@@ -86,3 +85,7 @@ class LSTMCell(nn.LSTMCell):
         if state is None or any(s is not None and s.shape != shape for s in state):
             return "states of other shapes"
         return reason_against((x, *state, *weights), graph)
+
+
+def _layout(weights: list[Tensor], cell: bool = False) -> Layout:
+    return Layout(len(weights) > 2, False, False, False, cell=cell)

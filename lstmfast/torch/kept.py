@@ -49,19 +49,31 @@ class Kept:
 
     def forward(self, x: Tensor, h0: Any, c0: Any, packing: Any) -> Any:
         """Return y and (h_n, c_n), as arrays; x is packed data where there is a packing."""
-        layout, unlike = self.layout, packing is not None
-        prepared = self._prepared.get(unlike)
-        if prepared is None:
-            weights = layout.weights(self._tensors)
-            prepared = PreparedLSTM(**weights, bidirectional=layout.bidirectional, unlike=unlike)
-            self._prepared[unlike] = prepared
-        array, lengths = to_array(x), None
+        unlike, array, lengths = packing is not None, to_array(x), None
         if unlike:
             array, lengths = packing.padded(array), packing.lengths
-        y, state = prepared.forward(
-            array, to_array(h0), to_array(c0), lengths=lengths, batch_first=layout.batch_first
+        y, state = self._prepare(unlike).forward(
+            array, to_array(h0), to_array(c0), lengths=lengths, batch_first=self.layout.batch_first
         )
         return (packing.packed(y) if unlike else y), state
+
+    def step(self, x: Any, h: Any, c: Any) -> Any:
+        """Return (h_n, c_n) after one step of one layer: arrays (B, H), or (H,) of x (I,)."""
+        batched = x.ndim == 2
+        h0, c0 = (s if s is None or batched else s[None] for s in (h, c))
+        x = x[None] if batched else x[None, None]
+        _, state = self._prepare(False).forward(x, h0, c0, return_sequences=False)
+        return state if batched else (state[0][0], state[1][0])
+
+    def _prepare(self, unlike: bool) -> PreparedLSTM:
+        prepared = self._prepared.get(unlike)
+        if prepared is None:
+            both, weights = self.layout.bidirectional, self.layout.weights(self._tensors)
+            if self.layout.cell:
+                weights = {name: of_parts[0] for name, of_parts in weights.items()}
+            prepared = PreparedLSTM(**weights, bidirectional=both, unlike=unlike)
+            self._prepared[unlike] = prepared
+        return prepared
 
 
 def _stamp_of(weights: Sequence[Tensor]) -> list[int] | None:

@@ -26,6 +26,7 @@ class Layout(NamedTuple):
     bidirectional: bool
     batch_first: bool
     dropout: float = 0.0
+    cell: bool = False  # states have no axis of layers
 
     @property
     def kinds(self) -> int:

@@ -13,6 +13,7 @@ from ..fallback import fall_back
 from .eager import LSTMFunction, on_gpu
 from .kept import kept_for
 from .layout import Layout, to_tensor
+from .operators import in_graph
 from .packed import Packing, is_consistent
 from .routes import (
     drawn_seed,
@@ -111,11 +112,8 @@ class LSTM(nn.LSTM):
     def _run_in_graph(self, x: Tensor, hx: State | None, weights: list[Tensor]) -> Found:
         """One node, `torch.ops.lstmfast.lstm`."""
         (h0, c0), drops = hx or (None, None), self._drops()
-        keep = keeps(self, (x, h0, c0, *weights))
-        y, h_n, c_n, _ = torch.ops.lstmfast.lstm(
-            x, h0, c0, weights, drawn_seed() if drops else None, *self._layout(None, drops), keep
-        )
-        return y, h_n, c_n
+        seed, keep = drawn_seed() if drops else None, keeps(self, (x, h0, c0, *weights))
+        return in_graph(self._layout(None, drops), seed, keep, x, h0, c0, weights)
 
     # ------------------------------------------------------------ what there is
 

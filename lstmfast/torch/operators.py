@@ -16,7 +16,16 @@ from ..ops import lstm_forward, reserve_of, restore_cache
 from .eager import gradients_of, run
 from .layout import Layout, to_array, to_tensor
 
-__all__ = ["lstm", "lstm_backward"]
+__all__ = ["in_graph", "lstm", "lstm_backward"]
+
+
+def in_graph(
+    layout: Layout, seed: Tensor | None, keep: bool, x: Tensor, h0: Any, c0: Any,
+    weights: list[Tensor],
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Return y, h_n and c_n, by one node."""
+    flags = layout.bias, layout.projected, layout.bidirectional, layout.batch_first, layout.dropout
+    return torch.ops.lstmfast.lstm(x, h0, c0, weights, seed, *flags, keep)[:3]
 
 
 @torch.library.custom_op("lstmfast::lstm", mutates_args=())

@@ -29,17 +29,22 @@ def is_traced() -> bool:
 def reason_against(tensors: Sequence[Tensor | None], graph: bool) -> str | None:
     """Return why lstmfast cannot take these tensors, the first of them x; None if it can."""
     first: Any = tensors[0]
+    dtype, device = first.dtype, first.device
+    if dtype not in FLOATS:
+        return f"a tensor of {dtype}"
     for tensor in tensors:
-        if tensor is None:
+        if tensor is None or (
+            (graph or type(tensor) in PLAIN)
+            and tensor.dtype is dtype
+            and tensor.device == device
+            and tensor.layout is torch.strided
+            and tensor.numel()
+        ):
             continue
-        if (not graph and type(tensor) not in PLAIN) or tensor.layout is not torch.strided:
-            return f"a tensor of type {type(tensor).__name__}, layout {tensor.layout}"
-        if tensor.dtype not in FLOATS or tensor.dtype != first.dtype:
-            return f"a tensor of {tensor.dtype}"
-        if tensor.device != first.device:
-            return f"a tensor on {tensor.device}"
-        if tensor.numel() == 0:
-            return f"a tensor of shape {tuple(tensor.shape)}"
+        return (
+            f"a {type(tensor).__name__} of {tensor.dtype}, shape {tuple(tensor.shape)}, layout "
+            f"{tensor.layout} on {tensor.device}"
+        )
     return _reason_against_cuda(graph) if first.is_cuda else None
 
 
