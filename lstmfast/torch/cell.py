@@ -36,8 +36,8 @@ class LSTMCell(nn.LSTMCell):
             return found
         h, c = hx or (None, None)
         if not (graph or input.is_cuda or needs_gradient((input, h, c, *weights))):
-            found = kept_for(self, _layout(weights, cell=True), weights)
-            h_n, c_n = found.step(to_array(input), to_array(h), to_array(c))
+            kept = kept_for(self, _layout(weights, cell=True), weights)
+            h_n, c_n = kept.step(to_array(input), to_array(h), to_array(c))
             return to_tensor(h_n), to_tensor(c_n)
         batched = input.dim() == 2
         x = input.unsqueeze(0) if batched else input[None, None]
