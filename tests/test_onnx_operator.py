@@ -15,7 +15,7 @@ from test_onnx_lstm import ACTIVATIONS, DIRECTIONS, B, H, I, T, operator_inputs
 
 from lstmfast.onnx import lstm
 
-CASES_BAR = 1e-6  # of the standard's own cases, float32; measured: MEAS
+CASES_BAR = 1e-6  # of the standard's own cases, float32; measured: 6.0e-8
 TEXT_BAR = {"float32": 2e-6, "float64": 1e-13}  # measured: 2.9e-7 and 2.7e-15
 
 

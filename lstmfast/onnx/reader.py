@@ -1,0 +1,129 @@
+"""Files and their protobuf messages: read without a look at anything beside the file, and checked.
+
+Nothing here trusts a file: declared shapes must be those of the bytes that are there, and an
+attribute that nobody asks for is an error, as it may mean something.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..arguments import Array
+from .values import MOST_SIZES, Size, Sizes, Value, Weight
+
+__all__ = ["Node", "Unreadable", "content_of", "value_of"]
+
+MOST_BYTES = 2**31  # of a protobuf message
+FLOATS = {"FLOAT": "<f4", "DOUBLE": "<f8"}
+INTEGERS = {"INT32": "<i4", "INT64": "<i8"}
+FIELDS = {"FLOAT": "float_data", "DOUBLE": "double_data", "INT32": "int32_data",
+          "INT64": "int64_data"}  # fmt: skip
+MOST_DIMS = 8
+
+T = TypeVar("T")
+
+
+class Unreadable(Value):
+    """A tensor that may stand in a file as long as nothing asks for it."""
+
+    def __init__(self, what: str):
+        self.what = what
+
+
+def content_of(path: Any) -> bytes:
+    """Return the bytes of a file that may be an ONNX model."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size >= MOST_BYTES:
+            raise ValueError(f"expected a file below 2 GB, got {size} bytes")
+        return file.read(MOST_BYTES)
+
+
+def value_of(onnx: Any, tensor: Any) -> Value:
+    """Return what a TensorProto holds: a view of its bytes, or a few integers.
+
+    Raises
+    ------
+    ValueError
+        Its data are in another file, or are not as many as its shape says.
+    """
+    if tensor.data_location != onnx.TensorProto.DEFAULT or tensor.external_data:
+        raise ValueError(f"{tensor.name}: expected data in the file itself, got external data")
+    if tensor.HasField("segment"):
+        raise ValueError(f"{tensor.name}: expected a whole tensor, got a segment")
+    names = {number: name for name, number in onnx.TensorProto.DataType.items()}
+    kind, dims = names.get(tensor.data_type, str(tensor.data_type)), list(tensor.dims)
+    if len(dims) > MOST_DIMS or any(size < 0 for size in dims):
+        raise ValueError(f"{tensor.name}: expected sizes of at most {MOST_DIMS} axes, got {dims}")
+    if kind not in FIELDS:
+        return Unreadable(f"a tensor of {kind}")
+    array = _data(tensor, kind, math.prod(dims)).reshape(dims)
+    if kind in FLOATS:
+        return Weight(array)
+    if array.ndim > 1 or array.size > MOST_SIZES:
+        return Unreadable(f"a tensor of {kind} with the shape {dims}")
+    return Sizes(tuple(Size(int(i)) for i in array.reshape(-1)), array.ndim == 0)
+
+
+def _data(tensor: Any, kind: str, count: int) -> Array:
+    """The elements of a tensor, of which there must be `count`."""
+    dtype = np.dtype((FLOATS | INTEGERS)[kind])
+    raw, field = tensor.raw_data, getattr(tensor, FIELDS[kind])
+    found = len(field) if not tensor.HasField("raw_data") else len(raw) / dtype.itemsize
+    if found != count or (raw and len(field)):
+        raise ValueError(f"{tensor.name}: expected {count} elements by its shape, got {found:g}")
+    if not tensor.HasField("raw_data"):
+        return np.array(field, dtype)
+    return np.frombuffer(raw, dtype).astype(dtype.newbyteorder("="), copy=False)
+
+
+class Node:
+    """A NodeProto whose attributes are each read once, in the type that is expected."""
+
+    def __init__(self, onnx: Any, proto: Any, opset: int):
+        self.kind, self.opset = proto.op_type, opset
+        self.inputs, self.outputs = list(proto.input), list(proto.output)
+        self.label = f"node {proto.name or (self.outputs or [''])[0]!r} ({self.kind})"
+        self.domain = proto.domain
+        self._onnx = onnx
+        self._attributes = {a.name: a for a in proto.attribute}
+        if len(self._attributes) < len(proto.attribute):
+            raise ValueError(f"{self.label}: expected each attribute once")
+
+    def _read(self, name: str, kind: str, default: T, get: Any) -> T:
+        if name not in self._attributes:
+            return default
+        attribute = self._attributes.pop(name)
+        if attribute.type != getattr(self._onnx.AttributeProto, kind) or attribute.ref_attr_name:
+            raise ValueError(f"{name}: expected an attribute of type {kind}, got another")
+        return get(attribute)  # type: ignore[no-any-return]
+
+    def integer(self, name: str, default: int | None = None) -> Any:
+        return self._read(name, "INT", default, lambda a: a.i)
+
+    def number(self, name: str, default: float | None = None) -> Any:
+        return self._read(name, "FLOAT", default, lambda a: a.f)
+
+    def text(self, name: str, default: str) -> str:
+        return self._read(name, "STRING", default, lambda a: a.s.decode())
+
+    def integers(self, name: str) -> list[int] | None:
+        return self._read(name, "INTS", None, lambda a: list(a.ints))
+
+    def numbers(self, name: str) -> list[float] | None:
+        return self._read(name, "FLOATS", None, lambda a: list(a.floats))
+
+    def texts(self, name: str) -> list[str] | None:
+        return self._read(name, "STRINGS", None, lambda a: [s.decode() for s in a.strings])
+
+    def tensor(self, name: str) -> Value | None:
+        return self._read(name, "TENSOR", None, lambda a: value_of(self._onnx, a.t))
+
+    def check_all_read(self) -> None:
+        """Raise ValueError for attributes that nobody asked for."""
+        if self._attributes:
+            raise ValueError(f"expected no attribute {sorted(self._attributes)}")
