@@ -11,22 +11,14 @@ from agreement import forward_error
 from lstmfast import LSTM, Dense, Embedding, Model, SimpleRNN, activations
 from lstmfast.onnx import export
 
-onnx = pytest.importorskip("onnx")
-runtime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from onnx_files import onnx, run, runtime
 
 BAR = 2e-6  # of outputs, float32; measured: 2.2e-7
 DOUBLE_BAR = 1e-13  # in onnx.reference, float64; measured: 1.1e-16
 SHAPES = ((1, 1), (3, 7), (5, 2))  # batch and time, in one file
-
-
-def run(path, x):
-    """Return what ONNX Runtime makes of x."""
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    (given,), (output,) = session.get_inputs(), session.get_outputs()
-    assert (given.name, output.name) == ("input", "output")
-    return session.run(None, {"input": x})[0]
 
 
 def inputs(model, batch, time, seed=0):

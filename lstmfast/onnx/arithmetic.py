@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from .chain import Chain
-from .flow import Flow, joined
+from .flow import LONG, Flow, joined
 from .reader import Node
-from .values import MOST_SIZES, ONE, Fill, Size, Sizes, Value, Weight
+from .values import MOST_SIZES, ONE, Fill, Repeated, Size, Sizes, Value, Weight, product
 
 __all__ = ["OPERATORS"]
 
@@ -70,7 +70,7 @@ def constant(chain: Chain, node: Node, inputs: Inputs) -> Value:
 
 def constant_of_shape(chain: Chain, node: Node, inputs: Inputs) -> Value:
     sizes(required(inputs, 0))
-    return _uniform(node.tensor("value") or Sizes((ZERO,)))
+    return _uniform(node.tensor("value") or Weight(np.zeros(1, np.float32)))
 
 
 def expand(chain: Chain, node: Node, inputs: Inputs) -> Value:
@@ -82,10 +82,12 @@ def _uniform(value: Value) -> Value:
     """An array that is the same number everywhere as this one is."""
     if isinstance(value, Fill):
         return Fill(value.number)
-    if isinstance(value, Weight) and value.array.size == 1:
-        return Fill(float(value.array.reshape(())))
+    if isinstance(value, Weight) and value.array.size:
+        first = value.array.flat[0]
+        if (value.array == first).all():
+            return Fill(float(first))
     if isinstance(value, Sizes) and len(value.values) == 1:
-        return Fill(float(value.numbers()[0]))
+        return Repeated(value.values[0])
     raise ValueError(f"expected a single number to repeat, got {value}")
 
 
@@ -173,7 +175,28 @@ def concat(chain: Chain, node: Node, inputs: Inputs) -> Value:
     return joined(values, axis)
 
 
+def reverse_sequence(chain: Chain, node: Node, inputs: Inputs) -> Value:
+    """The steps from the last to the first, if those of all rows are meant."""
+    value, lengths = required(inputs, 0), required(inputs, 1)
+    time, batch = node.integer("time_axis", 0), node.integer("batch_axis", 1)
+    steps = value.shape
+    kinds = value.kinds if isinstance(value, Flow) and max(time, batch) < len(steps) else []
+    if not kinds or min(time, batch) < 0 or [kinds[time], kinds[batch]] != ["time", "batch"]:
+        raise ValueError(f"expected the axes of time and batch, got {time} and {batch} of {value}")
+    if lengths != Repeated(steps[time]):
+        raise ValueError(f"sequence_lens: expected all {steps[time]} steps, got {lengths}")
+    return value.cut(time, -1, -LONG - 1, -1)
+
+
 # ---------------------------------------------------------------- arithmetic on sizes and ids
+
+
+def reduce_prod(chain: Chain, node: Node, inputs: Inputs) -> Value:
+    given = sizes(required(inputs, 0))
+    axes = axes_of(node, inputs)
+    if axes not in (None, [0], [-1]):
+        raise ValueError(f"axes: expected [0], got {axes}")
+    return Sizes((product(given.values),), scalar=not node.integer("keepdims", 1))
 
 
 def multiply(chain: Chain, node: Node, inputs: Inputs) -> Value:
@@ -256,7 +279,9 @@ OPERATORS: dict[str, Callable[[Chain, Node, Inputs], Any]] = {
     "Less": less,
     "Mul": multiply,
     "Not": negate,
+    "ReduceProd": reduce_prod,
     "Reshape": reshape,
+    "ReverseSequence": reverse_sequence,
     "Shape": shape,
     "Slice": slice_,
     "Squeeze": squeeze,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from .values import ONE, Size, Sizes, Value, checked_order, position, product
 
-__all__ = ["DIRECTIONS", "Axis", "Flow", "Joined", "joined"]
+__all__ = ["DIRECTIONS", "LONG", "Axis", "Flow", "Joined", "joined"]
 
 MOST_AXES = 8
 MOST_STATES = 64
@@ -42,7 +42,8 @@ class Flow(Value):
     kind : "ids", "shifted ids" (by the size of the vocabulary) or "numbers"
     dtype : name; None of an input whose dtype the first layer tells
     turned : the steps of a Model come in the opposite order
-    last : "": all steps; "step": the last one of all; "state": the state after the last one
+    last : "": all steps; "step": the output of the last one; "state": the state after the last one
+        of each direction
     half : of a layer in both directions, the one that this is of
     """
 
@@ -140,12 +141,13 @@ class Flow(Value):
             return replace(self._without(axis), half=steps[0])
         if kind == "time" and steps == range(size)[::-1]:
             return replace(self, turned=not self.turned)
-        if kind == "time" and len(steps) == 1 and steps[0] == (0 if self.turned else size - 1):
-            return replace(self._without(axis), last="step")
+        backwards = self.turned != (self.half == 1)
+        if kind == "time" and len(steps) == 1 and steps[0] == (0 if backwards else size - 1):
+            return replace(self._without(axis), last="step" if self.half is None else "state")
         what = f"axis {axis} ({kind or '1'})"
         raise ValueError(
-            f"expected all steps, the last one (of those that the layer takes) or all in reverse, "
-            f"or one direction, got [{start}:{stop}:{step}] of {what} of {self}"
+            f"expected all steps, all in reverse, the last one that the layer takes, or one "
+            f"direction, got [{start}:{stop}:{step}] of {what} of {self}"
         )
 
     def _length(self, axis: int) -> int:

@@ -71,7 +71,7 @@ def _model(onnx: Any, content: bytes, time_major: bool) -> Model:
     chain = Chain(SHARED * len(content))
     for node in _needed(onnx, graph, opset):
         _follow(chain, node, values)
-    _check_output(chain, values.get(graph.output[0].name), time_major)
+    _check_output(chain, graph.output[0].name, values, time_major)
     assert chain.dtype is not None
     return Model(chain.layers(len(flow.groups)), dtype=chain.dtype)
 
@@ -127,15 +127,18 @@ def _input(
     return name, Flow(groups, kind="ids" if ids else "numbers")
 
 
-def _check_output(chain: Chain, value: Value | None, time_major: bool) -> None:
-    """Raise ValueError unless this is what the Model puts out."""
-    flow = chain.take(value)
+def _check_output(chain: Chain, name: str, values: Mapping[str, Value], time_major: bool) -> None:
+    """Raise ValueError unless the value of this name is what the Model puts out."""
     order = ["time", "batch"] if time_major else ["batch", "time"]
-    if not chain.plans or flow.kinds[:-1] not in (order, ["batch"]):
-        expected = f"({', '.join(order)}, features) or (batch, features)"
-        raise ValueError(f"output: expected {expected}, got {flow}")
-    if flow.turned and "time" in flow.kinds:
-        raise ValueError("output: expected steps as the last layer takes them, got the reverse")
+    try:
+        flow = chain.take(_given(values, name))
+        if not chain.plans or flow.kinds[:-1] not in (order, ["batch"]):
+            expected = f"({', '.join(order)}, features) or (batch, features) of a layer"
+            raise ValueError(f"expected {expected}, got {flow}")
+        if flow.turned and "time" in flow.kinds:
+            raise ValueError("expected steps as the last layer takes them, got the reverse")
+    except ValueError as error:
+        raise ValueError(f"output {name!r}: {error}") from error
 
 
 # ---------------------------------------------------------------- the nodes between
@@ -155,14 +158,18 @@ def _needed(onnx: Any, graph: Any, opset: int) -> list[Node]:
         if wanted.intersection(filter(None, proto.output)):
             wanted.update(proto.input)
             found.append(Node(onnx, proto, opset))
+    unknown = [node for node in reversed(found) if node.domain or node.kind not in OPERATORS]
+    if unknown:
+        node = next((node for node in unknown if node.kind in ("Loop", "Scan")), unknown[0])
+        expected = f"an operator of those that layers are made of ({', '.join(sorted(OPERATORS))})"
+        found_one = f"{node.domain} {node.kind}".strip()
+        raise ValueError(f"{node.label}: expected {expected}, got {found_one}")
     return found[::-1]
 
 
 def _follow(chain: Chain, node: Node, values: dict[str, Value]) -> None:
     """Add what a node puts out to `values`."""
     try:
-        if node.domain not in ("", "ai.onnx") or node.kind not in OPERATORS:
-            raise ValueError("expected an operator that layers are made of, got another")
         outputs = OPERATORS[node.kind](chain, node, [_given(values, n) for n in node.inputs])
         node.check_all_read()
     except ValueError as error:

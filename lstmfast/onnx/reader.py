@@ -19,9 +19,9 @@ __all__ = ["Node", "Unreadable", "content_of", "value_of"]
 
 MOST_BYTES = 2**31  # of a protobuf message
 FLOATS = {"FLOAT": "<f4", "DOUBLE": "<f8"}
-INTEGERS = {"INT32": "<i4", "INT64": "<i8"}
+INTEGERS = {"INT32": "<i4", "INT64": "<i8", "BOOL": "?"}
 FIELDS = {"FLOAT": "float_data", "DOUBLE": "double_data", "INT32": "int32_data",
-          "INT64": "int64_data"}  # fmt: skip
+          "INT64": "int64_data", "BOOL": "int32_data"}  # fmt: skip
 MOST_DIMS = 8
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def content_of(path: Any) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size >= MOST_BYTES:
             raise ValueError(f"expected a file below 2 GB, got {size} bytes")
-        return file.read(MOST_BYTES)
+        return file.read(size)
 
 
 def value_of(onnx: Any, tensor: Any) -> Value:
@@ -52,7 +52,10 @@ def value_of(onnx: Any, tensor: Any) -> Value:
         Its data are in another file, or are not as many as its shape says.
     """
     if tensor.data_location != onnx.TensorProto.DEFAULT or tensor.external_data:
-        raise ValueError(f"{tensor.name}: expected data in the file itself, got external data")
+        hint = "external_data=False of torch.onnx.export puts them there"
+        raise ValueError(
+            f"{tensor.name}: expected data in the file itself ({hint}), got external data"
+        )
     if tensor.HasField("segment"):
         raise ValueError(f"{tensor.name}: expected a whole tensor, got a segment")
     names = {number: name for name, number in onnx.TensorProto.DataType.items()}
@@ -88,7 +91,7 @@ class Node:
         self.kind, self.opset = proto.op_type, opset
         self.inputs, self.outputs = list(proto.input), list(proto.output)
         self.label = f"node {proto.name or (self.outputs or [''])[0]!r} ({self.kind})"
-        self.domain = proto.domain
+        self.domain = "" if proto.domain == "ai.onnx" else proto.domain
         self._onnx = onnx
         self._attributes = {a.name: a for a in proto.attribute}
         if len(self._attributes) < len(proto.attribute):

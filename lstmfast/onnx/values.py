@@ -257,6 +257,19 @@ class Fill(Value):
         return f"an array of {self.number:g} everywhere"
 
 
+@dataclass(frozen=True)
+class Repeated(Value):
+    """An array of one size everywhere, such as the number of steps for each row."""
+
+    size: Size
+
+    def cast(self, dtype: str) -> Value:
+        return self if dtype in ("int32", "int64") else super().cast(dtype)
+
+    def __str__(self) -> str:
+        return f"an array of {self.size} everywhere"
+
+
 def checked_order(order: Sequence[int] | None, rank: int) -> list[int]:
     """The order of axes that a Transpose asks for; None: the last one first."""
     found = list(reversed(range(rank))) if order is None else list(order)
