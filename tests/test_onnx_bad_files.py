@@ -60,8 +60,8 @@ OTHERS = {
 END = [LAST, DENSE]
 REFUSED = {
     # What a Model does not have.
-    "operator": ([TURN, node("GRU", "turned W R B", "y")], r"'GRU of y' \(GRU\): expected an oper"),
-    "domain": ([TURN, CELL, LAST, node("MatMul", "h kernel", "y", domain="com.x")], "got com.x Mat"),
+    "operator": ([TURN, node("GRU", "turned W R B", "y")], r"'GRU of y' \(GRU\): expected an"),
+    "domain": ([TURN, CELL, LAST, node("MatMul", "h kernel", "y", domain="com.x")], "got com.x"),
     "loop": ([TURN, CELL, LAST, node("Abs", "h", "a"), node("Loop", "one - a", "y")], "got Loop"),
     "initial_h": ([TURN, lstm("turned W R B - half"), *END], "initial_h: expected zeros"),
     "initial_c": ([TURN, lstm("turned W R B - - half"), *END], "initial_c: expected zeros"),
@@ -72,25 +72,25 @@ REFUSED = {
     "kernel": ([TURN, CELL, LAST, node("MatMul", "h h", "y")], "expected weights that the file"),
     "state_in": ([TURN, lstm("turned W R B - x"), *END], "initial_h: expected zeros"),
     "activation": ([TURN, lstm(activations=["Sigmoid", "Tanh", "Gelu"]), *END], "'Gelu'"),
-    "parameters": ([TURN, lstm(activation_alpha=[1.0]), *END], "activation_alpha: expected no more"),
+    "parameters": ([TURN, lstm(activation_alpha=[1.0]), *END], "activation_alpha: expected no"),
     "clip": ([TURN, lstm(clip=-1.0), *END], "clip: expected"),
     "direction": ([TURN, lstm(direction="both"), *END], "direction: expected one of"),
-    "hidden_size": ([TURN, lstm(hidden_size=5), *END], "hidden_size: expected 4, as R has it, got 5"),
+    "hidden_size": ([TURN, lstm(hidden_size=5), *END], "hidden_size: expected 4, as R has it"),
     "attribute": ([TURN, lstm(surprise=1), *END], r"expected no attribute \['surprise'\]"),
     "type": ([TURN, lstm(clip=1), *END], "clip: expected an attribute of type FLOAT"),
     "rnn_clip": ([TURN, node("RNN", "turned V V4", "Y Y_h", clip=1.0), *END], "'clip'"),
     "leaky": ([TURN, CELL, LAST, DENSE, node("LeakyRelu", "y", "z")], "alpha: expected 0.2"),
     "two_activations": ([TURN, CELL, LAST, DENSE, node("Tanh", "y", "a"), node("Relu", "a", "z")],
                         "expected one activation of a Dense, got relu as the second"),
-    "activation_of_lstm": ([TURN, CELL, LAST, node("Relu", "h", "y")], "expected a Dense .* before"),
+    "activation_of_lstm": ([TURN, CELL, LAST, node("Relu", "h", "y")], "expected a Dense"),
     "bias_of_lstm": ([TURN, CELL, LAST, node("Add", "h bias3", "y")], "expected a Dense"),
-    "softmax": ([TURN, CELL, LAST, DENSE, node("Softmax", "y", "z", axis=0)], "axis: expected the l"),
+    "softmax": ([TURN, CELL, LAST, DENSE, node("Softmax", "y", "z", axis=0)], "axis: expected"),
     "alpha": ([TURN, CELL, LAST, node("Gemm", "h kernel", "y", alpha=2.0)], "alpha = beta = 1"),
-    "training": ([TURN, CELL, LAST, node("Dropout", "h ratio true", "y")], "training_mode: expected"),
+    "training": ([TURN, CELL, LAST, node("Dropout", "h ratio true", "y")], "training_mode"),
     "half_float": ([TURN, CELL, LAST, node("MatMul", "h halves", "y")], "got a tensor of FLOAT16"),
     # No chain.
     "branch": ([TURN, CELL, LAST, node("MatMul", "h kernel", "a"), node("MatMul", "h kernel", "b"),
-                node("Concat", "a b", "y", axis=1)], "expected a chain of layers, got a second use"),
+                node("Concat", "a b", "y", axis=1)], "expected a chain of layers, got a second"),
     "residual": ([TURN, CELL, LAST, DENSE, node("Tanh", "y", "a"), node("Add", "a y", "z")],
                  "expected the bias of a Dense or sizes"),
     "parallel": ([TURN, CELL, lstm("turned W R", "Z Z_h"),
@@ -100,7 +100,7 @@ REFUSED = {
                         node("Concat", "Y_h Z_h", "all", axis=0),
                         node("Gather", "all first", "h"), DENSE], "got a second use"),
     "one_half": ([TURN, lstm("turned W2 R22", direction="bidirectional"),
-                  node("Gather", "Y_h first", "h"), DENSE], "expected both directions side by side"),
+                  node("Gather", "Y_h first", "h"), DENSE], "expected both directions side by"),
     "halves_swapped": ([TURN, lstm("turned W2 R22", direction="bidirectional"),
                         node("Gather", "Y_h first", "f"), node("Gather", "Y_h minus1", "b"),
                         node("Concat", "b f", "y", axis=1)], "the forward and the backward"),
@@ -112,35 +112,35 @@ REFUSED = {
     "no_layers": ([node("Identity", "x", "y")], "output .y.: expected"),
     "in_reverse": ([TURN, lstm(direction="reverse"), node("Squeeze", "Y one", "a"),
                     node("Transpose", "a", "y", perm=[1, 0, 2])], "output .y.: .* got the reverse"),
-    "time_first_out": ([TURN, CELL, node("Squeeze", "Y one", "y")], r"output .y.: expected \(batch, t"),
-    "an_axis_more": ([TURN, CELL, node("Transpose", "Y", "y", perm=[2, 0, 1, 3])], "output .y.: expected"),
+    "time_first_out": ([TURN, CELL, node("Squeeze", "Y one", "y")], r"output .y.: expected"),
+    "an_axis_more": ([TURN, CELL, node("Transpose", "Y", "y", perm=[2, 0, 1, 3])], "output .y."),
     "not_turned": ([lstm("x W R B"), *END], r"X: expected \(time, batch, features\), got numbers"),
     "flattened": ([TURN, CELL, node("Reshape", "Y shape", "y")], "output .y.: expected"),
     "shift": ([TURN, CELL, LAST, DENSE, node("Add", "y x", "z")], "expected the bias"),
     # Wrong shapes.
-    "W_shape": ([TURN, lstm("turned R R B"), *END], "expected 4 features, as the weights have, got 3"),
-    "W_size": ([TURN, lstm("turned W5 R B"), *END], "expected 5 features, as the weights have, got"),
+    "W_shape": ([TURN, lstm("turned R R B"), *END], "expected 4 features, as the weights have"),
+    "W_size": ([TURN, lstm("turned W5 R B"), *END], "expected 5 features, as the weights have"),
     "R_shape": ([TURN, lstm("turned W W B"), *END], "R: expected"),
     "R_directions": ([TURN, lstm("turned W R2 B"), *END], "R: expected"),
     "P_shape": ([TURN, lstm("turned W R B - - - P9"), *END], "P: expected"),
     "kernel_size": ([TURN, CELL, LAST, node("MatMul", "h big", "y")], "expected 5 features"),
-    "kernel_rank": ([TURN, CELL, LAST, node("MatMul", "h cube", "y")], "expected a matrix of weights"),
-    "kernel_empty": ([TURN, CELL, LAST, node("MatMul", "h empty", "y")], "expected a matrix of wei"),
-    "kernel_dtype": ([TURN, CELL, LAST, node("MatMul", "h doubles", "y")], "kernel: expected float32"),
-    "kernel_nan": ([TURN, CELL, LAST, node("MatMul", "h nan", "y")], "kernel: expected finite values"),
+    "kernel_rank": ([TURN, CELL, LAST, node("MatMul", "h cube", "y")], "expected a matrix"),
+    "kernel_empty": ([TURN, CELL, LAST, node("MatMul", "h empty", "y")], "expected a matrix"),
+    "kernel_dtype": ([TURN, CELL, LAST, node("MatMul", "h doubles", "y")], "kernel: expected"),
+    "kernel_nan": ([TURN, CELL, LAST, node("MatMul", "h nan", "y")], "kernel: expected finite"),
     "bias_size": ([TURN, CELL, LAST, DENSE, node("Add", "y bias3", "z")], "expected a bias .2,."),
-    "perm": ([node("Transpose", "x", "turned", perm=[0, 0, 1]), CELL, *END], "perm: expected an order"),
+    "perm": ([node("Transpose", "x", "turned", perm=[0, 0, 1]), CELL, *END], "perm: expected an"),
     "squeeze": ([node("Squeeze", "x zero", "turned"), CELL, *END], "of size 1 that mean nothing"),
     "axis": ([TURN, CELL, node("Squeeze", "Y_h two9", "h"), DENSE], "expected an axis in"),
     "reshape": ([node("Reshape", "x huge", "turned"), CELL, *END], "can be reshaped"),
     "gather": ([node("Gather", "table x", "y")], "expected ids that come from the graph's input"),
     # Damaged graphs.
-    "missing_input": ([TURN, CELL, LAST, node("MatMul", "h nowhere", "y")], "the input 'nowhere' from"),
+    "missing_input": ([TURN, CELL, LAST, node("MatMul", "h nowhere", "y")], "the input 'nowhere'"),
     "missing_weight": ([TURN, lstm("turned W"), *END], "R: expected|expected an input 3, got none"),
     "cycle": ([TURN, node("Identity", "b", "a"), node("Identity", "a", "b"), CELL,
                node("Add", "a h", "y")], "expected the input 'b' from a node before it"),
     "itself": ([node("Identity", "y", "y")], "expected the input 'y' from a node before it"),
-    "twice": ([TURN, CELL, LAST, DENSE, node("Identity", "h", "y")], "expected an output of its own"),
+    "twice": ([TURN, CELL, LAST, DENSE, node("Identity", "h", "y")], "expected an output of its"),
     "output": ([TURN, CELL], "output .y.: expected"),
 }  # fmt: skip
 OTHERS |= {"W4": weights(I=4)["W"], "V": np.ones((1, 4, 3), F), "V4": np.ones((1, 4, 4), F)}
@@ -185,7 +185,9 @@ ENDS = {
 @pytest.fixture
 def good():
     """Return a ModelProto that loads."""
-    return model_of([TURN, CELL, LAST, DENSE], {n: ARRAYS[n] for n in "W R B kernel zero".split()})
+    return model_of(
+        [TURN, CELL, LAST, DENSE], {n: ARRAYS[n] for n in ("W", "R", "B", "kernel", "zero")}
+    )
 
 
 @pytest.mark.parametrize("case", ENDS)

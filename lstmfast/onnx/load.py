@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .. import files
 from ..arguments import flag
 from ..model import Model
@@ -170,7 +172,8 @@ def _needed(onnx: Any, graph: Any, opset: int) -> list[Node]:
 def _follow(chain: Chain, node: Node, values: dict[str, Value]) -> None:
     """Add what a node puts out to `values`."""
     try:
-        outputs = OPERATORS[node.kind](chain, node, [_given(values, n) for n in node.inputs])
+        with np.errstate(all="ignore"):  # weights that are not finite are an error a little later
+            outputs = OPERATORS[node.kind](chain, node, [_given(values, n) for n in node.inputs])
         node.check_all_read()
     except ValueError as error:
         raise ValueError(f"{node.label}: {error}") from error
