@@ -98,30 +98,40 @@ def lstm(
     h0 = _state("initial_h", initial_h, (D, rows, H), X.dtype, batch_first)
     c0 = _state("initial_c", initial_c, (D, rows, H), X.dtype, batch_first)
 
-    def run(at: slice, reverse: bool) -> tuple[Array, Array, Array]:
-        """Take the parts at `at`, which have the same options, in one call."""
-        of = parts[at]
-        weights: dict[str, Any] = {key: [part[key] for part in of] for key in of[0]}
-        y, (h_n, c_n), _ = lstm_forward(
-            X, **weights,
-            h0=None if h0 is None else h0[at], c0=None if c0 is None else c0[at],
-            options=chosen[at][0], bidirectional=len(of) == 2, lengths=lengths, reverse=reverse,
-            batch_first=batch_first,
-        )  # fmt: skip
-        return y.reshape(*X.shape[:2], len(of), H), h_n, c_n
-
-    if D == 2 and chosen[0] != chosen[1]:
-        found = zip(run(slice(0, 1), False), run(slice(1, 2), True), strict=True)
-        Y, Y_h, Y_c = (
-            np.concatenate(pair, axis) for pair, axis in zip(found, (2, 0, 0), strict=True)
+    alike = all(options == chosen[0] for options in chosen)
+    runs = [
+        _run(
+            X, parts[at], chosen[at.start], h0 if h0 is None else h0[at],
+            c0 if c0 is None else c0[at], lengths, direction == "reverse" or at.start == 1,
+            batch_first,
         )
-    else:
-        Y, Y_h, Y_c = run(slice(0, D), direction == "reverse")
+        for at in ([slice(0, D)] if alike else [slice(0, 1), slice(1, 2)])
+    ]  # fmt: skip
+    Y, Y_h, Y_c = runs[0] if alike else _joined(runs)
     if lengths is not None:
         Y_h[:, lengths == 0] = Y_c[:, lengths == 0] = 0
     if batch_first:
         return Y, Y_h.swapaxes(0, 1), Y_c.swapaxes(0, 1)
     return Y.swapaxes(1, 2), Y_h, Y_c
+
+
+def _run(
+    X: Array, parts: list[dict[str, Array]], options: CellOptions, h0: Array | None,
+    c0: Array | None, lengths: Array | None, reverse: bool, batch_first: bool,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """One call for parts with the same options: Y with the directions third, Y_h, Y_c."""
+    weights: dict[str, Any] = {key: [part[key] for part in parts] for key in parts[0]}
+    y, (h_n, c_n), _ = lstm_forward(
+        X, **weights, h0=h0, c0=c0, options=options, bidirectional=len(parts) == 2,
+        lengths=lengths, reverse=reverse, batch_first=batch_first,
+    )  # fmt: skip
+    return y.reshape(*X.shape[:2], len(parts), -1), h_n, c_n
+
+
+def _joined(runs: list[tuple[Array, Array, Array]]) -> list[Array]:
+    """What two calls, one for each direction, gave."""
+    pairs = zip(zip(*runs, strict=True), (2, 0, 0), strict=True)
+    return [np.concatenate(pair, axis) for pair, axis in pairs]
 
 
 def cell_options(
