@@ -196,6 +196,29 @@ def test_data_swapped_again_and_again():
         assert_same(called(ours), called(reference))
 
 
+@pytest.mark.parametrize("how", ("fused", "data"))
+def test_update_of_a_single_number(how):
+    """A gradient that is zero but in one place, and an update that no version counts."""
+    ours, reference = (layer.eval() for layer in twins({}, sizes=(64, 64)))
+    x, place = draw(4, 4, 64), (77, 13)
+    assert_same(called(ours, x=x), called(reference, x=x))
+    before = called(ours, x=x)["y"]
+    for layer in (ours, reference):
+        layer.weight_ih_l0.register_hook(
+            lambda grad: torch.zeros_like(grad).index_put_(
+                [torch.tensor([k]) for k in place], torch.tensor([1.0], dtype=grad.dtype)
+            )
+        )
+        weigh(layer(x)).backward()
+        if how == "fused":
+            torch.optim.SGD([layer.weight_ih_l0], 1.0, fused=True).step()
+        else:
+            layer.weight_ih_l0.data.sub_(layer.weight_ih_l0.grad)
+    after = called(ours, x=x)
+    assert_same(after, called(reference, x=x))
+    assert not torch.equal(after["y"], before)
+
+
 def test_weights_swapped_for_their_average_and_back():
     """The loop of an exponential moving average: swap, evaluate, swap back, train on."""
     ours, reference = twins(OPTIONS)

@@ -7,11 +7,13 @@ import sys
 import pytest
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 from torch_cases import (
     LSTM,
     LSTMCell,
     assert_same,
     assert_same_gradients,
+    call,
     draw,
     gradients,
     leaf_for,
@@ -407,6 +409,38 @@ def test_make_fx():
         graph = make_fx(lambda x: ours(x)[0], tracing_mode="real")(x)
         assert torch.allclose(graph(x), reference(x)[0], atol=1e-9)
     assert len(nodes(graph.graph)) == 1
+
+
+@pytest.mark.parametrize("kind", ("batched", "packed unsorted"))
+def test_under_a_dispatch_mode(kind):
+    """Counters of operations and the like look at every operator; results are the same."""
+    found = []
+    for layer in twins({"num_layers": 2, "bidirectional": True}):
+        x = leaf_for(kind, {})
+        with FlopCounterMode(display=False):
+            result = call(layer, kind, {}, x)
+            weigh(result).backward()
+        found.append((outputs(result), gradients(layer, [x])))
+    assert_same(found[0][0], found[1][0])
+    assert_same_gradients(found[0][1], found[1][1])
+
+
+def test_symbolic_trace():
+    """To torch.fx a layer of torch.nn is one node that it does not look into."""
+
+    class Doubled(torch.nn.Module):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x):
+            return 2 * self.layer(x)[0]
+
+    graphs = [torch.fx.symbolic_trace(Doubled(layer)) for layer in twins({"num_layers": 2})]
+    ours, reference = ([(n.op, str(n.target)) for n in made.graph.nodes] for made in graphs)
+    assert ours == reference and ("call_module", "layer") in ours
+    x = draw(4, 4, 3)
+    assert torch.allclose(graphs[0](x), graphs[1](x), atol=1e-9)
 
 
 def test_fake_tensors():

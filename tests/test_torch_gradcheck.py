@@ -380,6 +380,21 @@ def test_forward_mode():
     assert_same_gradients({"tangent": found[1]}, {"tangent": found[0]})
 
 
+def test_many_upstream_gradients_at_once():
+    """is_grads_batched, as in jacobian(vectorize=True): torch.nn's, or a RuntimeError."""
+    found = []
+    for layer in twins({"num_layers": 2}):
+        x = leaf_for("batched", {})
+        y, _ = layer(x)
+        above = draw(3, *y.shape, seed=6)
+        try:
+            found.append({"x": torch.autograd.grad(y, x, above, is_grads_batched=True)[0]})
+        except RuntimeError:
+            assert not found  # torch.nn's own can, in float64
+            return
+    assert_same_gradients(*found)
+
+
 def test_nothing_is_kept_without_a_graph():
     """Neither frozen parameters nor no_grad leave a graph behind."""
     ours, _ = twins({"num_layers": 2})
