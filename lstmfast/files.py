@@ -41,10 +41,10 @@ def write(path: StrPath, config: dict[str, Any], tensors: Mapping[str, Array]) -
     for name, tensor in tensors.items():
         _check_finite(name, tensor)
     metadata = {"format": FORMAT, "config": json.dumps(config, allow_nan=False)}
-    _replace(os.path.realpath(path), to_bytes(dict(tensors), metadata))
+    replace(os.path.realpath(path), to_bytes(dict(tensors), metadata))
 
 
-def _replace(target: StrPath, content: bytes) -> None:
+def replace(target: StrPath, content: bytes) -> None:
     folder, name = os.path.split(target)
     part = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.part")
     try:

@@ -65,7 +65,7 @@ def export(model: Model, path: files.StrPath, *, opset: int = OPSET) -> None:
     _check_weights(model)
     made = _model_proto(onnx, model, opset)
     onnx.checker.check_model(made, full_check=True)
-    files._replace(os.path.realpath(path), made.SerializeToString())
+    files.replace(os.path.realpath(path), made.SerializeToString())
 
 
 def _check_weights(model: Model) -> None:

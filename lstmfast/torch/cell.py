@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Any
 
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from ..fallback import fall_back
 from .eager import LSTMFunction, on_gpu
-from .kept import kept_for
+from .kept import KeepsWeights, kept_for
 from .layout import Layout, to_array, to_tensor
 from .operators import in_graph
-from .routes import is_traced, keeps, mode_against, needs_gradient, reason_against, state_of
+from .routes import (
+    as_node,
+    is_traced,
+    keeps,
+    mode_against,
+    needs_gradient,
+    reason_against,
+    state_of,
+)
 
 __all__ = ["LSTMCell"]
 
 State = tuple[Tensor, Tensor]
 
 
-class LSTMCell(nn.LSTMCell):
+class LSTMCell(KeepsWeights, nn.LSTMCell):
     """A `torch.nn.LSTMCell` with the same arguments, parameters, results and errors.
 
     What `lstmfast.torch.LSTM` says of kernels, shared tensors and packed weights holds here.
     """
 
+    stands_for = nn.LSTMCell
+
     def forward(self, input: Tensor, hx: State | None = None) -> State:
         """See `torch.nn.LSTMCell.forward`."""
+        if isinstance(input, Proxy):
+            return as_node(self, input, hx)
         graph = is_traced()
         weights = self._weights()
         reason = self._reason_against(input, hx, weights, graph)
@@ -45,20 +57,6 @@ class LSTMCell(nn.LSTMCell):
         h_n, c_n = self._run(x, h0, c0, weights, graph)
         return (h_n[0], c_n[0]) if batched else (h_n[0, 0], c_n[0, 0])
 
-    def invalidate(self) -> None:
-        """Forget packed weights: after a change that no version counter shows."""
-        self.__dict__.pop("_kept", None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
-
-    def __prepare_scriptable__(self) -> nn.LSTMCell:
-        """What torch.jit.script compiles: PyTorch's module with the same parameters."""
-        fall_back("lstmfast.torch.LSTMCell", "a module to be scripted")
-        twin = copy(self)
-        twin.__class__ = nn.LSTMCell  # type: ignore[assignment]
-        return twin
-
     def _run(self, x: Tensor, h0: Any, c0: Any, weights: list[Tensor], graph: bool) -> State:
         """A sequence of one step (1, B, I) -> h_n and c_n (1, B, H)."""
         layout, given = _layout(weights), (x, h0, c0, *weights)
@@ -66,6 +64,7 @@ class LSTMCell(nn.LSTMCell):
             _, h_n, c_n = in_graph(layout, None, keeps(self, given), x, h0, c0, weights)
             return h_n, c_n
         if needs_gradient(given):
+            self.invalidate()  # an update may follow
             return LSTMFunction.apply(layout, None, None, x, h0, c0, *weights)[1:]
         return on_gpu(layout, None, x, h0, c0, weights)[1]
 

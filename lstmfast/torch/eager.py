@@ -42,8 +42,8 @@ class LSTMFunction(torch.autograd.Function):
         x, h0, c0, _, *weights = ctx.saved_tensors
         if all(one is None for one in above):
             return (None,) * (6 + len(weights))
-        if torch.is_grad_enabled():  # create_graph=True
-            return None, None, None, *_twice_differentiable(ctx, above, x, h0, c0, weights)
+        if torch.is_grad_enabled() or any(map(_is_batched, above)):  # create_graph=True
+            return None, None, None, *_by_torchs_gradients(ctx, above, x, h0, c0, weights)
         cache, ctx.cache = ctx.cache, None
         if cache is None:
             cache = run(ctx.layout, ctx.packing, ctx.seed, x, h0, c0, weights)[-1]
@@ -95,27 +95,33 @@ def gradients_of(
     return [one if need else None for one, need in zip(every, needs, strict=True)]
 
 
-def _twice_differentiable(
+def _is_batched(gradient: Tensor | None) -> bool:
+    """Of torch.autograd.grad(is_grads_batched=True)?"""
+    return gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient)
+
+
+def _by_torchs_gradients(
     ctx: Any, above: Any, x: Tensor, h0: Tensor | None, c0: Tensor | None, weights: list[Tensor]
 ) -> list[Tensor | None]:
-    """Return the gradients as functions of everything, by PyTorch's operators."""
+    """Return the gradients by PyTorch's operators: as functions of everything, or in batches."""
     layout, packing = ctx.layout, ctx.packing
     if layout.dropout:
         raise RuntimeError(
             "lstmfast.torch.LSTM: expected no dropout under create_graph=True, as PyTorch cannot "
             f"draw lstmfast's masks again, got dropout={layout.dropout}"
         )
-    fall_back("lstmfast.torch.LSTM", "a derivative that is to be differentiated again")
+    again = torch.is_grad_enabled()
+    what = "is to be differentiated again" if again else "is asked for in batches"
+    fall_back("lstmfast.torch.LSTM", f"a derivative that {what}")
     given = [x, h0, c0, *weights]
-    apart: list[Any] = [
-        None if t is None else t.view_as(t) for t in given
-    ]  # one tensor may be given twice
-    outputs = _by_torch(layout, packing, apart)
+    with torch.enable_grad():  # and one tensor may be given twice
+        apart: list[Any] = [None if t is None else t.view_as(t) for t in given]
+        outputs = _by_torch(layout, packing, apart)
     asked = [k for k, need in enumerate(ctx.needs_input_grad[3:]) if need]
     pairs = [(y, dy) for y, dy in zip(outputs, above, strict=True) if dy is not None]
     found = torch.autograd.grad(
         [y for y, _ in pairs], [apart[k] for k in asked], [dy for _, dy in pairs],
-        create_graph=True, allow_unused=True,
+        create_graph=again, allow_unused=True,
     )  # fmt: skip
     every: list[Tensor | None] = [None] * len(given)
     for k, one in zip(asked, found, strict=True):

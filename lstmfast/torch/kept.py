@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..fallback import fall_back
 from ..ops import PreparedLSTM
 from .layout import Layout, to_array
 
-__all__ = ["kept_for"]
+__all__ = ["KeepsWeights", "kept_for"]
 
 
 SAMPLES = 256  # numbers of each weight that are looked at
+
+
+class KeepsWeights(nn.Module):
+    """What the drop-ins have in common: packed weights beside the parameters."""
+
+    def invalidate(self) -> None:
+        """Forget packed weights: after a change of a few numbers that PyTorch does not count."""
+        self.__dict__.pop("_kept", None)
+
+    def train(self, mode: bool = True) -> Any:
+        """See `torch.nn.Module.train`; what has been trained is packed anew."""
+        self.invalidate()
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())  # type: ignore[call-overload]
+        state.pop("_kept", None)
+        return state
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What torch.jit.script compiles: PyTorch's module with the same parameters."""
+        theirs = vars(type(self)).get("stands_for")
+        if theirs is None:  # a subclass, whose own text is compiled
+            return self
+        fall_back(f"lstmfast.torch.{theirs.__name__}", "a module to be scripted")
+        twin = copy(self)
+        twin.__class__ = theirs
+        return twin
 
 
 def kept_for(module: Any, layout: Layout, weights: Sequence[Tensor]) -> Kept:

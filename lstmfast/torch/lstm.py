@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from ..fallback import fall_back
 from .eager import LSTMFunction, on_gpu
-from .kept import kept_for
+from .kept import KeepsWeights, kept_for
 from .layout import Layout, to_tensor
 from .operators import in_graph
 from .packed import Packing, is_consistent
 from .routes import (
+    as_node,
     drawn_seed,
     is_traced,
     keeps,
@@ -23,7 +24,7 @@ from .routes import (
     needs_gradient,
     reason_against,
     state_of,
-)
+)  # fmt: skip
 
 __all__ = ["LSTM"]
 
@@ -31,7 +32,7 @@ State = tuple[Tensor, Tensor]
 Found = tuple[Tensor, Tensor, Tensor]  # y, h_n, c_n
 
 
-class LSTM(nn.LSTM):
+class LSTM(KeepsWeights, nn.LSTM):
     """A `torch.nn.LSTM` with the same arguments, parameters, results and errors.
 
     float32 and float64 tensors on the CPU, and CUDA tensors where `lstmfast[cuda]` can run, go to
@@ -46,12 +47,16 @@ class LSTM(nn.LSTM):
     makes it reproducible, with masks other than those of `torch.nn.LSTM`.
     """
 
+    stands_for = nn.LSTM
+
     def forward(self, input: Any, hx: State | None = None) -> Any:  # type: ignore[override]
         """See `torch.nn.LSTM.forward`."""
+        if isinstance(input, Proxy):
+            return as_node(self, input, hx)
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
         graph = is_traced()
-        if graph and packed:
+        if packed and torch.compiler.is_compiling():
             return _outside_of_graphs(self, input, hx)
         weights = self._weights()
         reason = self._reason_against(input, x, hx, weights, graph)
@@ -70,22 +75,6 @@ class LSTM(nn.LSTM):
         y, h_n, c_n = run(x.unsqueeze(axis), state, weights)
         return y.squeeze(axis), (h_n.squeeze(1), c_n.squeeze(1))
 
-    def invalidate(self) -> None:
-        """Forget packed weights: after a change that no version counter shows."""
-        self.__dict__.pop("_kept", None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        state.pop("_kept", None)
-        return state
-
-    def __prepare_scriptable__(self) -> nn.LSTM:
-        """What torch.jit.script compiles: PyTorch's module with the same parameters."""
-        fall_back("lstmfast.torch.LSTM", "a module to be scripted")
-        twin = copy(self)
-        twin.__class__ = nn.LSTM  # type: ignore[assignment]
-        return twin
-
     # ------------------------------------------------------------ the ways
 
     def _forward_packed(self, input: PackedSequence, hx: Any, weights: list[Tensor]) -> Any:
@@ -101,6 +90,7 @@ class LSTM(nn.LSTM):
         (h0, c0), drops = hx or (None, None), self._drops()
         layout = self._layout(packing, drops)
         if drops or needs_gradient((x, h0, c0, *weights)):
+            self.invalidate()  # an update may follow
             seed = int(drawn_seed()) if drops else None
             return LSTMFunction.apply(layout, packing, seed, x, h0, c0, *weights)
         if x.is_cuda:
@@ -143,6 +133,8 @@ class LSTM(nn.LSTM):
         state = state_of(hx)
         if state is None or x.shape[-1] != self.input_size:
             return "arguments of other shapes"
+        if packed and graph:
+            return "a PackedSequence under a dispatch mode"
         if packed and not is_consistent(input):
             return "a PackedSequence that is not consistent"
         if self.dropout == 1 and self._drops():

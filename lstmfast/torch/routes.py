@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 __all__ = [
-    "drawn_seed", "is_traced", "keeps", "mode_against", "needs_gradient", "reason_against",
-    "state_of",
+    "as_node", "drawn_seed", "is_traced", "keeps", "mode_against", "needs_gradient",
+    "reason_against", "state_of",
 ]  # fmt: skip
 
 PLAIN = (Tensor, Parameter)
@@ -24,6 +24,13 @@ SEEDS = 2**62
 def is_traced() -> bool:
     """Is a graph being made (torch.compile, torch.export, fake tensors)?"""
     return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+
+
+def as_node(module: Any, input: Any, hx: Any) -> Any:
+    """What torch.fx.symbolic_trace makes of a module of torch.nn: a node of its own."""
+    tracer = input.tracer
+    given = (input,) if hx is None else (input, hx)
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), given, {})
 
 
 def reason_against(tensors: Sequence[Tensor | None], graph: bool) -> str | None:
