@@ -245,15 +245,48 @@ def test_tensors(case, good, tmp_path):
     assert peak < 4e6
 
 
-def test_external_data_is_not_read(good, tmp_path):
-    """Neither of a file that is there, nor for tensors that nothing needs."""
-    (tmp_path / "data").write_bytes(bytes(16))
+ELSEWHERE = {
+    "another name": {"location": "data"},
+    "a path": {"location": "./model.data"},
+    "a folder above": {"location": "../model.data"},
+    "an absolute path": {"location": "/etc/passwd"},
+    "a link": {"location": "model.link"},
+    "a folder": {"location": "model.folder"},
+    "nothing": {"location": "model.none"},
+    "a null": {"location": "model\0.data"},
+    "no location": {"offset": "0"},
+    "an empty file": {"location": "model.empty"},
+    "behind the end": {"location": "model.data", "offset": "8"},
+    "too long": {"location": "model.data", "length": "20"},
+    "too short": {"location": "model.data", "length": "12"},
+    "a negative offset": {"location": "model.data", "offset": "-8"},
+    "no number": {"location": "model.data", "length": "many"},
+    "another key": {"location": "model.data", "basepath": ".."},
+}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_data_in_other_files(case, good, tmp_path):
+    """Read from a file beside the model that is named after it, and from no other."""
+    for name in ("data", "model.data"):
+        (tmp_path / name).write_bytes(bytes(16))
+    (tmp_path / "model.empty").write_bytes(b"")
+    (tmp_path / "model.link").symlink_to(tmp_path / "data")
+    (tmp_path / "model.folder").mkdir()
     tensor = good.graph.initializer.add(name="unused", data_type=FLOAT, dims=[4])
     tensor.data_location = TENSOR.EXTERNAL
-    tensor.external_data.add(key="location", value="data")
-    (tmp_path / "model.onnx").write_bytes(good.SerializeToString())
-    with pytest.raises(ValueError, match="unused: expected data in the file itself"):
-        load(tmp_path / "model.onnx")
+    path = tmp_path / "model.onnx"
+
+    def written(told):
+        del tensor.external_data[:]
+        for key, value in told.items():
+            tensor.external_data.add(key=key, value=value)
+        path.write_bytes(good.SerializeToString())
+        return path
+
+    load(written({"location": "model.data"}))
+    with pytest.raises(ValueError, match="unused: expected"):
+        load(written(ELSEWHERE[case]))
 
 
 BOMBS = {

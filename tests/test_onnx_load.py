@@ -250,8 +250,11 @@ def test_torch_data_in_another_file(torch, tmp_path):
         warnings.simplefilter("ignore")
         torch.onnx.export(net, (torch.zeros(1, 2, 6),), path, dynamo=True, verbose=False)
     assert os.path.exists(path + ".data")
-    with pytest.raises(ValueError, match=r"expected data in the file itself .*external_data=False"):
-        load(path)
+    x = np.random.default_rng(0).standard_normal((3, 5, 6)).astype(np.float32)
+    model = load(path)
+    assert all(param.flags.writeable and param.flags.owndata for param in model.params)
+    wanted = net(torch.from_numpy(x)).detach().numpy()
+    assert np.abs(model.predict(x) - wanted).max() <= BAR
 
 
 # ---------------------------------------------------------------- of Keras

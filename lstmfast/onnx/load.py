@@ -10,6 +10,7 @@ import numpy as np
 from .. import files
 from ..arguments import flag
 from ..model import Model
+from .beside import Beside
 from .chain import Chain
 from .flow import Axis, Flow
 from .layer_operators import OPERATORS
@@ -31,8 +32,9 @@ def load(path: files.StrPath, *, time_major: bool = False) -> Model:
     Parameters
     ----------
     path : str or path-like
-        Of `export`, torch.onnx.export, Keras's `model.export(format="onnx")` or others. No other
-        file is read.
+        Of `export`, torch.onnx.export, Keras's `model.export(format="onnx")` or others. Weights may
+        be in a second file in the same folder, named after it ("model.onnx.data"); no other file is
+        read.
     time_major : bool
         The file's input, and its output if that has all steps, are (time, batch, ...), as those of
         a torch.nn.LSTM without `batch_first`; a Model's are (batch, time, ...) all the same.
@@ -52,25 +54,25 @@ def load(path: files.StrPath, *, time_major: bool = False) -> Model:
     """
     onnx, time_major = onnx_package("load"), flag("time_major", time_major)
     try:
-        return _model(onnx, content_of(path), time_major)
+        return _model(onnx, content_of(path), Beside(path), time_major)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _model(onnx: Any, content: bytes, time_major: bool) -> Model:
+def _model(onnx: Any, content: bytes, beside: Beside, time_major: bool) -> Model:
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(content)
     except Exception as error:  # of google.protobuf, or of what stands in for it
         raise ValueError(f"expected a whole ONNX file, got one that ends in: {error}") from error
     opset, graph = _opset(onnx, proto), proto.graph
-    values = _initial_values(onnx, graph)
+    values = _initial_values(onnx, graph, beside)
     name, flow = _input(onnx, graph, values, time_major)
     values[name] = flow
     if len(graph.output) != 1:
         found = [value.name for value in graph.output]
         raise ValueError(f"outputs: expected one, as a Model has it, got {found}")
-    chain = Chain(SHARED * len(content))
+    chain = Chain(SHARED * (len(content) + beside.size))
     for node in _needed(onnx, graph, opset):
         _follow(chain, node, values)
     _check_output(chain, graph.output[0].name, values, time_major)
@@ -88,12 +90,12 @@ def _opset(onnx: Any, proto: Any) -> int:
     return int(found[0])
 
 
-def _initial_values(onnx: Any, graph: Any) -> dict[str, Value]:
+def _initial_values(onnx: Any, graph: Any, beside: Beside) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for tensor in graph.initializer:
         if not tensor.name or tensor.name in values:
             raise ValueError(f"initializer {tensor.name!r}: expected a name of its own")
-        values[tensor.name] = value_of(onnx, tensor)
+        values[tensor.name] = value_of(onnx, tensor, beside)
     return values
 
 

@@ -1,4 +1,4 @@
-"""Files and their protobuf messages: read without a look at anything beside the file, and checked.
+"""Files and their protobuf messages, read and checked.
 
 Nothing here trusts a file: declared shapes must be those of the bytes that are there, and an
 attribute that nobody asks for is an error, as it may mean something.
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..arguments import Array
+from .beside import Beside
 from .values import MOST_SIZES, Size, Sizes, Value, Weight
 
 __all__ = ["Node", "Unreadable", "content_of", "value_of"]
@@ -43,19 +44,19 @@ def content_of(path: Any) -> bytes:
         return file.read(size)
 
 
-def value_of(onnx: Any, tensor: Any) -> Value:
+def value_of(onnx: Any, tensor: Any, beside: Beside | None = None) -> Value:
     """Return what a TensorProto holds: a view of its bytes, or a few integers.
 
     Raises
     ------
     ValueError
-        Its data are in another file, or are not as many as its shape says.
+        Its data are not as many as its shape says, or in a file that is not `beside` the model.
     """
+    external = None
     if tensor.data_location != onnx.TensorProto.DEFAULT or tensor.external_data:
-        hint = "external_data=False of torch.onnx.export puts them there"
-        raise ValueError(
-            f"{tensor.name}: expected data in the file itself ({hint}), got external data"
-        )
+        if beside is None or tensor.data_location != onnx.TensorProto.EXTERNAL:
+            raise ValueError(f"{tensor.name}: expected data in the file itself, got external data")
+        external = beside.content(tensor)
     if tensor.HasField("segment"):
         raise ValueError(f"{tensor.name}: expected a whole tensor, got a segment")
     names = {number: name for name, number in onnx.TensorProto.DataType.items()}
@@ -64,7 +65,7 @@ def value_of(onnx: Any, tensor: Any) -> Value:
         raise ValueError(f"{tensor.name}: expected sizes of at most {MOST_DIMS} axes, got {dims}")
     if kind not in FIELDS:
         return Unreadable(f"a tensor of {kind}")
-    array = _data(tensor, kind, math.prod(dims)).reshape(dims)
+    array = _data(tensor, kind, math.prod(dims), external).reshape(dims)
     if kind in FLOATS:
         return Weight(array)
     if array.ndim > 1 or array.size > MOST_SIZES:
@@ -72,14 +73,16 @@ def value_of(onnx: Any, tensor: Any) -> Value:
     return Sizes(tuple(Size(int(i)) for i in array.reshape(-1)), array.ndim == 0)
 
 
-def _data(tensor: Any, kind: str, count: int) -> Array:
+def _data(tensor: Any, kind: str, count: int, external: memoryview | None) -> Array:
     """The elements of a tensor, of which there must be `count`."""
     dtype = np.dtype((FLOATS | INTEGERS)[kind])
-    raw, field = tensor.raw_data, getattr(tensor, FIELDS[kind])
-    found = len(field) if not tensor.HasField("raw_data") else len(raw) / dtype.itemsize
-    if found != count or (raw and len(field)):
+    field = getattr(tensor, FIELDS[kind])
+    listed = external is None and not tensor.HasField("raw_data")
+    raw: Any = tensor.raw_data if external is None else external
+    found = len(field) if listed else len(raw) / dtype.itemsize
+    if found != count or (raw and len(field)) or (external is not None and tensor.raw_data):
         raise ValueError(f"{tensor.name}: expected {count} elements by its shape, got {found:g}")
-    if not tensor.HasField("raw_data"):
+    if listed:
         return np.array(field, dtype)
     return np.frombuffer(raw, dtype).astype(dtype.newbyteorder("="), copy=False)
 
