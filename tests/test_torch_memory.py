@@ -1,119 +1,129 @@
-"""Tensors are shared with lstmfast's arrays, not copied: read off the process's peak of memory.
-
-Sizes are such that one copy of what is large would be seen several times over.
-"""
+"""Tensors are shared with lstmfast's arrays, not copied: by the addresses that the kernels get."""
 
 from pathlib import Path
 
 import pytest
 from torch_cases import LSTM, torch
 
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-LARGE = (400, 100, 256)  # x: 41 MB; the layer's own 4 units are 1/64 of it
-BYTES = 4 * 400 * 100 * 256
+from lstmfast import lstm_call, lstm_ops
+from lstmfast.weights import layer_of
+
+T, B, I, H = 6, 4, 8, 16
 
 
-def _now(field):
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field))
-    return 1024 * int(line.split()[1])
+class Spy:
+    """Stands for a handle: notes the arrays that it is given."""
+
+    def __init__(self, layer, seen):
+        self.layer, self.seen = layer, seen
+
+    def __getattr__(self, name):
+        return getattr(self.layer, name)
+
+    def forward(self, T, B, x, x_strides, taken, h0, c0, y, *others):
+        self.seen |= {"x": x, "h0": h0, "c0": c0, "y": y, "h_n": others[1], "c_n": others[2]}
+        self.layer.forward(T, B, x, x_strides, taken, h0, c0, y, *others)
+
+    def backward(self, *arguments):
+        names = {11: "dy", 13: "dh_n", 14: "dc_n", 17: "dx"}
+        self.seen |= {name: arguments[k] for k, name in names.items()}
+        self.layer.backward(*arguments)
 
 
 @pytest.fixture
-def peak():
-    """Return a function: the bytes by which a call raised the process's peak over its start."""
-    try:
-        CLEAR.write_text("5")
-    except OSError:
-        pytest.skip("the peak of memory cannot be reset here")
+def seen(monkeypatch):
+    """Return what the kernels are given, by name; the last call's."""
+    seen, own = {}, lstm_call.call_of
 
-    def measure(function):
-        CLEAR.write_text("5")
-        before = _now("VmRSS")
-        result = function()
-        return _now("VmHWM") - before, result
+    def call_of(layer, *others):
+        return own(Spy(layer, seen), *others)
 
-    return measure
+    for module in ("lstm_call", "lstm_ops", "prepared"):
+        monkeypatch.setattr(f"lstmfast.{module}.call_of", call_of)
+    return seen
 
 
-def layers_of_few_units(**options):
-    """Return a layer that has run once: threads and kernels are ready."""
-    layer = LSTM(256, 4, **options)
-    layer(torch.randn(2, 2, 256))
-    return layer
+def assert_shared(tensor, array):
+    assert tensor.data_ptr() == array.__array_interface__["data"][0]
+    steps = [stride * tensor.element_size() for stride in tensor.stride()]
+    assert array.strides == tuple(steps)
 
 
-def test_the_measure_sees_a_copy(peak):
-    x = torch.randn(LARGE)
-    grown, _ = peak(x.clone)
-    assert 0.9 * BYTES < grown < 1.2 * BYTES
+VIEWS = {
+    "contiguous": lambda x: x,
+    "transposed": lambda x: x.transpose(0, 1),
+    "slice of features": lambda x: x[:, :, : I - 3],
+    "every second step": lambda x: x[::2],
+    "one row": lambda x: x[:, 1:2],
+}
+MODES = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "training": torch.enable_grad,
+}
 
 
-@pytest.mark.parametrize("mode", ("no_grad", "inference_mode", "training"))
-@pytest.mark.parametrize(
-    "view",
-    (
-        lambda x: x,
-        lambda x: x.transpose(0, 1),
-        lambda x: x[:, :, :256],
-        lambda x: x[::2],
-    ),
-    ids=("contiguous", "transposed", "whole slice", "every second step"),
-)
-def test_x_is_not_copied(peak, view, mode):
-    layer, x = layers_of_few_units(), view(torch.randn(LARGE))
-    modes = {
-        "no_grad": torch.no_grad,
-        "inference_mode": torch.inference_mode,
-        "training": torch.enable_grad,
-    }
-    with modes[mode]():
-        grown, _ = peak(lambda: layer(x))
-    assert grown < 0.4 * BYTES
+@pytest.mark.parametrize("batch_first", (False, True))
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("view", VIEWS)
+def test_inputs_and_outputs_are_shared(seen, view, mode, batch_first):
+    x = VIEWS[view](torch.randn(T, B, I))
+    layer = LSTM(x.shape[2], H, batch_first=batch_first)
+    rows = x.shape[0 if batch_first else 1]
+    state = torch.randn(1, rows, H), torch.randn(1, rows, H)
+    with MODES[mode]():
+        y, (h_n, c_n) = layer(x, state)
+    for name, tensor in zip(("h0", "c0"), state, strict=True):
+        assert_shared(tensor, seen[name])
+    for name, tensor in {"x": x, "y": y, "h_n": h_n, "c_n": c_n}.items():
+        assert_shared(tensor.detach(), seen[name])
 
 
-def test_batch_first_is_not_copied(peak):
-    layer, x = layers_of_few_units(batch_first=True), torch.randn(LARGE)
+def test_gradients_are_shared(seen):
+    layer, x = LSTM(I, H), torch.randn(T, B, I, requires_grad=True)
+    y, state = layer(x)
+    above = [torch.randn(T, B, H), torch.randn(1, B, H), torch.randn(1, B, H)]
+    (dx,) = torch.autograd.grad([y, *state], x, above)
+    for name, tensor in zip(("dy", "dh_n", "dc_n", "dx"), (*above, dx), strict=True):
+        assert_shared(tensor, seen[name])
+
+
+def test_no_gradient_of_x_where_none_is_wanted(seen):
+    LSTM(I, H)(torch.randn(T, B, I))[0].sum().backward()
+    assert seen["dx"] is None
+
+
+def test_parameters_are_read_where_they_lie(monkeypatch):
+    """In training kernels pack them from there; what is kept in evaluation is packed alone."""
+    read = []
+
+    def spied(parts, *others, **keywords):
+        read.extend(parts)
+        return layer_of(parts, *others, **keywords)
+
+    monkeypatch.setattr(lstm_ops, "layer_of", spied)
+    layer = LSTM(I, H, num_layers=2, bidirectional=True)
+    layer(torch.randn(T, B, I))
+    found = [a.__array_interface__["data"][0] for part in read for a in part[:2]]
+    weights = [p for name, p in layer.named_parameters() if name.startswith("weight")]
+    assert found == [p.data_ptr() for p in weights]
+
+
+def test_a_copy_would_be_seen(seen):
+    x = torch.randn(T, B, I)
     with torch.no_grad():
-        grown, _ = peak(lambda: layer(x))
-    assert grown < 0.4 * BYTES
+        LSTM(I, H)(x.clone())
+    with pytest.raises(AssertionError):
+        assert_shared(x, seen["x"])
 
 
-def test_gradients_are_not_copied(peak):
-    """dx is made once; what comes back for x is that array."""
-    layer, x = layers_of_few_units(), torch.randn(LARGE, requires_grad=True)
-    y, _ = layer(x)
-    dy = torch.randn_like(y)
-    grown, (dx,) = peak(lambda: torch.autograd.grad(y, x, dy))
-    assert dx.shape == x.shape
-    assert grown < 1.5 * BYTES
+def resident():
+    """The bytes of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return 4096 * pages
 
 
-def test_no_gradient_of_x_where_none_is_wanted(peak):
-    layer, x = layers_of_few_units(), torch.randn(LARGE)
-    y, _ = layer(x)
-    grown, _ = peak(lambda: y.sum().backward())
-    assert grown < 0.4 * BYTES
-
-
-def test_outputs_are_not_copied(peak):
-    layer = LSTM(4, 256)
-    layer(torch.randn(2, 2, 4))
-    x = torch.randn(400, 100, 4)
-    with torch.no_grad():
-        grown, (y, _) = peak(lambda: layer(x))
-    assert y.numel() * 4 == BYTES
-    assert grown < 1.5 * BYTES
-
-
-def test_graph_keeps_no_copy_of_x(peak):
-    """What stays between forward and backward is what the layer made, and x itself."""
-    layer, x = layers_of_few_units(num_layers=2), torch.randn(LARGE, requires_grad=True)
-    grown, (y, _) = peak(lambda: layer(x))
-    assert y.grad_fn is not None
-    assert grown < 0.6 * BYTES
-
-
-def test_memory_does_not_grow_with_calls(peak):
+def test_memory_does_not_grow_with_calls():
     """Hundreds of calls of all kinds leave nothing behind."""
     layer = LSTM(64, 64, num_layers=2)
     x = torch.randn(20, 8, 64)
@@ -126,5 +136,6 @@ def test_memory_does_not_grow_with_calls(peak):
                 layer.zero_grad()
 
     calls(100)
-    grown, _ = peak(lambda: calls(600))
-    assert grown < 20e6
+    before = resident()
+    calls(600)
+    assert resident() - before < 20e6
