@@ -1,0 +1,5 @@
+"""A drop-in for keras.layers.LSTM, on Keras 3 with TensorFlow, JAX or PyTorch beneath."""
+
+from .layer import LSTM
+
+__all__ = ["LSTM"]

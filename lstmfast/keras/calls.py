@@ -1,0 +1,111 @@
+"""What a Keras layer asks of the kernels, on NumPy arrays: forward, and back through time.
+
+Every bridge hands over the same tensors, as arrays that are read and never written:
+x (B, T, I), W_ih (4H, I), W_hh (4H, H), b (4H,), h0 and c0 (B, H) and, where steps are masked,
+mask (B, T). Results are new arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..arguments import Array
+from ..lstm_keys import keys_of_cell, order_keys
+from ..lstm_ops import LSTMCache, lstm_backward, lstm_forward, reserve_of, restore_cache
+from ..options import CellOptions
+from ..weights import Weights, layer_of
+
+__all__ = ["Call", "backward", "forward", "forward_kept", "gradients", "reserve_size"]
+
+FLOATS = 6  # of the tensors; a seventh is the mask
+
+
+@dataclass(frozen=True)
+class Call:
+    """All of a call but its tensors.
+
+    Parameters
+    ----------
+    options : the cell's activations.
+    reverse : take the steps from the last to the first; y stays in x's order.
+    pad : what y holds where no step is taken, "zeros" or "repeat".
+    sequences : whether y (B, T, H) is among the outputs, before h_n and c_n (B, H).
+    """
+
+    options: CellOptions
+    reverse: bool
+    pad: str
+    sequences: bool
+
+    def keywords(self, tensors: Sequence[Any]) -> dict[str, Any]:
+        """What `lstm_forward` and `restore_cache` take by name."""
+        masked = len(tensors) > FLOATS
+        return {
+            "options": self.options,
+            "reverse": self.reverse,
+            "pad": self.pad,
+            "mask": np.asarray(tensors[FLOATS]) if masked else None,
+            "batch_first": True,
+        }
+
+    def of_all(self, upstream: Sequence[Any]) -> Sequence[Any]:
+        """Gradients of the outputs as those of y, h_n and c_n: None for a y that is not wanted."""
+        return upstream if self.sequences else (None, *upstream)
+
+
+def forward(call: Call, *tensors: Any) -> tuple[Array, ...]:
+    """Return h_n and c_n, before them y if the call wants it."""
+    arrays = _arrays(tensors)
+    keywords = call.keywords(tensors)
+    y, state, _ = lstm_forward(*arrays, return_sequences=call.sequences, **keywords)
+    return (y, *state) if call.sequences else state
+
+
+def forward_cached(call: Call, *tensors: Any) -> tuple[Array, Array, Array, LSTMCache]:
+    """Return y, h_n, c_n and the cache for one `gradients`."""
+    y, (h_n, c_n), cache = lstm_forward(
+        *_arrays(tensors), training=True, **call.keywords(tensors)
+    )
+    return y, h_n, c_n, cache
+
+
+def forward_kept(call: Call, *tensors: Any) -> tuple[Array, ...]:
+    """Return y, h_n, c_n and what `backward` needs beside y and the tensors: (n,) uint8."""
+    *outputs, cache = forward_cached(call, *tensors)
+    return (*outputs, reserve_of(cache))
+
+
+def backward(
+    call: Call, need_dx: bool, tensors: Sequence[Any], y: Any, reserve: Any, upstream: Sequence[Any]
+) -> tuple[Array | None, ...]:
+    """Return the gradients of the tensors but the mask; `upstream` are those of the outputs."""
+    arrays, keywords = _arrays(tensors), call.keywords(tensors)
+    cache = restore_cache(np.asarray(reserve), np.asarray(y), *arrays, **keywords)
+    return gradients(cache, upstream, need_dx)
+
+
+def gradients(
+    cache: LSTMCache, upstream: Sequence[Any], need_dx: bool = True
+) -> tuple[Array | None, ...]:
+    """Return dx (None unless needed), dW_ih, dW_hh, db, dh0, dc0."""
+    dy, dh_n, dc_n = (None if one is None else np.asarray(one) for one in upstream)
+    found = lstm_backward(cache, dy, dh_n, dc_n, need_dx=need_dx)
+    return found.dx, found.dW_ih, found.dW_hh, found.db, found.dh0, found.dc0
+
+
+def reserve_size(call: Call, shapes: Sequence[tuple[int, ...]], dtype: Any) -> int:
+    """The n of `forward_kept`, from the shapes of the tensors."""
+    (B, T, _), W_ih, W_hh = shapes[:3]
+    weights = Weights(np.empty(W_ih, dtype), np.empty(W_hh, dtype))
+    masked = len(shapes) > FLOATS
+    keys = keys_of_cell(call.options, True) | order_keys(masked, call.pad, call.reverse, False)
+    layer = layer_of([weights], keys, training=True, batch_size=1, borrow=True)
+    return len(memoryview(layer.new_reserve(T, B)))
+
+
+def _arrays(tensors: Sequence[Any]) -> list[Array]:
+    return [np.asarray(one) for one in tensors[:FLOATS]]

@@ -1,0 +1,199 @@
+"""keras.layers.LSTM with its loop over time done by lstmfast."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+import keras
+from keras import ops
+
+from ..fallback import fall_back
+from ..options import PLAIN, CellOptions
+from .calls import Call
+
+__all__ = ["LSTM"]
+
+NAME = "lstmfast.keras.LSTM"
+BACKEND = keras.backend.backend()
+HAS_BRIDGE = BACKEND in ("tensorflow", "jax", "torch")
+BRIDGE: Any = import_module(f"{__package__}.{BACKEND}_bridge") if HAS_BRIDGE else None
+# Activations of Keras that the kernels have, too, with the same parameters.
+ACTIVATIONS = {
+    getattr(home, name): name
+    for name in (
+        "sigmoid", "tanh", "relu", "hard_sigmoid", "linear", "leaky_relu", "elu", "softsign",
+        "softplus",
+    )
+    for home in (keras.activations, ops)
+    if hasattr(home, name)
+}  # fmt: skip
+
+
+@keras.saving.register_keras_serializable(package="lstmfast")
+class LSTM(keras.layers.LSTM):
+    """keras.layers.LSTM, calculated by lstmfast's kernels.
+
+    Arguments, calls, weights, masks, states, configuration and results are those of
+    keras.layers.LSTM, which this class extends: all but the loop over time is Keras's own. Weights
+    keep Keras's layout, so checkpoints and files of weights go both ways.
+
+    What the kernels cannot take goes to Keras's loop, and is an error where the environment
+    variable LSTMFAST_STRICT is 1 (`lstmfast.fallback`): dtypes other than float32 and float64,
+    activations other than ACTIVATIONS, recurrent dropout in training, `use_cudnn=True`, tensors on
+    a GPU, backends other than TensorFlow, JAX and PyTorch, inputs of unusual types or shapes.
+
+    Examples
+    --------
+    >>> layer = lstmfast.keras.LSTM(32, return_sequences=True)
+    >>> layer(numpy.zeros((8, 20, 5), "float32")).shape
+    (8, 20, 32)
+    """
+
+    __signature__ = signature(keras.layers.LSTM)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if HAS_BRIDGE and not BRIDGE.SUPPORTS_JIT:
+            self.supports_jit = False
+
+    def inner_loop(
+        self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
+    ) -> tuple[Any, Any, list[Any]]:
+        """Run over time; return the last output, all outputs (or the last alone) and the state."""
+        if isinstance(mask, (list, tuple)):
+            mask = mask[0]
+        training = bool(training)
+        reason = self._reason_against(sequences, initial_state, mask, training)
+        if reason:
+            fall_back(NAME, reason)
+            return super().inner_loop(sequences, initial_state, mask, training)
+        if training and _drops(self.dropout):
+            dropped = self.cell.get_dropout_mask(sequences[:, 0, :])
+            sequences = sequences * ops.expand_dims(dropped, 1)
+        mask = None if mask is None else ops.cast(mask, "bool")
+        tensors = self._tensors(sequences, initial_state, mask)
+        *y, h_n, c_n = BRIDGE.run(self._call(), tensors, training)
+        last = self._last_output(h_n, mask)
+        outputs = self._outputs(y[0], tensors[4], mask) if y else ops.expand_dims(last, 1)
+        return last, outputs, [h_n, c_n]
+
+    # ------------------------------------------------------------ what the kernels take
+
+    def _reason_against(self, x: Any, state: Any, mask: Any, training: bool) -> str:
+        """Say what of this call the kernels lack; "" if they can run it."""
+        if not HAS_BRIDGE:
+            return f"Keras's backend {BACKEND}"
+        return self._reason_against_options(training) or self._reason_against_tensors(
+            x, state, mask
+        )
+
+    def _reason_against_options(self, training: bool) -> str:
+        if self.use_cudnn is True:
+            return "use_cudnn=True"
+        for name in ("activation", "recurrent_activation"):
+            if _name_of(getattr(self, name)) is None:
+                return f"{name}={getattr(self, name)}"
+        if training and _drops(self.recurrent_dropout):
+            return "recurrent_dropout in training, drawn for each gate on its own"
+        if training and _drops(self.dropout) and self.cell.implementation == 1:
+            return "dropout with implementation=1, drawn for each gate on its own"
+        return ""
+
+    def _reason_against_tensors(self, x: Any, state: Any, mask: Any) -> str:
+        kinds = {keras.backend.standardize_dtype(one.dtype) for one in (self.cell.kernel, *state)}
+        of_x = keras.backend.standardize_dtype(x.dtype)
+        if "float" in of_x:
+            kinds.add(of_x)  # integers become floats of the layer's kind, as in a product
+        if len(kinds) > 1 or not kinds <= {"float32", "float64"}:
+            return f"dtype {' and '.join(sorted(kinds))}"
+        B, T, I = x.shape
+        H = self.units
+        if not _fits(x.shape, (B, T, self.cell.kernel.shape[0])) or 0 in (B, T, I):
+            return f"inputs of shape {tuple(x.shape)}"
+        if len(state) != 2 or not all(_fits(one.shape, (B, H)) for one in state):
+            return f"a state of shape {[tuple(one.shape) for one in state]}"
+        if mask is not None and not _fits(mask.shape, (B, T)):
+            return f"a mask of shape {tuple(mask.shape)}"
+        return str(BRIDGE.reason_against(x))
+
+    def _call(self) -> Call:
+        return _call_of(
+            _name_of(self.activation),
+            _name_of(self.recurrent_activation),
+            bool(self.go_backwards),
+            "zeros" if self._pads_with_zeros else "repeat",
+            bool(self.return_sequences),
+        )
+
+    def _tensors(self, x: Any, state: Any, mask: Any) -> list[Any]:
+        """The tensors of a call in the kernels' order and layout."""
+        W_ih, W_hh = ops.transpose(self.cell.kernel), ops.transpose(self.cell.recurrent_kernel)
+        x = ops.cast(x, W_ih.dtype)
+        b = self.cell.bias
+        b = ops.zeros(4 * self.units, x.dtype) if b is None else ops.convert_to_tensor(b)
+        if self.stateful and BACKEND == "torch":  # where the state is written in place, later
+            state = [ops.copy(one) for one in state]
+        return [x, W_ih, W_hh, b, *state] + ([] if mask is None else [mask])
+
+    # ------------------------------------------------------------ outputs as Keras's loops give them
+    #
+    # Before the first step that is taken Keras's loops put out zeros, on JAX h0. On JAX those that
+    # are unrolled put out zeros, too, and take no notice of zero_output_for_mask.
+
+    @property
+    def _pads_with_zeros(self) -> bool:
+        return bool(self.zero_output_for_mask and not (BACKEND == "jax" and self.unroll))
+
+    @property
+    def _leads_with_h0(self) -> bool:
+        return BACKEND == "jax" and not self.unroll and not self.zero_output_for_mask
+
+    def _last_output(self, h_n: Any, mask: Any) -> Any:
+        """What the last step puts out."""
+        if mask is None or self._leads_with_h0:
+            return h_n
+        if self._pads_with_zeros:
+            shown = mask[:, 0 if self.go_backwards else -1]
+        else:
+            shown = ops.any(mask, axis=1)
+        return ops.where(ops.expand_dims(shown, 1), h_n, ops.zeros_like(h_n))
+
+    def _outputs(self, y: Any, h0: Any, mask: Any) -> Any:
+        """All outputs, in the order in which steps were taken."""
+        if self.go_backwards:
+            y = ops.flip(y, axis=1)
+        if mask is None or not self._leads_with_h0:
+            return y
+        mask = ops.flip(mask, axis=1) if self.go_backwards else mask
+        begun = ops.cumsum(ops.cast(mask, "int32"), axis=1) > 0
+        return ops.where(ops.expand_dims(begun, 2), y, ops.expand_dims(h0, 1))
+
+
+def _drops(rate: float) -> bool:
+    return 0 < rate < 1  # as Keras's cell has it
+
+
+def _name_of(activation: Any) -> str | None:
+    try:
+        return ACTIVATIONS.get(activation)
+    except TypeError:  # a callable that cannot be hashed
+        return None
+
+
+def _fits(found: Any, expected: tuple[int | None, ...]) -> bool:
+    """Is this shape the one expected, as far as sizes are known?"""
+    return len(found) == len(expected) and all(
+        size is None or want is None or size == want
+        for size, want in zip(found, expected, strict=True)
+    )
+
+
+@lru_cache(maxsize=None)
+def _call_of(
+    activation: str, recurrent_activation: str, reverse: bool, pad: str, sequences: bool
+) -> Call:
+    options = CellOptions(activation, recurrent_activation)
+    return Call(PLAIN if options == PLAIN else options, reverse, pad, sequences)

@@ -1,0 +1,76 @@
+"""Keras's LSTM on PyTorch: an autograd.Function on the tensors' own memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from . import calls
+from .calls import Call
+
+__all__ = ["SUPPORTS_JIT", "reason_against", "run"]
+
+SUPPORTS_JIT = True  # torch.compile leaves the layer out of its graphs
+
+
+def reason_against(x: Any) -> str:
+    """Say why the kernels cannot take x; "" if they can."""
+    if not isinstance(x, torch.Tensor) or x.layout != torch.strided:
+        return f"inputs of type {type(x).__name__}"
+    return "" if x.device.type in ("cpu", "meta") else f"tensors on {x.device.type}"
+
+
+@torch.compiler.disable
+def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
+    """Return what `calls.forward` does, with gradients where autograd records."""
+    x, W_ih, W_hh, *others = tensors
+    if x.device.type == "meta":
+        return _shapes_only(call, x, W_hh)
+    tensors = (x, W_ih.contiguous(), W_hh.contiguous(), *others)
+    if torch.is_grad_enabled() and any(one.requires_grad for one in tensors):
+        y, *state = _LSTM.apply(call, *tensors)
+        return (y, *state) if call.sequences else tuple(state)
+    return tuple(map(torch.from_numpy, calls.forward(call, *_arrays(tensors))))
+
+
+class _LSTM(torch.autograd.Function):
+    """y, h_n, c_n; y too where no one asked for it, as the way back needs it."""
+
+    @staticmethod
+    def forward(ctx: Any, call: Call, *tensors: Any) -> tuple[Any, ...]:
+        *outputs, cache = calls.forward_cached(call, *_arrays(tensors))
+        outputs = list(map(torch.from_numpy, outputs))
+        ctx.call, ctx.cache = call, cache
+        ctx.save_for_backward(*tensors, outputs[0])  # so that autograd sees writes into them
+        ctx.set_materialize_grads(False)
+        return tuple(outputs)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
+        *tensors, _ = ctx.saved_tensors
+        none = (None,) * (1 + len(tensors))
+        if all(one is None for one in upstream):
+            return none
+        cache, ctx.cache = ctx.cache, None
+        if cache is None:  # a second time, with retain_graph
+            *_, cache = calls.forward_cached(ctx.call, *_arrays(tensors))
+        upstream = [None if one is None else one.detach().numpy() for one in upstream]
+        found = calls.gradients(cache, upstream, ctx.needs_input_grad[1])
+        return (None, *_tensors(found), *none[1 + calls.FLOATS :])
+
+
+def _arrays(tensors: Sequence[Any]) -> list[Any]:
+    return [one.detach().numpy() for one in tensors]
+
+
+def _tensors(arrays: Sequence[Any]) -> list[Any]:
+    return [None if one is None else torch.from_numpy(one) for one in arrays]
+
+
+def _shapes_only(call: Call, x: Any, W_hh: Any) -> tuple[Any, ...]:
+    (B, T, _), H = x.shape, W_hh.shape[1]
+    shapes = ((B, T, H), (B, H), (B, H))[0 if call.sequences else 1 :]
+    return tuple(x.new_empty(shape) for shape in shapes)
