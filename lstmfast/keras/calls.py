@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from ..arguments import Array
 from ..lstm_keys import keys_of_cell, order_keys
 from ..lstm_ops import LSTMCache, lstm_backward, lstm_forward, reserve_of, restore_cache
-from ..options import CellOptions
+from ..options import PLAIN, CellOptions
 from ..weights import Weights, layer_of
 
 __all__ = ["Call", "backward", "forward", "forward_kept", "gradients", "reserve_size"]
@@ -30,16 +31,22 @@ class Call:
 
     Parameters
     ----------
-    options : the cell's activations.
+    activation, recurrent_activation : names, of `lstmfast.Activation`.
     reverse : take the steps from the last to the first; y stays in x's order.
     pad : what y holds where no step is taken, "zeros" or "repeat".
     sequences : whether y (B, T, H) is among the outputs, before h_n and c_n (B, H).
     """
 
-    options: CellOptions
+    activation: str
+    recurrent_activation: str
     reverse: bool
     pad: str
     sequences: bool
+
+    @cached_property
+    def options(self) -> CellOptions:
+        options = CellOptions(self.activation, self.recurrent_activation)
+        return PLAIN if options == PLAIN else options
 
     def keywords(self, tensors: Sequence[Any]) -> dict[str, Any]:
         """What `lstm_forward` and `restore_cache` take by name."""

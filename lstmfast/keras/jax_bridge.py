@@ -1,20 +1,27 @@
-"""Keras's LSTM on JAX: a custom_vjp whose two directions are pure callbacks."""
+"""Keras's LSTM on JAX: a custom_vjp of operations that XLA calls through its FFI."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from . import calls
+from . import calls, xla_ffi
 from .calls import Call
 
-__all__ = ["SUPPORTS_JIT", "reason_against", "run"]
+__all__ = ["SUPPORTS_JIT", "as_it_is", "reason_against", "run"]
 
 SUPPORTS_JIT = True
+
+
+def as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Nothing rewrites functions here."""
+    return function
 
 
 def reason_against(x: Any) -> str:
@@ -33,58 +40,55 @@ def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _lstm(call: Call, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
     shapes = _output_shapes(tensors)[0 if call.sequences else 1 :]
-    return _callback(_on_host(calls.forward, call), shapes, *tensors)
+    return xla_ffi.call("lstmfast_forward", shapes, _text(call), *tensors)
 
 
 def _forward(call: Call, tensors: Any) -> tuple[Any, Any]:
-    perturbed = tensors[0].perturbed
+    need_dx = () if tensors[0].perturbed else None  # the structure tells, as residuals are arrays
     tensors = tuple(one.value for one in tensors)
-    shapes = [one.shape for one in tensors]
-    size = calls.reserve_size(call, shapes, tensors[0].dtype)
-    kept = jax.ShapeDtypeStruct((size,), jnp.uint8)
-    shapes = (*_output_shapes(tensors), kept)
-    y, *state, reserve = _callback(_on_host(calls.forward_kept, call), shapes, *tensors)
-    need_dx = () if perturbed else None  # told by the structure: residuals are arrays
-    return ((y, *state) if call.sequences else tuple(state)), (tensors, y, reserve, need_dx)
+    size = calls.reserve_size(call, [one.shape for one in tensors], tensors[0].dtype)
+    shapes = (*_output_shapes(tensors), jax.ShapeDtypeStruct((size,), jnp.uint8))
+    y, *state, reserve = xla_ffi.call("lstmfast_forward_kept", shapes, _text(call), *tensors)
+    outputs = (y, *state) if call.sequences else tuple(state)
+    return outputs, (tensors, y, reserve, need_dx)
 
 
 def _backward(call: Call, residuals: Any, upstream: Any) -> tuple[Any]:
     tensors, y, reserve, need_dx = residuals
-    zero = jax.custom_derivatives.SymbolicZero
-    upstream = tuple(None if isinstance(one, zero) else one for one in call.of_all(upstream))
-    if all(one is None for one in upstream):
-        return (None,)
-    dx, *others = _gradients(call, need_dx is not None, tensors, y, reserve, upstream)
+    upstream = tuple(map(_instantiated, upstream))
+    found = _gradients(call, need_dx is not None, tensors, y, reserve, upstream)
+    dx = (None,) if need_dx is None else ()
     unused = (None,) * (len(tensors) - calls.FLOATS)
-    return ((dx, *others, *unused),)
+    return ((*dx, *found, *unused),)
 
 
 _lstm.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _gradients(
     call: Call, need_dx: bool, tensors: Any, y: Any, reserve: Any, upstream: Any
 ) -> tuple[Any, ...]:
+    """The gradients of the tensors, without x unless it is needed, and without the mask."""
     wanted = tensors[0 if need_dx else 1 : calls.FLOATS]
-    shapes = tuple(jax.ShapeDtypeStruct(one.shape, one.dtype) for one in wanted)
-    host = _on_host(_some_gradients, call, need_dx)
-    found = _callback(host, shapes, tensors, y, reserve, upstream)
-    return found if need_dx else (None, *found)
+    shapes = [jax.ShapeDtypeStruct(one.shape, one.dtype) for one in wanted]
+    arguments = (*tensors, y, reserve, *upstream)
+    return xla_ffi.call("lstmfast_backward", shapes, _text(call, need_dx), *arguments)
 
 
-@_gradients.defjvp
 def _refuse(*_: Any) -> Any:
     raise NotImplementedError(
-        "lstmfast.keras.LSTM: expected first derivatives, got a second one: "
-        "keras.layers.LSTM computes it"
+        "lstmfast.keras.LSTM: expected first derivatives, got a second one, "
+        "which keras.layers.LSTM has"
     )
 
 
-def _some_gradients(
-    call: Call, need_dx: bool, tensors: Any, y: Any, reserve: Any, upstream: Any
-) -> tuple[Any, ...]:
-    return calls.backward(call, need_dx, tensors, y, reserve, upstream)[0 if need_dx else 1 :]
+_gradients.defvjp(_refuse, _refuse)
+
+
+def _instantiated(gradient: Any) -> Any:
+    unused = isinstance(gradient, jax.custom_derivatives.SymbolicZero)
+    return jnp.zeros(gradient.shape, gradient.dtype) if unused else gradient
 
 
 def _output_shapes(tensors: Sequence[Any]) -> tuple[jax.ShapeDtypeStruct, ...]:
@@ -93,11 +97,39 @@ def _output_shapes(tensors: Sequence[Any]) -> tuple[jax.ShapeDtypeStruct, ...]:
     return tuple(jax.ShapeDtypeStruct(s, tensors[0].dtype) for s in ((B, T, H), (B, H), (B, H)))
 
 
+# ---------------------------------------------------------------- on XLA's threads
+#
+# What is called is told by text, not by a number or an object of this process: XLA may keep what it
+# has compiled for others.
+
+
+def _text(call: Call, need_dx: bool = False) -> str:
+    return json.dumps([astuple(call), need_dx])
+
+
 @lru_cache(maxsize=None)
-def _on_host(function: Callable[..., Any], *static: Any) -> Callable[..., Any]:
-    """One function for each call: JAX compiles a callback anew that it does not know."""
-    return partial(function, *static)
+def _read(text: str) -> tuple[Call, bool]:
+    fields, need_dx = json.loads(text)
+    return Call(*fields), need_dx
 
 
-def _callback(function: Callable[..., Any], shapes: Any, *arguments: Any) -> Any:
-    return jax.pure_callback(function, shapes, *arguments, vmap_method="sequential")
+def _on_host(text: str, *arrays: Any) -> Sequence[Any]:
+    return calls.forward(_read(text)[0], *arrays)
+
+
+def _on_host_kept(text: str, *arrays: Any) -> Sequence[Any]:
+    return calls.forward_kept(_read(text)[0], *arrays)
+
+
+def _on_host_back(text: str, *arrays: Any) -> Sequence[Any]:
+    call, need_dx = _read(text)
+    outputs = 2 + call.sequences
+    *tensors, y, reserve = arrays[:-outputs]
+    upstream = call.of_all(arrays[-outputs:])
+    found = calls.backward(call, need_dx, tensors, y, reserve, upstream)
+    return found[0 if need_dx else 1 :]
+
+
+xla_ffi.register("lstmfast_forward", _on_host)
+xla_ffi.register("lstmfast_forward_kept", _on_host_kept)
+xla_ffi.register("lstmfast_backward", _on_host_back)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib import import_module
-from inspect import signature
 from typing import Any
 
 import keras
 from keras import ops
 
 from ..fallback import fall_back
-from ..options import PLAIN, CellOptions
 from .calls import Call
 
 __all__ = ["LSTM"]
 
 NAME = "lstmfast.keras.LSTM"
 BACKEND = keras.backend.backend()
-HAS_BRIDGE = BACKEND in ("tensorflow", "jax", "torch")
-BRIDGE: Any = import_module(f"{__package__}.{BACKEND}_bridge") if HAS_BRIDGE else None
+BACKENDS = ("tensorflow", "jax", "torch")
+if BACKEND not in BACKENDS:
+    raise ImportError(f"lstmfast.keras: expected Keras's backend among {BACKENDS}, got {BACKEND}")
+BRIDGE: Any = import_module(f"{__package__}.{BACKEND}_bridge")
 # Activations of Keras that the kernels have, too, with the same parameters.
 ACTIVATIONS = {
     getattr(home, name): name
@@ -43,7 +43,7 @@ class LSTM(keras.layers.LSTM):
     What the kernels cannot take goes to Keras's loop, and is an error where the environment
     variable LSTMFAST_STRICT is 1 (`lstmfast.fallback`): dtypes other than float32 and float64,
     activations other than ACTIVATIONS, recurrent dropout in training, `use_cudnn=True`, tensors on
-    a GPU, backends other than TensorFlow, JAX and PyTorch, inputs of unusual types or shapes.
+    a GPU, inputs of unusual types or shapes.
 
     Examples
     --------
@@ -52,13 +52,16 @@ class LSTM(keras.layers.LSTM):
     (8, 20, 32)
     """
 
-    __signature__ = signature(keras.layers.LSTM)
+    @property
+    def supports_jit(self) -> bool:
+        """Can the layer be part of what the backend compiles?"""
+        return bool(BRIDGE.SUPPORTS_JIT and self._supports_jit)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if HAS_BRIDGE and not BRIDGE.SUPPORTS_JIT:
-            self.supports_jit = False
+    @supports_jit.setter
+    def supports_jit(self, value: bool) -> None:
+        self._supports_jit = value
 
+    @BRIDGE.as_it_is
     def inner_loop(
         self, sequences: Any, initial_state: Any, mask: Any, training: bool = False
     ) -> tuple[Any, Any, list[Any]]:
@@ -84,8 +87,8 @@ class LSTM(keras.layers.LSTM):
 
     def _reason_against(self, x: Any, state: Any, mask: Any, training: bool) -> str:
         """Say what of this call the kernels lack; "" if they can run it."""
-        if not HAS_BRIDGE:
-            return f"Keras's backend {BACKEND}"
+        if mask is not None and self.unroll and self.zero_output_for_mask:
+            return "zero_output_for_mask with unroll, which Keras reads otherwise on each backend"
         return self._reason_against_options(training) or self._reason_against_tensors(
             x, state, mask
         )
@@ -124,7 +127,7 @@ class LSTM(keras.layers.LSTM):
             _name_of(self.activation),
             _name_of(self.recurrent_activation),
             bool(self.go_backwards),
-            "zeros" if self._pads_with_zeros else "repeat",
+            "zeros" if self.zero_output_for_mask else "repeat",
             bool(self.return_sequences),
         )
 
@@ -140,12 +143,7 @@ class LSTM(keras.layers.LSTM):
 
     # ------------------------------------------------------------ outputs as Keras's loops give them
     #
-    # Before the first step that is taken Keras's loops put out zeros, on JAX h0. On JAX those that
-    # are unrolled put out zeros, too, and take no notice of zero_output_for_mask.
-
-    @property
-    def _pads_with_zeros(self) -> bool:
-        return bool(self.zero_output_for_mask and not (BACKEND == "jax" and self.unroll))
+    # Before the first step that is taken Keras's loops put out zeros, but for JAX's scan: h0.
 
     @property
     def _leads_with_h0(self) -> bool:
@@ -155,7 +153,7 @@ class LSTM(keras.layers.LSTM):
         """What the last step puts out."""
         if mask is None or self._leads_with_h0:
             return h_n
-        if self._pads_with_zeros:
+        if self.zero_output_for_mask:
             shown = mask[:, 0 if self.go_backwards else -1]
         else:
             shown = ops.any(mask, axis=1)
@@ -191,9 +189,4 @@ def _fits(found: Any, expected: tuple[int | None, ...]) -> bool:
     )
 
 
-@lru_cache(maxsize=None)
-def _call_of(
-    activation: str, recurrent_activation: str, reverse: bool, pad: str, sequences: bool
-) -> Call:
-    options = CellOptions(activation, recurrent_activation)
-    return Call(PLAIN if options == PLAIN else options, reverse, pad, sequences)
+_call_of = lru_cache(Call)  # one object for equal calls, as bridges keep functions for each

@@ -11,9 +11,10 @@ import tensorflow as tf
 from . import calls
 from .calls import Call
 
-__all__ = ["SUPPORTS_JIT", "reason_against", "run"]
+__all__ = ["SUPPORTS_JIT", "as_it_is", "reason_against", "run"]
 
 SUPPORTS_JIT = False  # XLA has no kernel that calls Python
+as_it_is = tf.autograph.experimental.do_not_convert  # what tf.function would rewrite
 
 
 def reason_against(x: Any) -> str:
@@ -65,8 +66,8 @@ def _once(way_back: Callable[..., Any]) -> Callable[..., Any]:
 
 def _refuse(*_: Any) -> Any:
     raise NotImplementedError(
-        "lstmfast.keras.LSTM: expected first derivatives, got a second one: "
-        "keras.layers.LSTM computes it"
+        "lstmfast.keras.LSTM: expected first derivatives in reverse mode, got a second one or "
+        "forward mode, which keras.layers.LSTM has"
     )
 
 
@@ -84,6 +85,8 @@ def _eager_passes(call: Call, keeps: bool, tensors: Sequence[Any]) -> tuple[Any,
         outputs = calls.forward(call, *tensors)
 
     def way_back(*arguments: Any) -> list[Any]:
+        if not tf.executing_eagerly():  # as for the rows of a Jacobian, side by side
+            return _graph_gradients(call, len(tensors), arguments)
         upstream = arguments[len(tensors) :]
         cache = caches.pop() if caches else calls.forward_cached(call, *tensors)[-1]
         return _tensors(calls.gradients(cache, call.of_all(upstream)))
@@ -100,24 +103,30 @@ def _tensors(arrays: Sequence[Any]) -> list[Any]:
 
 def _graph_passes(call: Call, keeps: bool, tensors: Sequence[Any]) -> tuple[Any, Any]:
     """As `_eager_passes`, of symbolic tensors."""
-    dtype, count = tensors[0].dtype, len(tensors)
+    kinds = [tensors[0].dtype] * 3
     kept = []
     if keeps:
-        kinds = [dtype] * 3 + [tf.uint8]
-        *found, reserve = _on_host(calls.forward_kept, call)(tensors, kinds)
-        kept = [found[0], reserve]
-        outputs = found if call.sequences else found[1:]
+        *outputs, reserve = _on_host(calls.forward_kept, call)(tensors, [*kinds, tf.uint8])
+        kept = [outputs[0], reserve]
+        outputs = outputs if call.sequences else outputs[1:]
     else:
-        outputs = _on_host(calls.forward, call)(tensors, [dtype] * (2 + call.sequences))
+        outputs = _on_host(calls.forward, call)(tensors, kinds[0 if call.sequences else 1 :])
 
     def way_back(*arguments: Any) -> list[Any]:
-        host = _on_host(_host_gradients, call, count, bool(kept))
-        found = host([*arguments, *kept], [dtype] * calls.FLOATS)
-        for one, tensor in zip(found, tensors, strict=False):
-            one.set_shape(tensor.shape)
-        return found
+        return _graph_gradients(call, len(tensors), arguments, kept)
 
     return _shaped(outputs, tensors), way_back
+
+
+def _graph_gradients(
+    call: Call, count: int, arguments: Sequence[Any], kept: Sequence[Any] = ()
+) -> list[Any]:
+    """The gradients, of `count` tensors and the upstream gradients; y and the reserve if kept."""
+    host = _on_host(_host_gradients, call, count, bool(kept))
+    found = host([*arguments, *kept], [arguments[0].dtype] * calls.FLOATS)
+    for one, tensor in zip(found, arguments, strict=False):
+        one.set_shape(tensor.shape)
+    return list(found)
 
 
 def _host_gradients(call: Call, count: int, keeps: bool, *arrays: Any) -> Any:

@@ -10,9 +10,10 @@ import torch
 from . import calls
 from .calls import Call
 
-__all__ = ["SUPPORTS_JIT", "reason_against", "run"]
+__all__ = ["SUPPORTS_JIT", "as_it_is", "reason_against", "run"]
 
-SUPPORTS_JIT = True  # torch.compile leaves the layer out of its graphs
+SUPPORTS_JIT = True
+as_it_is = torch.compiler.disable  # torch.compile leaves it out of its graphs
 
 
 def reason_against(x: Any) -> str:
@@ -22,7 +23,6 @@ def reason_against(x: Any) -> str:
     return "" if x.device.type in ("cpu", "meta") else f"tensors on {x.device.type}"
 
 
-@torch.compiler.disable
 def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
     """Return what `calls.forward` does, with gradients where autograd records."""
     x, W_ih, W_hh, *others = tensors
