@@ -48,7 +48,7 @@ def _forward(call: Call, tensors: Any) -> tuple[Any, Any]:
     tensors = tuple(one.value for one in tensors)
     size = calls.reserve_size(call, [one.shape for one in tensors], tensors[0].dtype)
     shapes = (*_output_shapes(tensors), jax.ShapeDtypeStruct((size,), jnp.uint8))
-    y, *state, reserve = xla_ffi.call("lstmfast_forward_kept", shapes, _text(call), *tensors)
+    y, *state, reserve = _once("lstmfast_forward_kept", shapes, _text(call), tensors)
     outputs = (y, *state) if call.sequences else tuple(state)
     return outputs, (tensors, y, reserve, need_dx)
 
@@ -65,25 +65,28 @@ def _backward(call: Call, residuals: Any, upstream: Any) -> tuple[Any]:
 _lstm.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _gradients(
     call: Call, need_dx: bool, tensors: Any, y: Any, reserve: Any, upstream: Any
 ) -> tuple[Any, ...]:
     """The gradients of the tensors, without x unless it is needed, and without the mask."""
     wanted = tensors[0 if need_dx else 1 : calls.FLOATS]
-    shapes = [jax.ShapeDtypeStruct(one.shape, one.dtype) for one in wanted]
+    shapes = tuple(jax.ShapeDtypeStruct(one.shape, one.dtype) for one in wanted)
     arguments = (*tensors, y, reserve, *upstream)
-    return xla_ffi.call("lstmfast_backward", shapes, _text(call, need_dx), *arguments)
+    return _once("lstmfast_backward", shapes, _text(call, need_dx), arguments)
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _once(name: str, shapes: Any, text: str, arrays: Any) -> tuple[Any, ...]:
+    """Call an operation of a first derivative, which has none of its own."""
+    return xla_ffi.call(name, shapes, text, *arrays)
+
+
+@_once.defjvp
 def _refuse(*_: Any) -> Any:
     raise NotImplementedError(
         "lstmfast.keras.LSTM: expected first derivatives, got a second one, "
         "which keras.layers.LSTM has"
     )
-
-
-_gradients.defvjp(_refuse, _refuse)
 
 
 def _instantiated(gradient: Any) -> Any:

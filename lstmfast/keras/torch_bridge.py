@@ -48,7 +48,6 @@ class _LSTM(torch.autograd.Function):
         return tuple(outputs)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
         *tensors, _ = ctx.saved_tensors
         none = (None,) * (1 + len(tensors))
@@ -57,17 +56,33 @@ class _LSTM(torch.autograd.Function):
         cache, ctx.cache = ctx.cache, None
         if cache is None:  # a second time, with retain_graph
             *_, cache = calls.forward_cached(ctx.call, *_arrays(tensors))
-        upstream = [None if one is None else one.detach().numpy() for one in upstream]
-        found = calls.gradients(cache, upstream, ctx.needs_input_grad[1])
-        return (None, *_tensors(found), *none[1 + calls.FLOATS :])
+        found = _Gradients.apply(cache, ctx.needs_input_grad[1], upstream, *tensors, *upstream)
+        return (None, *found, *none[1 + calls.FLOATS :])
+
+
+class _Gradients(torch.autograd.Function):
+    """The gradients, whose own are an error wherever a graph leads through them.
+
+    once_differentiable would cut the graph: torch.autograd.grad, which follows it from the inputs
+    that it is asked for, would take the second derivative for zero.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, cache: Any, need_dx: bool, upstream: Any, *_: Any) -> tuple[Any, ...]:
+        arrays = [None if one is None else one.detach().numpy() for one in upstream]
+        found = calls.gradients(cache, arrays, need_dx)
+        return tuple(None if one is None else torch.from_numpy(one) for one in found)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise NotImplementedError(
+            "lstmfast.keras.LSTM: expected first derivatives, got a second one, "
+            "which keras.layers.LSTM has"
+        )
 
 
 def _arrays(tensors: Sequence[Any]) -> list[Any]:
     return [one.detach().numpy() for one in tensors]
-
-
-def _tensors(arrays: Sequence[Any]) -> list[Any]:
-    return [None if one is None else torch.from_numpy(one) for one in arrays]
 
 
 def _shapes_only(call: Call, x: Any, W_hh: Any) -> tuple[Any, ...]:
