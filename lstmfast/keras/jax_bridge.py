@@ -34,7 +34,13 @@ def reason_against(x: Any) -> str:
 
 def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
     """Return what `calls.forward` does, with gradients; JAX itself tells whether they are needed."""
-    return _lstm(call, tuple(tensors))
+    return _compiled(call, tuple(tensors))
+
+
+@partial(jax.jit, static_argnums=0, inline=True)
+def _compiled(call: Call, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+    x, kernel, recurrent_kernel, *others = tensors
+    return _lstm(call, (x, kernel.T, recurrent_kernel.T, *others))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -132,14 +132,16 @@ class LSTM(keras.layers.LSTM):
         )
 
     def _tensors(self, x: Any, state: Any, mask: Any) -> list[Any]:
-        """The tensors of a call in the kernels' order and layout."""
-        W_ih, W_hh = ops.transpose(self.cell.kernel), ops.transpose(self.cell.recurrent_kernel)
-        x = ops.cast(x, W_ih.dtype)
-        b = self.cell.bias
-        b = ops.zeros(4 * self.units, x.dtype) if b is None else ops.convert_to_tensor(b)
+        """The tensors that bridges take: x, kernel, recurrent kernel, bias, h0, c0[, mask]."""
+        kernel, recurrent_kernel, b = (
+            None if one is None else ops.convert_to_tensor(one)
+            for one in (self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias)
+        )
+        x = ops.cast(x, kernel.dtype)
+        b = ops.zeros(4 * self.units, x.dtype) if b is None else b
         if self.stateful and BACKEND == "torch":  # where the state is written in place, later
             state = [ops.copy(one) for one in state]
-        return [x, W_ih, W_hh, b, *state] + ([] if mask is None else [mask])
+        return [x, kernel, recurrent_kernel, b, *state] + ([] if mask is None else [mask])
 
     # ------------------------------------------------------------ outputs as Keras's loops give them
     #

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from . import calls
@@ -14,6 +15,7 @@ from .calls import Call
 __all__ = ["SUPPORTS_JIT", "as_it_is", "reason_against", "run"]
 
 SUPPORTS_JIT = False  # XLA has no kernel that calls Python
+SMALL = 1 << 15  # entries of a matrix that NumPy transposes in less time
 as_it_is = tf.autograph.experimental.do_not_convert  # what tf.function would rewrite
 
 
@@ -34,15 +36,18 @@ def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
 
     What the way back needs is kept if `training`; without it a gradient runs forward again.
     """
-    values = map(tf.convert_to_tensor, tensors)  # variables read
-    return tuple(_operation(call, training)(*values))
+    tensors = [tf.convert_to_tensor(one) for one in tensors]  # variables read
+    if tf.executing_eagerly():
+        return tuple(_operation(_eager_passes, call, training)(*tensors))
+    return tuple(_operation(_graph_passes, call, training)(*_turned(tensors)))
 
 
 @lru_cache(maxsize=None)
-def _operation(call: Call, keeps: bool) -> Callable[..., Any]:
+def _operation(passes: Callable[..., Any], call: Call, keeps: bool) -> Callable[..., Any]:
+    """`passes` gives the outputs, and the function from tensors and upstream to gradients."""
+
     @tf.custom_gradient
     def lstm(*tensors: Any) -> tuple[Any, Callable[..., Any]]:
-        passes = _eager_passes if tf.executing_eagerly() else _graph_passes
         outputs, way_back = passes(call, keeps, tensors)
         unused = [None] * (len(tensors) - calls.FLOATS)
 
@@ -52,6 +57,12 @@ def _operation(call: Call, keeps: bool) -> Callable[..., Any]:
         return outputs, gradient
 
     return lstm
+
+
+def _turned(tensors: Sequence[Any]) -> list[Any]:
+    """With both kernels as W_ih and W_hh; and back."""
+    x, kernel, recurrent_kernel, *others = tensors
+    return [x, tf.transpose(kernel), tf.transpose(recurrent_kernel), *others]
 
 
 def _once(way_back: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,34 +86,44 @@ def _refuse(*_: Any) -> Any:
 
 
 def _eager_passes(call: Call, keeps: bool, tensors: Sequence[Any]) -> tuple[Any, Any]:
-    """Return the outputs, and the function from tensors and upstream gradients to gradients."""
+    arrays = _arrays(tensors)
     caches = []
     if keeps:
-        y, *state, cache = calls.forward_cached(call, *tensors)
+        y, *state, cache = calls.forward_cached(call, *arrays)
         caches.append(cache)
-        outputs = (y, *state) if call.sequences else state
+        outputs = [y, *state] if call.sequences else state
     else:
-        outputs = calls.forward(call, *tensors)
+        outputs = list(calls.forward(call, *arrays))
 
     def way_back(*arguments: Any) -> list[Any]:
-        if not tf.executing_eagerly():  # as for the rows of a Jacobian, side by side
-            return _graph_gradients(call, len(tensors), arguments)
-        upstream = arguments[len(tensors) :]
-        cache = caches.pop() if caches else calls.forward_cached(call, *tensors)[-1]
-        return _tensors(calls.gradients(cache, call.of_all(upstream)))
+        if not tf.executing_eagerly():  # for the rows of a Jacobian, side by side
+            return _turned(_graph_gradients(call, len(tensors), _turned(arguments)))
+        upstream = call.of_all(arguments[len(tensors) :])
+        cache = caches.pop() if caches else calls.forward_cached(call, *arrays)[-1]
+        dx, dW_ih, dW_hh, *others = calls.gradients(cache, upstream)
+        found = [dx, _other_way(dW_ih), _other_way(dW_hh), *others]
+        return [tf.convert_to_tensor(one) for one in found]
 
-    return _tensors(outputs), way_back
+    return [tf.convert_to_tensor(one) for one in outputs], way_back
 
 
-def _tensors(arrays: Sequence[Any]) -> list[Any]:
-    return [tf.convert_to_tensor(one) for one in arrays]
+def _arrays(tensors: Sequence[Any]) -> list[Any]:
+    x, kernel, recurrent_kernel, *others = tensors
+    turned = _other_way(kernel), _other_way(recurrent_kernel)
+    return [np.asarray(one) for one in (x, *turned, *others)]
+
+
+def _other_way(matrix: Any) -> Any:
+    """The transpose, contiguous: by TensorFlow's threads if that takes longer than to call them."""
+    if np.prod(matrix.shape) > SMALL:
+        return tf.transpose(matrix)
+    return np.ascontiguousarray(np.asarray(matrix).T)
 
 
 # ---------------------------------------------------------------- in graphs
 
 
 def _graph_passes(call: Call, keeps: bool, tensors: Sequence[Any]) -> tuple[Any, Any]:
-    """As `_eager_passes`, of symbolic tensors."""
     kinds = [tensors[0].dtype] * 3
     kept = []
     if keeps:

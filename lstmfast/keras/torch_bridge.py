@@ -25,10 +25,10 @@ def reason_against(x: Any) -> str:
 
 def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
     """Return what `calls.forward` does, with gradients where autograd records."""
-    x, W_ih, W_hh, *others = tensors
+    x, kernel, recurrent_kernel, *others = tensors
     if x.device.type == "meta":
-        return _shapes_only(call, x, W_hh)
-    tensors = (x, W_ih.contiguous(), W_hh.contiguous(), *others)
+        return _shapes_only(call, x, recurrent_kernel)
+    tensors = (x, kernel.t().contiguous(), recurrent_kernel.t().contiguous(), *others)
     if torch.is_grad_enabled() and any(one.requires_grad for one in tensors):
         y, *state = _LSTM.apply(call, *tensors)
         return (y, *state) if call.sequences else tuple(state)
@@ -85,7 +85,7 @@ def _arrays(tensors: Sequence[Any]) -> list[Any]:
     return [one.detach().numpy() for one in tensors]
 
 
-def _shapes_only(call: Call, x: Any, W_hh: Any) -> tuple[Any, ...]:
-    (B, T, _), H = x.shape, W_hh.shape[1]
+def _shapes_only(call: Call, x: Any, recurrent_kernel: Any) -> tuple[Any, ...]:
+    (B, T, _), H = x.shape, recurrent_kernel.shape[0]
     shapes = ((B, T, H), (B, H), (B, H))[0 if call.sequences else 1 :]
     return tuple(x.new_empty(shape) for shape in shapes)
