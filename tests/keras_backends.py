@@ -68,3 +68,96 @@ def _torch(layer, x, state, mask, training, draw):
 
 
 WAYS = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
+
+
+# ---------------------------------------------------------------- what each backend calls its own
+
+
+def second_derivative(layer, x, training):
+    """Ask for the derivative of |dy/dx|² by x."""
+    x = keras.ops.convert_to_tensor(x)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=training)
+            size = tf.reduce_sum(tape.gradient(y, x) ** 2)
+        return outer.gradient(size, x)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        weights, others = ([w.value for w in group] for group in _weights(layer))
+
+        def total(x):
+            return layer.stateless_call(weights, others, x, training=training)[0].sum()
+
+        return jax.grad(lambda x: (jax.grad(total)(x) ** 2).sum())(x)
+    import torch
+
+    x = x.requires_grad_()
+    y = layer(x, training=training).sum()
+    (gradient,) = torch.autograd.grad(y, x, create_graph=True)
+    # The sum has a derivative that leads round the second one: this must not be taken for all.
+    return torch.autograd.grad(y + (gradient**2).sum(), x)
+
+
+def compiled(layer):
+    """Return the layer as the backend compiles it, for any batch and length where it can."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        spec = tf.TensorSpec((None, None, layer.cell.kernel.shape[0]))
+        return tf.function(lambda x: layer(x), input_signature=[spec])
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(lambda x: layer(x))
+    import torch
+
+    return torch.compile(lambda x: layer(x), backend="eager", dynamic=True)
+
+
+def gradient_twice(layer, x):
+    """Return dx of one forward pass, and again."""
+    x = keras.ops.convert_to_tensor(x)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            y = layer(x, training=True)
+        return tape.gradient(y, x).numpy(), tape.gradient(y, x).numpy()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        weights, others = ([w.value for w in group] for group in _weights(layer))
+        y, way_back = jax.vjp(lambda x: layer.stateless_call(weights, others, x)[0], x)
+        return np.asarray(way_back(y)[0]), np.asarray(way_back(y)[0])
+    import torch
+
+    x = x.requires_grad_()
+    y = layer(x).sum()
+    return tuple(torch.autograd.grad(y, x, retain_graph=True)[0].numpy() for _ in range(2))
+
+
+def jacobian(layer, x):
+    """Return dy/dx (B, H, B, T, I) of the last output."""
+    x = keras.ops.convert_to_tensor(x)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+        return tape.jacobian(y, x).numpy()
+    import jax
+
+    weights, others = ([w.value for w in group] for group in _weights(layer))
+    return np.asarray(jax.jacrev(lambda x: layer.stateless_call(weights, others, x)[0])(x))
+
+
+def _weights(layer):
+    return layer.trainable_variables, layer.non_trainable_variables
