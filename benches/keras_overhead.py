@@ -53,7 +53,8 @@ def layers(shape: Shape) -> tuple[Any, Any, Any]:
     for layer in (theirs, ours):
         layer.build((B, T, I))
     ours.set_weights(theirs.get_weights())
-    return keras.ops.convert_to_tensor(rng.standard_normal((B, T, I)).astype("float32")), theirs, ours
+    x = rng.standard_normal((B, T, I)).astype("float32")
+    return keras.ops.convert_to_tensor(x), theirs, ours
 
 
 def inference(shape: Shape) -> dict[str, Job]:

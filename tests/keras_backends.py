@@ -143,6 +143,30 @@ def gradient_twice(layer, x):
     return tuple(torch.autograd.grad(y, x, retain_graph=True)[0].numpy() for _ in range(2))
 
 
+def exported(model, folder):
+    """Write a model as the backend's users do; return what its file calculates."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        model.export(folder / "m", format="tf_saved_model", verbose=False)
+        module = tf.saved_model.load(folder / "m")
+        spec = tf.TensorSpec((1, *model.input_shape[1:]))
+        graph = module.serve.get_concrete_function(spec).graph.as_graph_def()
+        assert "PyFunc" not in str(graph)
+        return lambda x: module.serve(x).numpy()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        spec = jax.ShapeDtypeStruct((1, *model.input_shape[1:]), np.float32)
+        text = jax.export.export(jax.jit(lambda x: model(x)))(spec).serialize()
+        return lambda x: np.asarray(jax.export.deserialize(text).call(x))
+    import torch
+
+    model.export(folder / "m.pt2", format="torch", verbose=False)
+    module = torch.export.load(folder / "m.pt2").module()
+    return lambda x: module(torch.from_numpy(x)).detach().numpy()
+
+
 def jacobian(layer, x):
     """Return dy/dx (B, H, B, T, I) of the last output."""
     x = keras.ops.convert_to_tensor(x)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,9 +20,22 @@ from ..lstm_ops import LSTMCache, lstm_backward, lstm_forward, reserve_of, resto
 from ..options import PLAIN, CellOptions
 from ..weights import Weights, layer_of
 
-__all__ = ["Call", "backward", "forward", "forward_kept", "gradients", "reserve_size"]
+__all__ = [
+    "ALL", "FLOATS", "Call", "Need", "backward", "forward", "forward_cached", "forward_kept",
+    "gradients", "reserve_size",
+]  # fmt: skip
 
 FLOATS = 6  # of the tensors; a seventh is the mask
+
+
+class Need(NamedTuple):
+    """Which gradients are needed beside those of the state."""
+
+    dx: bool = True
+    weights: bool = True
+
+
+ALL = Need()
 
 
 @dataclass(frozen=True)
@@ -74,9 +87,7 @@ def forward(call: Call, *tensors: Any) -> tuple[Array, ...]:
 
 def forward_cached(call: Call, *tensors: Any) -> tuple[Array, Array, Array, LSTMCache]:
     """Return y, h_n, c_n and the cache for one `gradients`."""
-    y, (h_n, c_n), cache = lstm_forward(
-        *_arrays(tensors), training=True, **call.keywords(tensors)
-    )
+    y, (h_n, c_n), cache = lstm_forward(*_arrays(tensors), training=True, **call.keywords(tensors))
     return y, h_n, c_n, cache
 
 
@@ -87,20 +98,24 @@ def forward_kept(call: Call, *tensors: Any) -> tuple[Array, ...]:
 
 
 def backward(
-    call: Call, need_dx: bool, tensors: Sequence[Any], y: Any, reserve: Any, upstream: Sequence[Any]
-) -> tuple[Array | None, ...]:
-    """Return the gradients of the tensors but the mask; `upstream` are those of the outputs."""
+    call: Call, tensors: Sequence[Any], y: Any, reserve: Any, upstream: Sequence[Any],
+    need: Need = ALL,
+) -> tuple[Array | None, ...]:  # fmt: skip
+    """Return what `gradients` does, from what `forward_kept` gave; upstream: of the outputs."""
     arrays, keywords = _arrays(tensors), call.keywords(tensors)
     cache = restore_cache(np.asarray(reserve), np.asarray(y), *arrays, **keywords)
-    return gradients(cache, upstream, need_dx)
+    return gradients(cache, call.of_all(upstream), need)
 
 
 def gradients(
-    cache: LSTMCache, upstream: Sequence[Any], need_dx: bool = True
+    cache: LSTMCache, upstream: Sequence[Any], need: Need = ALL
 ) -> tuple[Array | None, ...]:
-    """Return dx (None unless needed), dW_ih, dW_hh, db, dh0, dc0."""
+    """Return dx, dW_ih, dW_hh, db, dh0 and dc0, None where there is no need of one.
+
+    upstream: of y, h_n and c_n; None: zeros.
+    """
     dy, dh_n, dc_n = (None if one is None else np.asarray(one) for one in upstream)
-    found = lstm_backward(cache, dy, dh_n, dc_n, need_dx=need_dx)
+    found = lstm_backward(cache, dy, dh_n, dc_n, need_dx=need.dx, need_weights=need.weights)
     return found.dx, found.dW_ih, found.dW_hh, found.db, found.dh0, found.dc0
 
 

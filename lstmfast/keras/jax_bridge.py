@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
-from functools import lru_cache, partial
+from functools import cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from . import calls, xla_ffi
-from .calls import Call
+from .calls import ALL, Call, Need
+from .exporting import exporter
 
 __all__ = ["SUPPORTS_JIT", "as_it_is", "reason_against", "run"]
 
@@ -28,12 +29,14 @@ def reason_against(x: Any) -> str:
     """Say why the kernels cannot take x; "" if they can."""
     if not isinstance(x, jax.Array):
         return f"inputs of type {type(x).__name__}"
+    if isinstance(x, jax.core.Tracer) and exporter():
+        return f"an export by {exporter()}"
     platform = jax.default_backend()
     return "" if platform == "cpu" else f"arrays on {platform}"
 
 
 def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
-    """Return what `calls.forward` does, with gradients; JAX itself tells whether they are needed."""
+    """Return what `calls.forward` does, with gradients; JAX tells whether they are needed."""
     return _compiled(call, tuple(tensors))
 
 
@@ -50,35 +53,34 @@ def _lstm(call: Call, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _forward(call: Call, tensors: Any) -> tuple[Any, Any]:
-    need_dx = () if tensors[0].perturbed else None  # the structure tells, as residuals are arrays
+    of_x, *of_weights = (one.perturbed for one in tensors[:4])
+    need = Need(of_x, any(of_weights))
     tensors = tuple(one.value for one in tensors)
     size = calls.reserve_size(call, [one.shape for one in tensors], tensors[0].dtype)
     shapes = (*_output_shapes(tensors), jax.ShapeDtypeStruct((size,), jnp.uint8))
     y, *state, reserve = _once("lstmfast_forward_kept", shapes, _text(call), tensors)
     outputs = (y, *state) if call.sequences else tuple(state)
-    return outputs, (tensors, y, reserve, need_dx)
+    return outputs, (tensors, y, reserve, [() if one else None for one in need])
 
 
 def _backward(call: Call, residuals: Any, upstream: Any) -> tuple[Any]:
-    tensors, y, reserve, need_dx = residuals
-    upstream = tuple(map(_instantiated, upstream))
-    found = _gradients(call, need_dx is not None, tensors, y, reserve, upstream)
-    dx = (None,) if need_dx is None else ()
-    unused = (None,) * (len(tensors) - calls.FLOATS)
-    return ((*dx, *found, *unused),)
+    tensors, y, reserve, need = residuals
+    need = Need(*(one is not None for one in need))  # told by structure, as residuals are arrays
+    wanted = _needed(need, range(calls.FLOATS))
+    shapes = tuple(jax.ShapeDtypeStruct(tensors[n].shape, tensors[n].dtype) for n in wanted)
+    arguments = (*tensors, y, reserve, *map(_instantiated, upstream))
+    found = _once("lstmfast_backward", shapes, _text(call, need), arguments)
+    by_tensor = dict(zip(wanted, found, strict=True))
+    return (tuple(by_tensor.get(n) for n in range(len(tensors))),)
 
 
 _lstm.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
-def _gradients(
-    call: Call, need_dx: bool, tensors: Any, y: Any, reserve: Any, upstream: Any
-) -> tuple[Any, ...]:
-    """The gradients of the tensors, without x unless it is needed, and without the mask."""
-    wanted = tensors[0 if need_dx else 1 : calls.FLOATS]
-    shapes = tuple(jax.ShapeDtypeStruct(one.shape, one.dtype) for one in wanted)
-    arguments = (*tensors, y, reserve, *upstream)
-    return _once("lstmfast_backward", shapes, _text(call, need_dx), arguments)
+def _needed(need: Need, of_all: Sequence[Any]) -> list[Any]:
+    """Of what belongs to x, W_ih, W_hh, b, h0 and c0 leave what is needed."""
+    x, *weights, h0, c0 = of_all
+    return [x] * need.dx + weights * need.weights + [h0, c0]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
@@ -112,14 +114,14 @@ def _output_shapes(tensors: Sequence[Any]) -> tuple[jax.ShapeDtypeStruct, ...]:
 # has compiled for others.
 
 
-def _text(call: Call, need_dx: bool = False) -> str:
-    return json.dumps([astuple(call), need_dx])
+def _text(call: Call, need: Need = ALL) -> str:
+    return json.dumps([astuple(call), need])
 
 
-@lru_cache(maxsize=None)
-def _read(text: str) -> tuple[Call, bool]:
-    fields, need_dx = json.loads(text)
-    return Call(*fields), need_dx
+@cache
+def _read(text: str) -> tuple[Call, Need]:
+    call, need = json.loads(text)
+    return Call(*call), Need(*need)
 
 
 def _on_host(text: str, *arrays: Any) -> Sequence[Any]:
@@ -131,12 +133,11 @@ def _on_host_kept(text: str, *arrays: Any) -> Sequence[Any]:
 
 
 def _on_host_back(text: str, *arrays: Any) -> Sequence[Any]:
-    call, need_dx = _read(text)
+    call, need = _read(text)
     outputs = 2 + call.sequences
     *tensors, y, reserve = arrays[:-outputs]
-    upstream = call.of_all(arrays[-outputs:])
-    found = calls.backward(call, need_dx, tensors, y, reserve, upstream)
-    return found[0 if need_dx else 1 :]
+    found = calls.backward(call, tensors, y, reserve, arrays[-outputs:], need)
+    return _needed(need, found)
 
 
 xla_ffi.register("lstmfast_forward", _on_host)

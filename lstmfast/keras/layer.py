@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -133,17 +133,15 @@ class LSTM(keras.layers.LSTM):
 
     def _tensors(self, x: Any, state: Any, mask: Any) -> list[Any]:
         """The tensors that bridges take: x, kernel, recurrent kernel, bias, h0, c0[, mask]."""
-        kernel, recurrent_kernel, b = (
-            None if one is None else ops.convert_to_tensor(one)
-            for one in (self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias)
-        )
+        cell, convert = self.cell, ops.convert_to_tensor
+        kernel, recurrent_kernel = convert(cell.kernel), convert(cell.recurrent_kernel)
         x = ops.cast(x, kernel.dtype)
-        b = ops.zeros(4 * self.units, x.dtype) if b is None else b
+        b = ops.zeros(4 * self.units, x.dtype) if cell.bias is None else convert(cell.bias)
         if self.stateful and BACKEND == "torch":  # where the state is written in place, later
             state = [ops.copy(one) for one in state]
         return [x, kernel, recurrent_kernel, b, *state] + ([] if mask is None else [mask])
 
-    # ------------------------------------------------------------ outputs as Keras's loops give them
+    # ------------------------------------------------------------ outputs as Keras has them
     #
     # Before the first step that is taken Keras's loops put out zeros, but for JAX's scan: h0.
 
@@ -191,4 +189,4 @@ def _fits(found: Any, expected: tuple[int | None, ...]) -> bool:
     )
 
 
-_call_of = lru_cache(Call)  # one object for equal calls, as bridges keep functions for each
+_call_of = cache(Call)

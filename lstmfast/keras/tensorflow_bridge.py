@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from . import calls
 from .calls import Call
+from .exporting import exporter
 
 __all__ = ["SUPPORTS_JIT", "as_it_is", "reason_against", "run"]
 
@@ -23,10 +24,12 @@ def reason_against(x: Any) -> str:
     """Say why the kernels cannot take x; "" if they can."""
     if not isinstance(x, tf.Tensor):
         return f"inputs of type {type(x).__name__}"
+    if not tf.executing_eagerly() and exporter():
+        return f"an export by {exporter()}"
     return "a GPU that TensorFlow computes on" if _gpus() else ""
 
 
-@lru_cache(1)
+@cache
 def _gpus() -> int:
     return len(tf.config.list_logical_devices("GPU"))
 
@@ -42,7 +45,7 @@ def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
     return tuple(_operation(_graph_passes, call, training)(*_turned(tensors)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _operation(passes: Callable[..., Any], call: Call, keeps: bool) -> Callable[..., Any]:
     """`passes` gives the outputs, and the function from tensors and upstream to gradients."""
 
@@ -154,12 +157,12 @@ def _host_gradients(call: Call, count: int, keeps: bool, *arrays: Any) -> Any:
     tensors, others = arrays[:count], arrays[count:]
     if keeps:
         *upstream, y, reserve = others
-        return calls.backward(call, True, tensors, y, reserve, call.of_all(upstream))
+        return calls.backward(call, tensors, y, reserve, upstream)
     cache = calls.forward_cached(call, *tensors)[-1]
     return calls.gradients(cache, call.of_all(others))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _on_host(function: Callable[..., Any], *static: Any) -> Callable[..., Any]:
     """Return the operation on tensors that calls function(*static, *arrays)."""
     host = partial(function, *static)

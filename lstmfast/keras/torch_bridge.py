@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from . import calls
-from .calls import Call
+from .calls import Call, Need
+from .exporting import exporter
 
 __all__ = ["SUPPORTS_JIT", "as_it_is", "reason_against", "run"]
 
@@ -18,7 +19,10 @@ as_it_is = torch.compiler.disable  # torch.compile leaves it out of its graphs
 
 def reason_against(x: Any) -> str:
     """Say why the kernels cannot take x; "" if they can."""
-    if not isinstance(x, torch.Tensor) or x.layout != torch.strided:
+    usual = type(x) in (torch.Tensor, torch.nn.Parameter) and x.layout == torch.strided
+    if (not usual or torch.jit.is_tracing()) and exporter():
+        return f"an export by {exporter()}"
+    if not usual:
         return f"inputs of type {type(x).__name__}"
     return "" if x.device.type in ("cpu", "meta") else f"tensors on {x.device.type}"
 
@@ -32,7 +36,7 @@ def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
     if torch.is_grad_enabled() and any(one.requires_grad for one in tensors):
         y, *state = _LSTM.apply(call, *tensors)
         return (y, *state) if call.sequences else tuple(state)
-    return tuple(map(torch.from_numpy, calls.forward(call, *_arrays(tensors))))
+    return tuple(torch.from_numpy(one) for one in calls.forward(call, *_arrays(tensors)))
 
 
 class _LSTM(torch.autograd.Function):
@@ -41,11 +45,11 @@ class _LSTM(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Any) -> tuple[Any, ...]:
         *outputs, cache = calls.forward_cached(call, *_arrays(tensors))
-        outputs = list(map(torch.from_numpy, outputs))
+        found = [torch.from_numpy(one) for one in outputs]
         ctx.call, ctx.cache = call, cache
-        ctx.save_for_backward(*tensors, outputs[0])  # so that autograd sees writes into them
+        ctx.save_for_backward(*tensors, found[0])  # so that autograd sees writes into them
         ctx.set_materialize_grads(False)
-        return tuple(outputs)
+        return tuple(found)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Any) -> tuple[Any, ...]:
@@ -56,7 +60,9 @@ class _LSTM(torch.autograd.Function):
         cache, ctx.cache = ctx.cache, None
         if cache is None:  # a second time, with retain_graph
             *_, cache = calls.forward_cached(ctx.call, *_arrays(tensors))
-        found = _Gradients.apply(cache, ctx.needs_input_grad[1], upstream, *tensors, *upstream)
+        _, of_x, *of_weights = ctx.needs_input_grad[:5]
+        need = Need(of_x, any(of_weights))
+        found = _Gradients.apply(cache, need, upstream, *tensors, *upstream)
         return (None, *found, *none[1 + calls.FLOATS :])
 
 
@@ -68,9 +74,9 @@ class _Gradients(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, cache: Any, need_dx: bool, upstream: Any, *_: Any) -> tuple[Any, ...]:
+    def forward(ctx: Any, cache: Any, need: Need, upstream: Any, *_: Any) -> tuple[Any, ...]:
         arrays = [None if one is None else one.detach().numpy() for one in upstream]
-        found = calls.gradients(cache, arrays, need_dx)
+        found = calls.gradients(cache, arrays, need)
         return tuple(None if one is None else torch.from_numpy(one) for one in found)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Python functions of NumPy arrays as operations of XLA, on XLA's own memory (its C interface, FFI).
+"""Python functions of NumPy arrays as operations of XLA, on its own memory (by its FFI).
 
 JAX's pure_callback turns arguments into JAX arrays first; reading these back waits for XLA's
 threads, of which the callback holds one: with a single processor, for ever. Here nothing of JAX
@@ -110,7 +110,9 @@ def register(name: str, function: Function) -> None:
     jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
 
 
-def call(name: str, shapes: Sequence[jax.ShapeDtypeStruct], text: str, *arrays: Any) -> tuple[Any, ...]:
+def call(
+    name: str, shapes: Sequence[jax.ShapeDtypeStruct], text: str, *arrays: Any
+) -> tuple[Any, ...]:
     """Return what the operation `name` gives, in a jit or out of it; vmap calls it row by row."""
     operation = jax.ffi.ffi_call(name, shapes, vmap_method="sequential")
     return tuple(operation(*arrays, **{TEXT: text}))
@@ -143,7 +145,7 @@ def _arrays(buffers: _Buffers) -> list[np.ndarray[Any, Any]]:
         shape, dtype = buffer.dims[: buffer.rank], DTYPES[buffer.dtype]
         size = dtype.itemsize * int(np.prod(shape))
         memory = (ctypes.c_char * size).from_address(buffer.data)
-        found.append(np.ndarray(shape, dtype, memory))
+        found.append(np.ndarray(shape, dtype, memoryview(memory)))
     return found
 
 
