@@ -21,15 +21,15 @@ BACKEND = keras.backend.backend()
 # Of an array's largest entry, or of 1. Measured: 1.3e-6, in float64 6.6e-16.
 BAR = 1e-5
 DOUBLE_BAR = BAR if BACKEND == "jax" else 1e-12  # Keras's own is off by 9e-8 on JAX
-LOSS_BAR = 1e-4  # relative, of every batch of two epochs; measured: LOSSES
+LOSS_BAR = 1e-4  # relative, of every batch of two epochs; measured: 2.0e-7
+EVERY = 2 if BACKEND == "jax" else 1  # case alone: Keras's loop takes JAX a second to compile
 B, T, I, H = 5, 5, 4, 6
 
 
 @pytest.fixture(autouse=True)
 def strict(request, monkeypatch):
-    """No test passes by Keras's own loop, but for those that say so."""
-    lenient = request.node.get_closest_marker("lenient") is not None
-    monkeypatch.setenv("LSTMFAST_STRICT", "0" if lenient else "1")
+    """No test passes by Keras's own loop; Keras's own tests, a class, ask for float16, too."""
+    monkeypatch.setenv("LSTMFAST_STRICT", "0" if request.cls else "1")
 
 
 def only(*backends):
@@ -75,12 +75,11 @@ MASKS = {
 FLAGS = ("return_sequences", "return_state", "go_backwards", "zero_output_for_mask", "state")
 # Each pair of flags takes each pair of values.
 ROWS = ((0, 0, 0, 0, 0), (1, 1, 1, 0, 1), (1, 0, 1, 1, 0), (0, 1, 0, 1, 1), (1, 1, 0, 1, 0),
-        (0, 0, 1, 1, 1), (1, 0, 0, 0, 1), (0, 1, 1, 0, 0))  # fmt: skip
+        (0, 0, 1, 1, 1), (1, 0, 0, 0, 1), (0, 1, 1, 0, 1))  # fmt: skip
 
 
 CASES = list(itertools.product((None, *MASKS), ROWS))
-if BACKEND == "jax":  # which compiles Keras's loop for a second and more: every other case
-    CASES = [case for n, case in enumerate(CASES) if n % 2 == n // len(ROWS) % 2]
+CASES = [case for n, case in enumerate(CASES) if (n + n // len(ROWS)) % EVERY == 0]
 
 
 @pytest.mark.parametrize("mask, row", CASES)
@@ -100,8 +99,11 @@ def test_unrolled(mask):
     assert_alike(*layers, x=drawn(B, T, I), state=state, mask=mask)
 
 
-@pytest.mark.parametrize("shape", ((1, 1, 1, 1), (1, 1, 7, 33), (3, 1, 2, 5), (2, 40, 3, 17),
-                                   (33, 3, 16, 8), (1, 9, 5, 64)))  # fmt: skip
+SHAPES = ((1, 1, 1, 1), (1, 1, 7, 33), (2, 40, 3, 17), (3, 1, 2, 5), (33, 3, 16, 8),
+          (1, 9, 5, 64))  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES[::EVERY])
 def test_shapes(shape):
     *of_x, units = shape
     layers = pair(of_x, units, return_sequences=True, return_state=True)
@@ -112,7 +114,7 @@ NAMES = ("tanh", "sigmoid", "relu", "hard_sigmoid", "linear", "leaky_relu", "elu
          "softplus")  # fmt: skip
 
 
-@pytest.mark.parametrize("k", range(len(NAMES)))
+@pytest.mark.parametrize("k", range(0, len(NAMES), EVERY))
 def test_activations(k):
     options = {"activation": NAMES[k], "recurrent_activation": NAMES[(k + 4) % len(NAMES)]}
     theirs, ours = pair(**options)
@@ -278,7 +280,7 @@ def test_epochs_have_the_losses_of_keras(make):
         losses.append(seen.found)
         scores.append(model.evaluate(x, y, batch_size=8, verbose=0))
         outputs.append(model.predict(x, batch_size=8, verbose=0))
-    assert len(losses[0]) == 8 and losses[0][-1] < losses[0][0]
+    assert len(losses[0]) == 8 and losses[0][7] < losses[0][3]
     np.testing.assert_allclose(losses[1], losses[0], rtol=LOSS_BAR)
     np.testing.assert_allclose(scores[1], scores[0], rtol=LOSS_BAR)
     assert np.max(np.abs(outputs[1] - outputs[0])) <= LOSS_BAR
@@ -318,32 +320,33 @@ def test_weights_go_both_ways(tmp_path):
 
 LOADING = """
 import sys, numpy, keras
-{first}
-model, x = keras.saving.load_model({path!r}, custom_objects={custom}), numpy.load({x!r})
-numpy.save({out!r}, model.predict(x, verbose=0))
-model.fit(x, x % 3, verbose=0)
-print(type(model.layers[3]).__module__.split(".")[0])
+x = numpy.load({x!r})
+sys.modules["lstmfast"] = None  # as if it were not installed
+custom = {{"lstmfast>LSTM": keras.layers.LSTM}}
+theirs = keras.saving.load_model({path!r}, custom_objects=custom)
+del sys.modules["lstmfast"]
+import lstmfast.keras
+ours = keras.saving.load_model({path!r})
+numpy.save({out!r}, [model.predict(x, verbose=0) for model in (theirs, ours)])
+ours.fit(x, x % 3, verbose=0)
+assert type(theirs.layers[3]) is keras.layers.LSTM and type(ours.layers[3]) is lstmfast.keras.LSTM
 """
 
 
-@pytest.mark.parametrize("kind", ("lstmfast", "keras"))
-def test_a_file_is_loaded_in_a_fresh_process(kind, tmp_path):
-    """As our layer; and, where lstmfast is not installed, as Keras's."""
+def test_a_file_is_loaded_in_a_fresh_process(tmp_path):
+    """As our layer; and, where there is no lstmfast, as Keras's."""
     x, _, loss = examples(tagger)
     model = tagger(LSTM)
     model.compile("adam", loss)
     path, of_x, out = (str(tmp_path / name) for name in ("m.keras", "x.npy", "out.npy"))
     model.save(path)
     np.save(of_x, x)
-    first, custom = {
-        "lstmfast": ("import lstmfast.keras", None),
-        "keras": ("sys.modules['lstmfast'] = None", "{'lstmfast>LSTM': keras.layers.LSTM}"),
-    }[kind]
-    text = LOADING.format(first=first, path=path, custom=custom, x=of_x, out=out)
+    text = LOADING.format(path=path, x=of_x, out=out)
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-1] == kind
-    assert np.max(np.abs(np.load(out) - model.predict(x, verbose=0))) <= BAR
+    wanted = model.predict(x, verbose=0)
+    for found in np.load(out):
+        assert np.max(np.abs(found - wanted)) <= BAR
 
 
 def test_accelerate():
@@ -442,8 +445,7 @@ def test_autograd_sees_what_is_overwritten():
 
     layer = pair(return_sequences=True)[1]
     y = layer(torch.from_numpy(drawn(B, T, I)))
-    loss = (y * y).sum()
-    y.data_ptr()
+    loss = y.sum()  # whose own derivative does not need y
     with torch.no_grad():
         y.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
@@ -514,6 +516,5 @@ def test_errors_on_xlas_threads_are_raised():
 lstm_test.layers = SimpleNamespace(LSTM=LSTM)
 
 
-@pytest.mark.lenient  # they ask for float16 and recurrent dropout, too
 class TestOfKeras(lstm_test.LSTMTest):
     pass
