@@ -3,8 +3,10 @@
 import contextlib
 import itertools
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -518,3 +520,10 @@ lstm_test.layers = SimpleNamespace(LSTM=LSTM)
 
 class TestOfKeras(lstm_test.LSTMTest):
     pass
+
+
+def test_the_page_runs():
+    page = (Path(__file__).parent.parent / "docs" / "keras.md").read_text(encoding="utf-8")
+    names = {}
+    exec(re.search(r"```py\n(.*?)```", page, re.S)[1], names)
+    assert names["model"].predict(names["ids"], verbose=0).shape == (64, 5)
