@@ -64,7 +64,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """`interop`, imported when it is first asked for: few programs need it."""
-    if name == "interop":
-        return _import_module("lstmfast.interop")
+    """`interop` and the drop-ins, imported when one is first asked for: few programs need them."""
+    if name in ("interop", "keras", "onnx", "torch"):
+        return _import_module(f"lstmfast.{name}")
     raise AttributeError(f"module 'lstmfast' has no attribute {name!r}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from .packed import Packing
 __all__ = ["LSTMFunction", "gradients_of", "on_gpu", "run"]
 
 States = tuple[Tensor, Tensor, Tensor]
+SWITCHES = Lock()  # of the whole process
 
 
 class LSTMFunction(torch.autograd.Function):
@@ -131,13 +133,15 @@ def _by_torchs_gradients(
 
 @contextmanager
 def _without_fused_layers() -> Iterator[None]:
-    """oneDNN's and cuDNN's LSTM can be differentiated once only."""
-    enabled, *_ = torch.backends.mkldnn.set_flags(_enabled=False, _fp32_precision=None)
-    try:
-        with torch.backends.cudnn.flags(enabled=False):
-            yield
-    finally:
-        torch.backends.mkldnn.set_flags(_enabled=enabled, _fp32_precision=None)
+    """oneDNN's and cuDNN's LSTM can be differentiated once only; one thread at a time sets this."""
+    with SWITCHES:
+        enabled = torch._C._get_mkldnn_enabled()
+        torch._C._set_mkldnn_enabled(False)
+        try:
+            with torch.backends.cudnn.flags(enabled=False):
+                yield
+        finally:
+            torch._C._set_mkldnn_enabled(enabled)
 
 
 def _by_torch(layout: Layout, packing: Packing | None, given: list[Any]) -> States:
