@@ -22,7 +22,7 @@ from ..weights import Weights, layer_of
 
 __all__ = [
     "ALL", "FLOATS", "Call", "Need", "backward", "forward", "forward_cached", "forward_kept",
-    "gradients", "reserve_size",
+    "gradients", "refuse", "reserve_size",
 ]  # fmt: skip
 
 FLOATS = 6  # of the tensors; a seventh is the mask
@@ -117,6 +117,14 @@ def gradients(
     dy, dh_n, dc_n = (None if one is None else np.asarray(one) for one in upstream)
     found = lstm_backward(cache, dy, dh_n, dc_n, need_dx=need.dx, need_weights=need.weights)
     return found.dx, found.dW_ih, found.dW_hh, found.db, found.dh0, found.dc0
+
+
+def refuse(*_: Any) -> Any:
+    """Stand where the derivative of a gradient would: frameworks take none for zero."""
+    raise NotImplementedError(
+        "lstmfast.keras.LSTM: expected first derivatives in reverse mode, got a second one or "
+        "forward mode, which keras.layers.LSTM has"
+    )
 
 
 def reserve_size(call: Call, shapes: Sequence[tuple[int, ...]], dtype: Any) -> int:

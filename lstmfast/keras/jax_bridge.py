@@ -89,12 +89,7 @@ def _once(name: str, shapes: Any, text: str, arrays: Any) -> tuple[Any, ...]:
     return xla_ffi.call(name, shapes, text, *arrays)
 
 
-@_once.defjvp
-def _refuse(*_: Any) -> Any:
-    raise NotImplementedError(
-        "lstmfast.keras.LSTM: expected first derivatives, got a second one, "
-        "which keras.layers.LSTM has"
-    )
+_once.defjvp(calls.refuse)
 
 
 def _instantiated(gradient: Any) -> Any:

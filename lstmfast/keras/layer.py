@@ -43,7 +43,7 @@ class LSTM(keras.layers.LSTM):
     What the kernels cannot take goes to Keras's loop, and is an error where the environment
     variable LSTMFAST_STRICT is 1 (`lstmfast.fallback`): dtypes other than float32 and float64,
     activations other than ACTIVATIONS, recurrent dropout in training, `use_cudnn=True`, tensors on
-    a GPU, inputs of unusual types or shapes.
+    a GPU, a model that is being exported, inputs of unusual types or shapes (docs/keras.md).
 
     Examples
     --------
@@ -97,8 +97,9 @@ class LSTM(keras.layers.LSTM):
         if self.use_cudnn is True:
             return "use_cudnn=True"
         for name in ("activation", "recurrent_activation"):
-            if _name_of(getattr(self, name)) is None:
-                return f"{name}={getattr(self, name)}"
+            activation = getattr(self, name)
+            if _name_of(activation) is None:
+                return f"{name}={getattr(activation, '__name__', activation)}"
         if training and _drops(self.recurrent_dropout):
             return "recurrent_dropout in training, drawn for each gate on its own"
         if training and _drops(self.dropout) and self.cell.implementation == 1:

@@ -69,20 +69,13 @@ def _turned(tensors: Sequence[Any]) -> list[Any]:
 
 
 def _once(way_back: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a derivative of the gradients an error: TensorFlow would take it for zero."""
+    """Make a derivative of the gradients an error."""
 
     @tf.custom_gradient
     def gradients(*arguments: Any) -> tuple[Any, Callable[..., Any]]:
-        return way_back(*arguments), _refuse
+        return way_back(*arguments), calls.refuse
 
     return gradients
-
-
-def _refuse(*_: Any) -> Any:
-    raise NotImplementedError(
-        "lstmfast.keras.LSTM: expected first derivatives in reverse mode, got a second one or "
-        "forward mode, which keras.layers.LSTM has"
-    )
 
 
 # ---------------------------------------------------------------- eagerly: on the tensors' memory

@@ -79,12 +79,7 @@ class _Gradients(torch.autograd.Function):
         found = calls.gradients(cache, arrays, need)
         return tuple(None if one is None else torch.from_numpy(one) for one in found)
 
-    @staticmethod
-    def backward(ctx: Any, *_: Any) -> Any:
-        raise NotImplementedError(
-            "lstmfast.keras.LSTM: expected first derivatives, got a second one, "
-            "which keras.layers.LSTM has"
-        )
+    backward = staticmethod(calls.refuse)
 
 
 def _arrays(tensors: Sequence[Any]) -> list[Any]:
