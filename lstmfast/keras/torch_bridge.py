@@ -79,7 +79,9 @@ class _Gradients(torch.autograd.Function):
         found = calls.gradients(cache, arrays, need)
         return tuple(None if one is None else torch.from_numpy(one) for one in found)
 
-    backward = staticmethod(calls.refuse)
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        calls.refuse()
 
 
 def _arrays(tensors: Sequence[Any]) -> list[Any]:
