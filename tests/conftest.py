@@ -15,6 +15,8 @@ from lstmfast import ops
 
 # In a process of its own, see tests/cuda/conftest.py.
 collect_ignore = [] if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "0" else ["cuda"]
+# These are about PyTorch from the first import on.
+collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_torch_*.py"]
 
 
 @pytest.fixture
