@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from ..fallback import fall_back
-from .eager import LSTMFunction, on_gpu
+from .eager import LSTMFunction, run
 from .kept import KeepsWeights, kept_for
 from .layout import Layout, to_array, to_tensor
 from .operators import in_graph
@@ -66,7 +66,7 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
         if needs_gradient(given):
             self.invalidate()  # an update may follow
             return LSTMFunction.apply(layout, None, None, x, h0, c0, *weights)[1:]
-        return on_gpu(layout, None, x, h0, c0, weights)[1]
+        return run(layout, None, None, x, h0, c0, weights, training=False)[1:3]
 
     def _weights(self) -> list[Tensor]:
         both = [self.bias_ih, self.bias_hh]

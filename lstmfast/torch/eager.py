@@ -19,7 +19,7 @@ from ..ops import lstm_backward, lstm_forward
 from .layout import Layout, to_array, to_tensor
 from .packed import Packing
 
-__all__ = ["LSTMFunction", "gradients_of", "on_gpu", "run"]
+__all__ = ["LSTMFunction", "gradients_of", "run"]
 
 States = tuple[Tensor, Tensor, Tensor]
 SWITCHES = Lock()  # of the whole process
@@ -44,7 +44,7 @@ class LSTMFunction(torch.autograd.Function):
         x, h0, c0, _, *weights = ctx.saved_tensors
         if all(one is None for one in above):
             return (None,) * (6 + len(weights))
-        if torch.is_grad_enabled() or any(map(_is_batched, above)):  # create_graph=True
+        if torch.is_grad_enabled() or any(map(_is_batched, above)):  # of create_graph=True
             return None, None, None, *_by_torchs_gradients(ctx, above, x, h0, c0, weights)
         cache, ctx.cache = ctx.cache, None
         if cache is None:
@@ -56,30 +56,17 @@ class LSTMFunction(torch.autograd.Function):
 
 def run(
     layout: Layout, packing: Packing | None, seed: int | None, x: Tensor, h0: Tensor | None,
-    c0: Tensor | None, weights: Any,
+    c0: Tensor | None, weights: Any, training: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor, Any]:  # fmt: skip
-    """Run the layers and return y, h_n, c_n and the cache."""
+    """Run the layers and return y, h_n, c_n and the cache, None unless `training`."""
     array = to_array(x) if packing is None else packing.padded(to_array(x))
     y, (h_n, c_n), cache = lstm_forward(
         array, **layout.weights(weights), h0=to_array(h0), c0=to_array(c0), noise=layout.noise(),
         seed=seed, bidirectional=layout.bidirectional, batch_first=layout.batch_first,
-        lengths=None if packing is None else packing.lengths, training=True,
+        lengths=None if packing is None else packing.lengths, training=training,
     )  # fmt: skip
     y = y if packing is None else packing.packed(y)
     return to_tensor(y), to_tensor(h_n), to_tensor(c_n), cache
-
-
-def on_gpu(
-    layout: Layout, packing: Packing | None, x: Tensor, h0: Any, c0: Any, weights: list[Tensor]
-) -> Any:  # fmt: skip
-    """Return y and (h_n, c_n), without gradients."""
-    array = to_array(x) if packing is None else packing.padded(to_array(x))
-    y, state, _ = lstm_forward(
-        array, **layout.weights(weights), h0=to_array(h0), c0=to_array(c0),
-        bidirectional=layout.bidirectional, batch_first=layout.batch_first,
-        lengths=None if packing is None else packing.lengths,
-    )  # fmt: skip
-    return (y if packing is None else packing.packed(y)), state
 
 
 def gradients_of(

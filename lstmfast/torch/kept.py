@@ -14,7 +14,6 @@ from .layout import Layout, to_array
 
 __all__ = ["KeepsWeights", "kept_for"]
 
-
 SAMPLES = 256  # numbers of each weight that are looked at
 
 

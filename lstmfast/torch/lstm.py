@@ -10,7 +10,7 @@ from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from ..fallback import fall_back
-from .eager import LSTMFunction, on_gpu
+from .eager import LSTMFunction, run
 from .kept import KeepsWeights, kept_for
 from .layout import Layout, to_tensor
 from .operators import in_graph
@@ -24,7 +24,7 @@ from .routes import (
     needs_gradient,
     reason_against,
     state_of,
-)  # fmt: skip
+)
 
 __all__ = ["LSTM"]
 
@@ -66,13 +66,13 @@ class LSTM(KeepsWeights, nn.LSTM):
             return found
         if packed:
             return self._forward_packed(input, hx, weights)
-        run = self._run_in_graph if graph else self._run
+        way = self._run_in_graph if graph else self._run
         if x.dim() == 3:
-            y, h_n, c_n = run(x, hx, weights)
+            y, h_n, c_n = way(x, hx, weights)
             return y, (h_n, c_n)
         axis = 0 if self.batch_first else 1
         state = None if hx is None else (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
-        y, h_n, c_n = run(x.unsqueeze(axis), state, weights)
+        y, h_n, c_n = way(x.unsqueeze(axis), state, weights)
         return y.squeeze(axis), (h_n.squeeze(1), c_n.squeeze(1))
 
     # ------------------------------------------------------------ the ways
@@ -94,9 +94,8 @@ class LSTM(KeepsWeights, nn.LSTM):
             seed = int(drawn_seed()) if drops else None
             return LSTMFunction.apply(layout, packing, seed, x, h0, c0, *weights)
         if x.is_cuda:
-            y, state = on_gpu(layout, packing, x, h0, c0, weights)
-        else:
-            y, state = kept_for(self, layout, weights).forward(x, h0, c0, packing)
+            return run(layout, packing, None, x, h0, c0, weights, training=False)[:3]
+        y, state = kept_for(self, layout, weights).forward(x, h0, c0, packing)
         return to_tensor(y), to_tensor(state[0]), to_tensor(state[1])
 
     def _run_in_graph(self, x: Tensor, hx: State | None, weights: list[Tensor]) -> Found:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ..capi import Layer
 from ..lstm_keys import keys_of_noise
-from ..ops import lstm_forward, reserve_of, restore_cache
+from ..ops import reserve_of, restore_cache
 from .eager import gradients_of, run
-from .layout import Layout, to_array, to_tensor
+from .layout import Layout, to_array
 
 __all__ = ["in_graph", "lstm", "lstm_backward"]
 
@@ -43,15 +43,10 @@ def lstm(
     keep : the gradient will be wanted
     """
     layout = Layout(bias, projected, bidirectional, batch_first, dropout)
-    if keep or seed is not None:
-        number = None if seed is None else int(seed)
-        y, h_n, c_n, cache = run(layout, None, number, x, h0, c0, weights)
-        return y, h_n, c_n, torch.from_numpy(reserve_of(cache)) if keep else _bytes(x, 0)
-    found, (last_h, last_c), _ = lstm_forward(
-        to_array(x), **layout.weights(weights), h0=to_array(h0), c0=to_array(c0),
-        bidirectional=bidirectional, batch_first=batch_first,
-    )  # fmt: skip
-    return to_tensor(found), to_tensor(last_h), to_tensor(last_c), _bytes(x, 0)
+    number = None if seed is None else int(seed)
+    training = keep or seed is not None  # masks are drawn in training only
+    y, h_n, c_n, cache = run(layout, None, number, x, h0, c0, weights, training)
+    return y, h_n, c_n, torch.from_numpy(reserve_of(cache)) if keep else _bytes(x, 0)
 
 
 @lstm.register_fake
