@@ -20,7 +20,7 @@ the first array of the call that made it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import lru_cache, wraps
 from importlib import import_module
 from inspect import signature
 from typing import Any, TypeVar
@@ -83,6 +83,7 @@ def _is_native_list(first: Any) -> bool:
     return isinstance(first, (list, tuple)) and bool(first) and isinstance(first[0], np.ndarray)
 
 
+@lru_cache(None)
 def _on_gpu(function: str, name_of_first: str) -> Callable[..., Any]:
     there = getattr(import_module("lstmfast.cuda.ops"), function, None)
     if there is None:

@@ -14,10 +14,11 @@ pytest.importorskip("numba_cuda")
 
 from numba import cuda, njit, types
 
-from lstmfast.cuda import cache, kernel
-from lstmfast.cuda.compiler import Code, pointer
+from lstmfast.cuda import cache, kernel, shipped
+from lstmfast.cuda.compiler import pointer
 from lstmfast.cuda.kernel import Kernel
 from lstmfast.cuda.kernels.copying import make_copy
+from lstmfast.cuda.shipped import Code
 from lstmfast.kernels.cell import make_cell
 
 CODE = Code(b"\x7fELF\n\n machine code", "kernel", 40, 0, 128)
@@ -143,15 +144,15 @@ def test_sources_and_compilers_count(tmp_path, monkeypatch):
     before = cache.key(of(scaled(2)), CC)
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / "cell.py").write_text("")
-    monkeypatch.setattr(cache, "PACKAGE", tmp_path)
-    cache._sources.cache_clear()
+    monkeypatch.setattr(shipped, "PACKAGE", tmp_path)
+    shipped.sources.cache_clear()
     between = cache.key(of(scaled(2)), CC)
     (tmp_path / "kernels" / "cell.py").write_text("# edited")
-    cache._sources.cache_clear()
+    shipped.sources.cache_clear()
     after = cache.key(of(scaled(2)), CC)
     monkeypatch.setattr(cache, "_compilers", lambda: ("another",))
     assert len({before, between, after, cache.key(of(scaled(2)), CC)}) == 4
-    cache._sources.cache_clear()
+    shipped.sources.cache_clear()
 
 
 def test_toolkits_that_pip_does_not_know(monkeypatch):

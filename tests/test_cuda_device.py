@@ -1,7 +1,9 @@
 """Why there is no GPU, in words; and how errors and streams are passed on. Needs no GPU."""
 
+import ctypes
 import importlib
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +17,7 @@ import cuda.pathfinder
 from cuda.bindings import driver
 
 from lstmfast.cuda import array, device
+from lstmfast.cuda import driver as launch_driver
 
 RESULT = driver.CUresult
 
@@ -25,10 +28,24 @@ def gpu(major=8, minor=0):
     )
 
 
+class Driver:
+    """Notes down what is asked of the driver through ctypes."""
+
+    def __init__(self, patch, status=0):
+        self.calls, self.status = [], status
+        patch.setattr(launch_driver, "library", lambda: self)
+
+    def __getattr__(self, name):
+        def call(*given):
+            self.calls.append((name, *given))
+            return self.status
+
+        return call
+
+
 @pytest.fixture
 def healthy(monkeypatch):
     """A machine on which all is well."""
-    monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
     monkeypatch.setattr(driver, "cuDriverGetVersion", lambda: (RESULT.CUDA_SUCCESS, 99000))
     monkeypatch.setattr(driver, "cuInit", lambda flags: (RESULT.CUDA_SUCCESS,))
     monkeypatch.setattr(device, "current", gpu)
@@ -43,9 +60,9 @@ def test_all_is_well(healthy):
     device.require()
 
 
-@pytest.mark.parametrize("simulator", ("0", "1"))
+@pytest.mark.parametrize("simulator", (False, True))
 def test_no_compiler(healthy, simulator):
-    healthy.setenv("NUMBA_ENABLE_CUDASIM", simulator)
+    healthy.setattr(device, "SIMULATED", simulator)
     healthy.setitem(sys.modules, "numba_cuda", None)
     assert device.explain() == "numba-cuda is not installed: pip install 'lstmfast[cuda]'"
     with pytest.raises(ValueError, match=r"^device: expected 'cpu', as CUDA .*numba-cuda.*'cuda'$"):
@@ -70,7 +87,7 @@ def test_broken_installation(healthy):
 
 
 def test_the_simulator_needs_no_driver(healthy):
-    healthy.setenv("NUMBA_ENABLE_CUDASIM", "1")
+    healthy.setattr(device, "SIMULATED", True)
     healthy.setattr(driver, "cuDriverGetVersion", None)
     assert device.explain() is None
 
@@ -137,14 +154,45 @@ def test_what_cuda_core_raises_becomes_ours():
 
 
 def test_a_kernel_without_a_stream_runs_on_the_default_one(healthy):
-    calls = []
-    healthy.setattr(cuda.core, "launch", lambda *given: calls.append(given))
-    healthy.setattr(device, "_configuration", lambda *given: given)
-    device.launch("kernel", None, 3, 128, 64, False, [1, np.int32(2)])
-    device.launch("kernel", device.stream_from(0), 3, 128, 64, False, [])
-    assert calls[0] == (cuda.core.LEGACY_DEFAULT_STREAM, (3, 128, 64, False), "kernel", 1, 2)
-    assert calls[1][0] == cuda.core.LEGACY_DEFAULT_STREAM
+    asked = Driver(healthy)
+    launch_driver.launch(5, None, 3, 128, 64, False, "arguments")
+    launch_driver.launch(5, device.stream_from(0), (3, 2), 128, 64, True, "arguments")
+    assert asked.calls == [
+        ("cuLaunchKernel", 5, 3, 1, 1, 128, 1, 1, 64, 1, "arguments", None),
+        ("cuLaunchCooperativeKernel", 5, 3, 2, 1, 128, 1, 1, 64, 1, "arguments"),
+    ]
     assert int(device.stream_from(1234).handle) == 1234
+
+
+def test_a_launch_that_is_refused_says_why(healthy):
+    Driver(healthy, status=1)
+    with pytest.raises(
+        device.CudaError, match=r"^a kernel cannot be launched: .*ERROR_INVALID_VAL"
+    ):
+        launch_driver.launch(5, None, 3, 128, 64, False, None)
+    Driver(healthy, status=2)
+    with pytest.raises(MemoryError, match=r"^copy: the GPU has too little free memory"):
+        launch_driver.copy(64, 128, 16, None)
+
+
+def test_arguments_lie_as_the_kernel_reads_them():
+    kinds = (None, "int32", "uint64", "float32", "float64", None, "uint32")
+    room = launch_driver.Arguments(kinds)
+    given = array.DeviceArray(None, 77, (3,), np.float32), -3, 2**64 - 1, 0.1, 0.1, None, 2**32 - 1
+    places = room.write(given)
+    read = [ctypes.c_uint64, ctypes.c_int32, ctypes.c_uint64, ctypes.c_float, ctypes.c_double,
+            ctypes.c_uint64, ctypes.c_uint32]  # fmt: skip
+    found = [kind.from_address(at).value for kind, at in zip(read, places, strict=True)]
+    assert found == [77, -3, 2**64 - 1, np.float32(0.1), 0.1, 0, 2**32 - 1]
+
+
+def test_each_thread_has_room_of_its_own_for_arguments():
+    room, places = launch_driver.Arguments(("int32",)), []
+    here = room.write((1,))
+    thread = threading.Thread(target=lambda: places.append(room.write((2,))[0]))
+    thread.start()
+    thread.join()
+    assert ctypes.c_int32.from_address(here[0]).value == 1 and here[0] not in places
 
 
 def test_memory_info(healthy):
@@ -152,24 +200,8 @@ def test_memory_info(healthy):
     assert device.memory_info() == (5, 8)
 
 
-class Driver:
-    """Notes down what the driver is asked."""
-
-    def __init__(self, patch, *names):
-        self.calls = []
-        for name in names:
-            patch.setattr(driver, name, self.noted(name))
-
-    def noted(self, name):
-        def call(*given):
-            self.calls.append((name, *given))
-            return (RESULT.CUDA_SUCCESS,)
-
-        return call
-
-
 def test_clear_knows_rows(healthy):
-    asked = Driver(healthy, "cuMemsetD8Async", "cuMemsetD2D8Async")
+    asked = Driver(healthy)
     dense = array.DeviceArray(None, 64, (3, 4), np.float32)
     array.clear(dense)
     array.clear(dense[:, 1:3])
@@ -181,7 +213,7 @@ def test_clear_knows_rows(healthy):
 
 
 def test_copies_tell_the_driver_addresses_and_bytes(healthy):
-    asked = Driver(healthy, "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync")
+    asked = Driver(healthy)
     healthy.setattr(device, "synchronize", lambda stream: asked.calls.append("wait"))
     made, values = array.DeviceArray(None, 64, (3, 4), np.float32), np.zeros((3, 4), np.float32)
     array.to_device(made, values)
@@ -189,5 +221,5 @@ def test_copies_tell_the_driver_addresses_and_bytes(healthy):
     array.to_device(made[:0], values[:0])
     at = values.ctypes.data
     assert asked.calls == [
-        ("cuMemcpyHtoDAsync", 64, at, 48, 1), ("cuMemcpyDtoHAsync", at, 64, 48, 1), "wait",
+        ("cuMemcpyHtoDAsync_v2", 64, at, 48, 1), ("cuMemcpyDtoHAsync_v2", at, 64, 48, 1), "wait",
     ]  # fmt: skip

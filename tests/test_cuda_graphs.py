@@ -160,7 +160,7 @@ def test_a_replay_within_work_is_part_of_it(log):
 @pytest.mark.parametrize("off", ("switched off", "simulator"))
 def test_off(log, monkeypatch, off):
     if off == "simulator":
-        monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "1")
+        monkeypatch.setattr(device, "SIMULATED", True)
     else:
         monkeypatch.setattr(graphs, "ON", False)
     stream, work = FakeStream(), Work()

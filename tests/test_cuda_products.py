@@ -56,13 +56,14 @@ class FakeCublas:
         assert ldb >= max(1, n if transpose_b else k)
         assert ldc >= max(1, m)
         scalar = ctypes.c_double if compute == 70 else ctypes.c_float
-        assert type(alpha._obj) is type(beta._obj) is scalar
+        alpha, beta = (scalar.from_address(at).value for at in (alpha, beta))
+        assert alpha == 1 and beta in (0, 1)
         a = column_major(A, kind_a, (k, m) if transpose_a else (m, k), lda)
         b = column_major(B, kind_b, (n, k) if transpose_b else (k, n), ldb)
         c = column_major(C, kind_c, (m, n), ldc)
         a, b = a.astype(float), b.astype(float)
-        found = alpha._obj.value * (a.T if transpose_a else a) @ (b.T if transpose_b else b)
-        c[...] = found + beta._obj.value * c if beta._obj.value else found
+        found = alpha * (a.T if transpose_a else a) @ (b.T if transpose_b else b)
+        c[...] = found + beta * c if beta else found
         self.calls.append(("gemm", handle.value, compute, algorithm))
         return self.status
 
@@ -159,6 +160,13 @@ def test_math_is_strict_and_a_workspace_follows_every_stream(fake):
     places = [call[2] for call in used[1::2]]
     assert places[0] == places[2] != places[1]
     assert {call[3] for call in used[1::2]} == {32 << 20}
+
+
+def test_a_stream_is_told_once(fake):
+    a = FakeStream(handle=11)
+    for _ in range(3):
+        multiply(a)
+    assert [call[0] for call in fake.calls] == ["math", "stream", "workspace", *["gemm"] * 3]
 
 
 def test_no_stream_is_the_default_one(fake):

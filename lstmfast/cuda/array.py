@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from . import device, dlpack
+from . import device, dlpack, driver
 from .kernels.numbers import BFLOAT16
 from .memory import allocate
 
@@ -40,11 +41,8 @@ class DeviceArray:
     ):  # fmt: skip
         self.memory, self.address = memory, address
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
+        self.itemsize: int = self.dtype.itemsize
         self.strides = contiguous(self.shape, self.itemsize) if strides is None else tuple(strides)
-
-    @property
-    def itemsize(self) -> int:
-        return self.dtype.itemsize
 
     @property
     def ndim(self) -> int:
@@ -61,11 +59,12 @@ class DeviceArray:
     @property
     def is_contiguous(self) -> bool:
         """Do the elements lie side by side in C order?"""
-        wanted = contiguous(self.shape, self.itemsize)
-        return self.size == 0 or all(
-            length == 1 or stride == want
-            for length, stride, want in zip(self.shape, self.strides, wanted, strict=True)
-        )
+        step = self.itemsize
+        for length, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if length > 1 and stride != step:
+                return self.size == 0
+            step *= length
+        return True
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -85,6 +84,9 @@ class DeviceArray:
 
     def __getitem__(self, index: Any) -> DeviceArray:
         """Return a view: ints, slices of positive step and ... as NumPy takes them."""
+        if type(index) is int and self.shape and 0 <= index < self.shape[0]:  # a step, a part
+            start = self.address + index * self.strides[0]
+            return DeviceArray(self.memory, start, self.shape[1:], self.dtype, self.strides[1:])
         view = self._layout()[(*index, ...) if isinstance(index, tuple) else (index, ...)]
         if any(stride < 0 for stride in view.strides):
             raise ValueError(f"index: expected slices of positive step, got {index!r}")
@@ -222,8 +224,8 @@ def contiguous(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
     strides, step = [], itemsize
     for length in reversed(shape):
         strides.append(step)
-        step *= max(length, 1)
-    return tuple(reversed(strides))
+        step *= length or 1
+    return tuple(strides[::-1])
 
 
 def host_memory(address: int, size: int, owner: Any) -> np.ndarray[Any, Any]:
@@ -244,22 +246,16 @@ def empty(shape: Sequence[int] | int, dtype: Any, stream: Any = None) -> DeviceA
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     dtype = np.dtype(dtype)
     size = max(math.prod(shape) * dtype.itemsize, 16)
-    device.not_captured(f"{size} bytes for an array {shape}")
+    if device.captured_for() is not None:
+        device.not_captured(f"{size} bytes for an array {shape}")
     if device.simulated():
         filled = 0xA5 if POISON is None else POISON  # nothing may lean on zeros
         memory: Any = np.full(size + 16, filled, np.uint8)
         return DeviceArray(memory, -(-memory.ctypes.data // 16) * 16, shape, dtype)
     memory = allocate(size, stream)
     if POISON is not None:
-        _fill(memory.handle, POISON, size, stream)
+        driver.memset(memory.handle, POISON, size, stream)
     return DeviceArray(memory, memory.handle, shape, dtype)
-
-
-def _fill(address: int, byte: int, size: int, stream: Any) -> None:
-    from cuda.bindings import driver
-
-    (status,) = driver.cuMemsetD8Async(address, byte, size, _handle(stream))
-    device.check(status, "memset")
 
 
 def zeros(shape: Sequence[int] | int, dtype: Any, stream: Any = None) -> DeviceArray:
@@ -274,18 +270,14 @@ def clear(array: DeviceArray, stream: Any = None) -> None:
     if device.simulated():
         array.in_simulator()[...] = 0
         return
-    from cuda.bindings import driver
-
     if not array.size:
         return
-    handle = _handle(stream)
+    device.current()
     if array.is_contiguous:
-        (status,) = driver.cuMemsetD8Async(array.address, 0, array.nbytes, handle)
+        driver.memset(array.address, 0, array.nbytes, stream)
     else:
         (rows, width), (down, _) = array.shape, array.strides
-        width *= array.itemsize
-        (status,) = driver.cuMemsetD2D8Async(array.address, down, 0, width, rows, handle)
-    device.check(status, "memset")
+        driver.memset_rows(array.address, down, 0, width * array.itemsize, rows, stream)
 
 
 def from_host(values: Any, stream: Any = None) -> DeviceArray:
@@ -301,13 +293,10 @@ def to_device(array: DeviceArray, values: np.ndarray[Any, Any], stream: Any = No
     if device.simulated():
         array.flat_memory()[: array.size] = values.reshape(-1).view(array.flat_memory().dtype)
         return
-    from cuda.bindings import driver
-
     device.not_captured("a copy from the host")
     if array.size:
-        at, handle = values.ctypes.data, _handle(stream)
-        (status,) = driver.cuMemcpyHtoDAsync(array.address, at, array.nbytes, handle)
-        device.check(status, "copy")
+        device.current()
+        driver.copy_from_host(array.address, values.ctypes.data, array.nbytes, stream)
 
 
 def to_host(values: np.ndarray[Any, Any], array: DeviceArray, stream: Any = None) -> None:
@@ -315,20 +304,26 @@ def to_host(values: np.ndarray[Any, Any], array: DeviceArray, stream: Any = None
     if device.simulated():
         values.reshape(-1)[...] = array.flat_memory()[: array.size].view(array.dtype)
         return
-    from cuda.bindings import driver
-
     device.not_captured("a copy to the host")
     if array.size:
-        at, handle = values.ctypes.data, _handle(stream)
-        (status,) = driver.cuMemcpyDtoHAsync(at, array.address, array.nbytes, handle)
-        device.check(status, "copy")
+        device.current()
+        driver.copy_to_host(values.ctypes.data, array.address, array.nbytes, stream)
     device.synchronize(stream)
 
 
-def _handle(stream: Any) -> int:
-    """The driver's word for a stream, with the thread ready to call the driver."""
-    device.current()
-    return int(device.on(stream).handle)
+def copy_bytes(target: DeviceArray, source: DeviceArray, stream: Any = None) -> None:
+    """target = source, both contiguous and of one size and dtype."""
+    if device.simulated():
+        target.flat_memory()[: target.size] = source.flat_memory()[: source.size]
+    else:
+        device.current()
+        driver.copy(target.address, source.address, source.nbytes, stream)
+
+
+@lru_cache(None)
+def name_of(dtype: np.dtype[Any]) -> str:
+    """Return the name of a dtype, which NumPy makes anew each time that it is asked."""
+    return str(dtype.name)
 
 
 def copy(array: DeviceArray, stream: Any = None) -> DeviceArray:

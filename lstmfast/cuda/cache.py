@@ -22,12 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from .compiler import Code
+from .shipped import Code, sources
 
 __all__ = ["code", "key"]
 
-PACKAGE = Path(__file__).parent.parent
-SOURCES = ("cuda/compiler.py", "cuda/kernels/*.py", "kernels/*.py")
 COMPILERS = (
     "numba", "numba-cuda", "llvmlite", "cuda-bindings",
     "nvidia-nvvm", "nvidia-nvjitlink", "nvidia-cuda-nvcc-cu12", "nvidia-nvjitlink-cu12",
@@ -69,7 +67,7 @@ def key(kernel: Any, cc: tuple[int, int]) -> str | None:
     told = _Description()
     given = (kernel.name, kernel.arguments, kernel.threads, kernel.approximate, cc)
     try:
-        told.add((given, sys.version_info[:3], _compilers(), _sources()))
+        told.add((given, sys.version_info[:3], _compilers(), sources()))
         told.add(kernel.function)
     except _Unknown:
         return None
@@ -101,16 +99,6 @@ def _write(path: Path, made: Code) -> None:
             os.replace(temporary, path)
         except OSError:
             os.unlink(temporary)
-
-
-@lru_cache(None)
-def _sources() -> str:
-    """A hash of the sources that kernels are made of."""
-    found = hashlib.sha256()
-    for pattern in SOURCES:
-        for path in sorted(PACKAGE.glob(pattern)):
-            found.update(str(path.relative_to(PACKAGE)).encode() + b"\n" + path.read_bytes())
-    return found.hexdigest()
 
 
 @lru_cache(None)

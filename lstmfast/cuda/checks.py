@@ -13,7 +13,7 @@ import numpy as np
 
 from ..arguments import check_shape
 from ..arrays import describe, not_empty
-from .array import DeviceArray, copy
+from .array import DeviceArray, copy, name_of
 from .kernels.numbers import REALS
 
 __all__ = [
@@ -37,7 +37,7 @@ def real_array(name: str, value: Any, dtype: Any = None) -> DeviceArray:
 def _of_kinds(name: str, value: Any, dtype: Any, kinds: Sequence[str]) -> DeviceArray:
     if not isinstance(value, DeviceArray):
         raise ValueError(f"{name}: expected a DeviceArray of floats, got {describe(value)}")
-    if value.dtype.name not in kinds:
+    if name_of(value.dtype) not in kinds:
         raise ValueError(f"{name}: expected dtype {' or '.join(kinds)}, got {value.dtype}")
     if dtype is not None and value.dtype != np.dtype(dtype):
         raise ValueError(f"{name}: expected dtype {dtype} like its fellows, got {value.dtype}")

@@ -13,10 +13,12 @@ import re
 import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import config, types
+
+from .shipped import Code
 
 SIMULATED = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 
@@ -26,26 +28,6 @@ if not hasattr(np, "row_stack"):
 _COMPILING = threading.RLock()  # what `_as_if_on` changes is the whole process's
 
 __all__ = ["SIMULATED", "Code", "compile_ptx", "link", "pointer", "types"]
-
-
-class Code(NamedTuple):
-    """Machine code of one kernel and what it takes, for each thread or block.
-
-    Attributes
-    ----------
-    cubin : bytes
-    name : str
-        Of the kernel in it.
-    registers, stack, shared : int
-        32-bit registers of a thread, bytes of its stack (spills among them), bytes of static shared
-        memory of a block.
-    """
-
-    cubin: bytes
-    name: str
-    registers: int
-    stack: int
-    shared: int
 
 
 def pointer(kind: Any) -> Any:

@@ -47,9 +47,14 @@ SIGNATURES = {
         c_void_p, c_void_p, c_int, c_int64, c_int, c_int,
     ),
 }  # fmt: skip
-SCALARS = {  # what the sums are in: its (0, 1), which the host keeps
-    "float32": (c_float(0), c_float(1)), "float64": (c_double(0), c_double(1)),
-}  # fmt: skip
+ZERO_ONE: dict[str, Any] = {
+    "float32": (c_float * 2)(0, 1),
+    "float64": (c_double * 2)(0, 1),
+}  # the host keeps them
+SCALARS = {  # what the sums are in: the addresses of its 0 and 1
+    kind: (ctypes.addressof(both), ctypes.addressof(both) + ctypes.sizeof(both) // 2)
+    for kind, both in ZERO_ONE.items()
+}
 
 
 class Matrix(NamedTuple):
@@ -104,6 +109,7 @@ class Handle:
         self.functions = library()
         self.size = WORKSPACE_HOPPER if device.capability(gpu) >= (9, 0) else WORKSPACE
         self.workspaces: OrderedDict[int, Any] = OrderedDict()
+        self.used: tuple[int, int] | None = None  # the stream and the workspace that are set
         self.address = c_void_p()
         self._check("cublasCreate_v2", self.functions.cublasCreate_v2(byref(self.address)))
         self.call("cublasSetMathMode", DEFAULT_MATH)
@@ -122,11 +128,15 @@ class Handle:
         The workspace comes second: cublasSetStream takes away the one before.
         """
         workspace = self.workspace(device.captured_for() or stream)
-        self.call("cublasSetStream_v2", int(stream.handle))
-        self.call("cublasSetWorkspace_v2", workspace.address, workspace.size)
+        wanted = device.handle_of(stream), workspace.address
+        if wanted != self.used:
+            self.used = None  # until both are set
+            self.call("cublasSetStream_v2", wanted[0])
+            self.call("cublasSetWorkspace_v2", workspace.address, workspace.size)
+            self.used = wanted
 
     def workspace(self, stream: Any) -> Workspace:
-        key = int(stream.handle)
+        key = device.LEGACY if stream is None else int(stream.handle)
         if key not in self.workspaces:
             self.workspaces[key] = Workspace(self.size)
         self.workspaces.move_to_end(key)
@@ -184,7 +194,7 @@ def gemm(
     zero, one = SCALARS[c.kind]
     cublas.call(
         "cublasGemmEx_64", int(transpose_a), int(transpose_b), *sizes,
-        byref(one), a.address, KINDS[a.kind], a.ld, b.address, KINDS[b.kind], b.ld,
-        byref(one if add else zero), c.address, KINDS[c.kind], c.ld,
+        one, a.address, KINDS[a.kind], a.ld, b.address, KINDS[b.kind], b.ld,
+        one if add else zero, c.address, KINDS[c.kind], c.ld,
         COMPUTE[precision], DEFAULT_ALGORITHM,
     )  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arguments import check_shape, choice, flag, integer
 from . import array, products
-from .array import BFLOAT16, DeviceArray
+from .array import BFLOAT16, DeviceArray, name_of
 from .checks import dense, float_array, matrix, whole_numbers
 from .kernels import elementwise, embedding, reductions
 from .kernels.copying import copy_into
@@ -48,7 +48,7 @@ def dense_forward(
     y = array.empty((M, N), dtype, stream)
     products.product(y, x, W, precision=precision, stream=stream)
     if b is not None:
-        kernel = elementwise.make_add_row(dtype.name, elementwise.THREADS)
+        kernel = elementwise.make_add_row(name_of(dtype), elementwise.THREADS)
         blocks = -(-M // elementwise.ROWS), elementwise.blocks_for(kernel, N)
         kernel.launch(stream, blocks, y, b, M, N)
     return y
@@ -89,7 +89,7 @@ def dense_backward(
 
 
 def _precision(precision: str | None, dtype: np.dtype[Any]) -> str:
-    return choice("precision", precision, PRECISIONS[dtype]) or dtype.name
+    return choice("precision", precision, PRECISIONS[dtype]) or name_of(dtype)
 
 
 def _rounded(a: DeviceArray, precision: str, stream: Any) -> DeviceArray:

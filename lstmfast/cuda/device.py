@@ -12,21 +12,29 @@ import threading
 import time
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
+
+from . import shipped
 
 __all__ = ["CudaError", "Event", "current", "explain", "memory_info", "simulated"]
 
 OLDEST = (8, 0)  # the compute capability that kernels need: bfloat16, TF32, cp.async
 INSTALL = "pip install 'lstmfast[cuda]'"
+NEEDED = {"ml_dtypes": "ml_dtypes", "cuda.bindings": "cuda-bindings", "cuda.core": "cuda-core"}
+COMPILER = {"numba": "numba", "numba_cuda": "numba-cuda"}  # where kernels are not shipped
+LIBRARIES = ("cublas", "nvvm", "nvJitLink")  # the first always, the others to compile
 
 
 class CudaError(RuntimeError):
     """The GPU, its driver or a library of it failed; the text says which call and why."""
 
 
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")  # as Numba reads it
+
+
 def simulated() -> bool:
     """Do kernels run in Numba's simulator?"""
-    return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+    return SIMULATED
 
 
 # Whether there is one.
@@ -35,9 +43,10 @@ def simulated() -> bool:
 @lru_cache(None)
 def explain() -> str | None:
     """Why nothing can run on a GPU here; None if it can."""
-    reason = _no_compiler()
+    compiles = shipped.file() is None
+    reason = _no_package(NEEDED | COMPILER if compiles else NEEDED)
     if reason is None and not simulated():
-        reason = _no_driver() or _no_gpu() or _no_toolkit()
+        reason = _no_driver() or _no_gpu() or _no_library(LIBRARIES if compiles else LIBRARIES[:1])
     return reason
 
 
@@ -48,14 +57,7 @@ def require() -> None:
         raise ValueError(f"device: expected 'cpu', as CUDA is not available ({reason}), got 'cuda'")
 
 
-def _no_compiler() -> str | None:
-    needed = {
-        "numba": "numba",
-        "ml_dtypes": "ml_dtypes",
-        "numba_cuda": "numba-cuda",
-        "cuda.bindings": "cuda-bindings",
-        "cuda.core": "cuda-core",
-    }
+def _no_package(needed: dict[str, str]) -> str | None:
     for module, package in needed.items():
         try:
             importlib.import_module(module)
@@ -96,10 +98,10 @@ def _no_gpu() -> str | None:
     return None
 
 
-def _no_toolkit() -> str | None:
+def _no_library(libraries: tuple[str, ...]) -> str | None:
     from cuda.pathfinder import load_nvidia_dynamic_lib
 
-    for library in ("nvvm", "nvJitLink", "cublas"):
+    for library in libraries:
         try:
             load_nvidia_dynamic_lib(library)
         except Exception:  # it tells every folder where it looked
@@ -112,12 +114,19 @@ def _no_toolkit() -> str | None:
 
 def current() -> Any:
     """Return the GPU of this thread, cuda.core's Device, made current."""
+    try:
+        gpu = _device_type()()
+        gpu.set_current()
+    except Exception as error:
+        raise_as("the GPU cannot be used", error)
+    return gpu
+
+
+@lru_cache(None)
+def _device_type() -> Any:
     from cuda.core import Device
 
-    with errors("the GPU cannot be used"):
-        gpu = Device()
-        gpu.set_current()
-    return gpu
+    return Device
 
 
 def capability(gpu: Any) -> tuple[int, int]:
@@ -178,8 +187,11 @@ def ordinal(address: int) -> int:
 
 def default_stream() -> Any:
     """Return the stream that runs in order with all of the process's ordinary work."""
-    if simulated():
-        return None
+    return None if SIMULATED else _legacy_stream()
+
+
+@lru_cache(None)
+def _legacy_stream() -> Any:
     from cuda.core import LEGACY_DEFAULT_STREAM
 
     return LEGACY_DEFAULT_STREAM
@@ -209,6 +221,7 @@ def synchronize(stream: Any) -> None:
     """Wait until all work on the stream is done; CudaError for what failed in it."""
     not_captured("waiting for the GPU")
     if not simulated():
+        current()  # a thread that has not used the GPU yet has no context to wait in
         with errors("work on the GPU failed"):
             (default_stream() if stream is None else stream).sync()
 
@@ -266,7 +279,11 @@ class _Capture(NamedTuple):
     target: Any  # will run it
 
 
-_THREAD = threading.local()
+class _Thread(threading.local):
+    capture: _Capture | None = None
+
+
+_THREAD = _Thread()
 
 
 @contextmanager
@@ -281,8 +298,7 @@ def capturing(stream: Any, target: Any) -> Any:
 
 def captured_for() -> Any:
     """Return the stream that this thread captures work for; None if it does not."""
-    capture = getattr(_THREAD, "capture", None)
-    return capture and capture.target
+    return _THREAD.capture and _THREAD.capture.target
 
 
 def not_captured(what: str) -> None:
@@ -300,10 +316,20 @@ def on(stream: Any) -> Any:
         This thread captures, and not on this stream: the work would run now and never again.
     """
     stream = default_stream() if stream is None else stream
-    capture = getattr(_THREAD, "capture", None)
+    capture = _THREAD.capture
     if capture is not None and stream != capture.stream:
         raise CudaError("stream: expected the one that is captured, got another")
     return stream
+
+
+LEGACY = 1  # CU_STREAM_LEGACY, the driver's word for the default stream
+
+
+def handle_of(stream: Any) -> int:
+    """Return the driver's word for the stream that work given for `stream` goes to (`on`)."""
+    if stream is None and _THREAD.capture is None:
+        return LEGACY
+    return int(on(stream).handle)
 
 
 # Code.
@@ -328,25 +354,6 @@ def allow_shared(kernel: Any, size: int) -> None:
     check(status, f"{size} bytes of shared memory")
 
 
-def launch(
-    kernel: Any, stream: Any, blocks: Any, threads: int, shared: int, cooperative: bool,
-    arguments: list[Any],
-) -> None:  # fmt: skip
-    """Run a kernel; ints among `arguments` are addresses, numbers are NumPy's scalars."""
-    from cuda.core import launch
-
-    stream = on(stream)
-    with errors("a kernel cannot be launched"):
-        launch(stream, _configuration(blocks, threads, shared, cooperative), kernel, *arguments)
-
-
-@lru_cache(4096)
-def _configuration(blocks: Any, threads: int, shared: int, cooperative: bool) -> Any:
-    from cuda.core import LaunchConfig
-
-    return LaunchConfig(grid=blocks, block=threads, shmem_size=shared, is_cooperative=cooperative)
-
-
 # Errors.
 
 
@@ -355,12 +362,25 @@ def errors(what: str) -> Any:
     """Turn what cuda.core raises into CudaError, and its lack of memory into MemoryError."""
     try:
         yield
-    except CudaError:
-        raise
     except Exception as error:
-        if "OUT_OF_MEMORY" in str(error):
-            raise MemoryError(f"{what}: the GPU has too little free memory ({error})") from error
-        raise CudaError(f"{what}: {error}") from error
+        raise_as(what, error)
+
+
+def raise_as(what: str, error: Exception) -> NoReturn:
+    """Raise what cuda.core raised as CudaError, its lack of memory as MemoryError."""
+    if isinstance(error, CudaError):
+        raise error
+    if "OUT_OF_MEMORY" in str(error):
+        raise MemoryError(f"{what}: the GPU has too little free memory ({error})") from error
+    raise CudaError(f"{what}: {error}") from error
+
+
+def failed(status: int, what: str) -> NoReturn:
+    """Raise what a call of the driver that was made through ctypes returned."""
+    from cuda.bindings import driver
+
+    check(driver.CUresult(status), what)
+    raise AssertionError(f"{what}: expected a status of failure, got {status}")
 
 
 def check(status: Any, what: str) -> None:

@@ -81,7 +81,7 @@ def replay(key: Hashable, work: Callable[[Any], None], stream: Any = None) -> No
 def key_of(*parts: Any) -> Hashable:
     """Return a key: arrays by their address, shape, strides and dtype, all else as it is."""
     return tuple(
-        (part.address, part.shape, part.strides, part.dtype.str)
+        (part.address, part.shape, part.strides, part.dtype.num)
         if isinstance(part, DeviceArray)
         else part
         for part in parts

@@ -9,7 +9,7 @@ import numpy as np
 from ..arguments import check_shape, flag, number
 from ..array_ops import KERAS_EPSILON
 from . import array
-from .array import DeviceArray
+from .array import DeviceArray, name_of
 from .checks import apart, dense, float_array, whole_numbers, writable
 from .kernels import losses, reductions
 
@@ -37,7 +37,7 @@ def softmax(x: DeviceArray, out: DeviceArray | None = None, *, stream: Any = Non
     else:
         apart("out", writable("out", out, x.shape, x.dtype), x)
     M, N = x.shape
-    kernel = losses.make_softmax(x.dtype.name, losses.side_for(N))
+    kernel = losses.make_softmax(name_of(x.dtype), losses.side_for(N))
     kernel.launch(stream, M, x, out, N)
     return out
 
@@ -53,7 +53,7 @@ def softmax_backward(y: DeviceArray, dy: DeviceArray, *, stream: Any = None) -> 
     y = dense("y", y, ("M", "N"), float_array("y", y).dtype, stream)
     dy = writable("dy", dy, y.shape, y.dtype)
     M, N = y.shape
-    kernel = losses.make_softmax_backward(y.dtype.name, losses.side_for(N))
+    kernel = losses.make_softmax_backward(name_of(y.dtype), losses.side_for(N))
     kernel.launch(stream, M, y, dy, N)
     return dy
 
@@ -83,10 +83,10 @@ def softmax_crossentropy(
         A shape, a dtype or `scale` (>= 0) does not fit; the logits are as they were.
     """
     logits = _rows("logits", logits, gradient, stream)
-    (M, N), name, side = logits.shape, logits.dtype.name, losses.side_for(logits.shape[1])
+    (M, N), name, side = logits.shape, name_of(logits.dtype), losses.side_for(logits.shape[1])
     targets = _targets(targets, logits, stream)
     if targets.ndim == 1:
-        kernel = losses.make_label_crossentropy(name, targets.dtype.name, gradient, side)
+        kernel = losses.make_label_crossentropy(name, name_of(targets.dtype), gradient, side)
     else:
         kernel = losses.make_weight_crossentropy(name, gradient, side)
     scale = number("scale", scale, 0.0)
@@ -116,10 +116,10 @@ def crossentropy(
         A shape or dtype does not fit.
     """
     p = _rows("probabilities", probabilities, gradient, stream)
-    (M, N), name, side = p.shape, p.dtype.name, losses.side_for(p.shape[1])
+    (M, N), name, side = p.shape, name_of(p.dtype), losses.side_for(p.shape[1])
     targets = _targets(targets, p, stream)
     if targets.ndim == 1:
-        labels = targets.dtype.name
+        labels = name_of(targets.dtype)
         kernel = losses.make_label_loss(name, labels, gradient, KERAS_EPSILON, side)
     else:
         kernel = losses.make_weight_loss(name, gradient, KERAS_EPSILON, side)
@@ -172,7 +172,7 @@ def squared_error(
     factor = 2.0 * number("scale", scale, 0.0) / features
     made = array.empty(y.shape, y.dtype, stream) if flag("gradient", gradient) else None
     partials = array.empty((reductions.blocks_for(n, side),), np.float64, stream)
-    kernel = losses.make_squared_error(y.dtype.name, gradient, side)
+    kernel = losses.make_squared_error(name_of(y.dtype), gradient, side)
     kernel.launch(stream, len(partials), outputs, y, made, n, factor, partials)
     return reductions.totals_of(partials, 1.0 / features, stream), made
 
@@ -193,6 +193,6 @@ def sum_losses(losses: DeviceArray, correct: DeviceArray, *, stream: Any = None)
     check_shape("correct", correct.shape, (M,))
     correct = correct if correct.is_contiguous else array.copy(correct, stream)
     partials = array.empty((2, reductions.blocks_for(M, side)), np.float64, stream)
-    kernel = reductions.make_loss_sums(dtype.name, side)
+    kernel = reductions.make_loss_sums(name_of(dtype), side)
     kernel.launch(stream, partials.shape[1], losses, correct, M, partials)
     return reductions.totals_of(partials, 1.0, stream)

@@ -28,7 +28,7 @@ from ..lstm_keys import (
 from ..lstm_ops import LSTMGradients, as_given
 from ..options import PLAIN, QUIET, CellOptions, Noise
 from ..weights import Weights, is_stack, weights_of
-from .array import DeviceArray, empty
+from .array import DeviceArray, empty, name_of
 from .checks import On, real_array, rows_in_place
 from .kernels.cell_kind import CellKind, formula_of
 from .kernels.copying import copy_into
@@ -229,7 +229,7 @@ def _check_options(norm: Any, recompute: Any) -> None:
 
 
 def _precision(precision: str | None, dtype: Any) -> str:
-    allowed = PRECISIONS[dtype.name]
+    allowed = PRECISIONS[name_of(dtype)]
     return allowed[0] if precision is None else choice("precision", precision, allowed)
 
 
@@ -238,7 +238,7 @@ def _kind(
     training: bool,
 ) -> CellKind:  # fmt: skip
     return CellKind(
-        array=dtype.name,
+        array=name_of(dtype),
         operand="float32" if precision == "tf32" else precision,
         formula=formula_of(cell_keys, first.p is not None),
         bias=first.b is not None,

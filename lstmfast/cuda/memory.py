@@ -48,19 +48,19 @@ def allocate(size: int, stream: Any) -> Block:
     MemoryError
         The GPU has too little free memory, even when all that was kept is given back.
     """
-    gpu, on, size = device.current(), device.on(stream), rounded(size)
-    key = (gpu.device_id, int(on.handle), size)
+    gpu, size = device.current(), rounded(size)
+    key = (gpu.device_id, device.handle_of(stream), size)
     try:
         return Block(heappop(_free[key])[1], key)  # the lowest address: so passes settle on theirs
     except IndexError:  # there is none, or another thread was quicker
         pass
     try:
         with device.errors(f"{size} bytes"):
-            return Block(gpu.allocate(size, stream=on), key)
+            return Block(gpu.allocate(size, stream=device.on(stream)), key)
     except MemoryError:
         release_all()
         with device.errors(f"{size} bytes"):
-            return Block(gpu.allocate(size, stream=on), key)
+            return Block(gpu.allocate(size, stream=device.on(stream)), key)
 
 
 def rounded(size: int) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from . import graphs
-from .array import DeviceArray, clear, empty
+from .array import DeviceArray, clear, empty, name_of
 from .array_ops import fill
 from .kernels.cell_kind import CellKind
 from .kernels.copying import copy_into
@@ -131,7 +131,7 @@ class Pass:
     def dropped(self, x: Any, y: Any, rate: float, purpose: str, x_row: int | None = None) -> None:
         """y (rows, columns) = x through a mask of dropout; x_row: its distance between rows."""
         rows, columns = y.shape
-        kernel = make_dropout(x.dtype.name, y.dtype.name, rate, False)
+        kernel = make_dropout(name_of(x.dtype), name_of(y.dtype), rate, False)
         kernel.launch(
             self.stream, blocks(kernel, y.size), x, y, 1, rows, columns,
             0, columns if x_row is None else x_row, 0, columns,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .array import zeros
+from .array import name_of, zeros
 from .kernels.exchange import FLAG_STRIDE
 from .kernels.persistent_backward import make_backward
 from .kernels.persistent_forward import make_forward
@@ -123,7 +123,7 @@ def forward(
     """
     if not T or not B:
         return
-    kernel = make_forward(plan.share, keep, None if y is None else y.dtype.name)
+    kernel = make_forward(plan.share, keep, None if y is None else name_of(y.dtype))
     y_t, y_b = (0, 0) if y is None else (y.strides[0] // y.itemsize, y.strides[1] // y.itemsize)
     kernel.launch(
         stream, plan.blocks, z, bias, W_hh, h, c, y, flags(plan, stream), T, B, int(reverse),

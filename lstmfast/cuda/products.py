@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import cublas, device
-from .array import clear
+from .array import clear, name_of
 
 __all__ = ["product"]
 
@@ -55,7 +55,7 @@ def product(
     # A row-major matrix is its own transpose to cuBLAS, which is column-major: outᵀ = bᵀ aᵀ.
     cublas.gemm(
         _matrix(out), _matrix(b), _matrix(a), (N, M, K), transpose_a=transpose_b,
-        transpose_b=transpose_a, add=add, precision=precision, stream=device.on(stream),
+        transpose_b=transpose_a, add=add, precision=precision, stream=stream,
     )  # fmt: skip
 
 
@@ -66,24 +66,28 @@ def _sizes(
     if precision not in KINDS:
         raise ValueError(f"precision: expected one of {', '.join(KINDS)}, got {precision!r}")
     factor, total = KINDS[precision]
-    for name, array, kind in (("out", out, total), ("a", a, factor), ("b", b, factor)):
-        if array.ndim != 2 or array.dtype.name != kind:
-            raise ValueError(
-                f"{name}: expected a matrix of {kind}, got shape {array.shape} of {array.dtype}"
-            )
-        _rows(name, array)
-    M, K = reversed(a.shape) if transpose_a else a.shape
-    for name, array, shape in (
-        ("b", b, (out.shape[1], K) if transpose_b else (K, out.shape[1])),
-        ("out", out, (M, out.shape[1])),
-    ):
-        if array.shape != shape:
-            raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
-    return M, out.shape[1], K
+    _matrix_of("out", out, total)
+    _matrix_of("a", a, factor)
+    _matrix_of("b", b, factor)
+    (M, K), N = a.shape[::-1] if transpose_a else a.shape, out.shape[1]
+    _shape("b", b, (N, K) if transpose_b else (K, N))
+    _shape("out", out, (M, N))
+    return M, N, K
 
 
-def _rows(name: str, array: Any) -> None:
-    """Raise ValueError unless the rows are contiguous and lie one after the other."""
+def _shape(name: str, array: Any, shape: tuple[int, int]) -> None:
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+
+
+def _matrix_of(name: str, array: Any, kind: str) -> None:
+    """Raise ValueError unless it is a matrix whose rows are contiguous and follow each other."""
+    if len(array.shape) != 2 or name_of(array.dtype) != kind:
+        raise ValueError(
+            f"{name}: expected a matrix of {kind}, got shape {array.shape} of {array.dtype}"
+        )
+    if array.is_contiguous:
+        return
     (rows, columns), (down, right) = array.shape, array.strides
     side_by_side = columns <= 1 or right == array.itemsize
     apart = rows <= 1 or (down % array.itemsize == 0 and down >= columns * array.itemsize)
@@ -95,7 +99,7 @@ def _matrix(array: Any) -> cublas.Matrix:
     """An array as cuBLAS sees it: transposed."""
     rows, columns = array.shape
     ld = columns if rows == 1 else array.strides[0] // array.itemsize
-    return cublas.Matrix(array.address, array.dtype.name, max(ld, columns))
+    return cublas.Matrix(array.address, name_of(array.dtype), max(ld, columns))
 
 
 def _multiply(

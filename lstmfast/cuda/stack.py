@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..options import Noise
-from .array import DeviceArray, empty
+from .array import DeviceArray, empty, name_of
 from .kernels.copying import copy_into
 from .kernels.noise import make_dropout
 from .kernels.philox import stream_of
@@ -120,7 +120,7 @@ class Stack:
         if not rate:
             copy_into(y, x, self.stream)
             return
-        kernel = make_dropout(x.dtype.name, y.dtype.name, rate, layer > 0)
+        kernel = make_dropout(name_of(x.dtype), name_of(y.dtype), rate, layer > 0)
         strides = [s // a.itemsize for a in (x, y) for s in a.strides[:2]]
         kernel.launch(
             self.stream, blocks(kernel, x.size), x, y, *x.shape, *strides, self.seed,

@@ -12,7 +12,7 @@ from typing import Any
 from .. import activations
 from ..arguments import flag, number
 from . import array
-from .array import DeviceArray
+from .array import DeviceArray, name_of
 from .checks import apart, dense, float_array, writable
 from .kernels import elementwise, reductions, updates
 
@@ -58,7 +58,7 @@ def activation_forward(
         out = array.empty(x.shape, x.dtype, stream)
     else:
         apart("out", writable("out", out, x.shape, x.dtype), x)
-    kernel = elementwise.make_activation(x.dtype.name, f.kind, f.alpha, f.beta)
+    kernel = elementwise.make_activation(name_of(x.dtype), f.kind, f.alpha, f.beta)
     kernel.launch(stream, elementwise.blocks_for(kernel, x.size), x, out, x.size)
     return out
 
@@ -78,7 +78,7 @@ def activation_backward(
     activations.check_slope("name", f)
     y = dense("y", y, float_array("y", y).shape, y.dtype, stream)
     dy = writable("dy", dy, y.shape, y.dtype)
-    kernel = elementwise.make_activation_backward(y.dtype.name, f.kind, f.alpha, f.beta)
+    kernel = elementwise.make_activation_backward(name_of(y.dtype), f.kind, f.alpha, f.beta)
     kernel.launch(stream, elementwise.blocks_for(kernel, y.size), y, dy, y.size)
     return dy
 
@@ -105,7 +105,7 @@ def adam_update(
     m, v = writable("m", m, w.shape, w.dtype), writable("v", v, w.shape, w.dtype)
     step_size, epsilon = number("step_size", step_size, -math.inf), number("epsilon", epsilon, 0)
     beta_1, beta_2 = number("beta_1", beta_1, 0, 1), number("beta_2", beta_2, 0, 1)
-    kernel = updates.make_adam(w.dtype.name)
+    kernel = updates.make_adam(name_of(w.dtype))
     kernel.launch(
         stream, elementwise.blocks_for(kernel, w.size), w, g, m, v, w.size, step_size, 1.0 - beta_1,
         1.0 - beta_2, epsilon,
@@ -132,7 +132,7 @@ def sgd_update(
     g = dense("g", g, w.shape, w.dtype, stream)
     velocity = None if velocity is None else writable("velocity", velocity, w.shape, w.dtype)
     rate, kept = number("learning_rate", learning_rate, -math.inf), number("momentum", momentum, 0)
-    kernel = updates.make_sgd(w.dtype.name, velocity is not None, flag("nesterov", nesterov))
+    kernel = updates.make_sgd(name_of(w.dtype), velocity is not None, flag("nesterov", nesterov))
     kernel.launch(
         stream, elementwise.blocks_for(kernel, w.size), w, g, velocity, w.size, rate, kept
     )
@@ -174,7 +174,7 @@ def add_penalty_gradient(
     w = dense("w", w, g.shape, g.dtype, stream)
     l1, l2 = number("l1", l1, 0.0), number("l2", l2, 0.0)
     if l1 or l2:
-        kernel = elementwise.make_penalty_gradient(g.dtype.name, l1 > 0, l2 > 0)
+        kernel = elementwise.make_penalty_gradient(name_of(g.dtype), l1 > 0, l2 > 0)
         kernel.launch(stream, elementwise.blocks_for(kernel, g.size), g, w, g.size, l1, 2.0 * l2)
 
 
@@ -194,11 +194,11 @@ def clip_by_norm(grads: Sequence[DeviceArray], limit: float, *, stream: Any = No
     if not grads:
         return
     squares = reductions.penalties_of(grads, 0.0, 1.0, stream)
-    for name in sorted({g.dtype.name for g in grads}):
+    for name in sorted({name_of(g.dtype) for g in grads}):
         factor = array.empty((1,), name, stream)
         elementwise.make_shrink_factor(name).launch(stream, 1, squares, limit, factor)
         for g in grads:
-            if g.dtype.name == name:
+            if name_of(g.dtype) == name:
                 kernel = elementwise.make_shrink(name)
                 kernel.launch(stream, elementwise.blocks_for(kernel, g.size), g, g.size, factor)
 
@@ -220,7 +220,7 @@ def fill(a: DeviceArray, value: float, *, stream: Any = None) -> None:
 
 def _change(what: str, name: str, a: DeviceArray, value: float, stream: Any) -> None:
     a = _in_place(name, a)
-    kernel = elementwise.make_change(what, a.dtype.name)
+    kernel = elementwise.make_change(what, name_of(a.dtype))
     kernel.launch(stream, elementwise.blocks_for(kernel, a.size), a, a.size, value)
 
 
@@ -234,5 +234,5 @@ def add(a: DeviceArray, b: DeviceArray, *, stream: Any = None) -> None:
     """
     a = _in_place("a", a)
     b = dense("b", b, a.shape, a.dtype, stream)
-    kernel = elementwise.make_add(a.dtype.name)
+    kernel = elementwise.make_add(name_of(a.dtype))
     kernel.launch(stream, elementwise.blocks_for(kernel, a.size), a, b, a.size)

@@ -13,7 +13,7 @@ from numba import cuda, types
 
 from ...kernels.cell import make_cell, zoned
 from ..compiler import pointer
-from ..kernel import Kernel
+from ..kernel import Kernel, kernel_maker
 from . import formulas  # noqa: F401  (the formulas' overloads for the GPU)
 from .cell_kind import CellKind, examples
 from .numbers import REALS, device_function
@@ -113,7 +113,7 @@ def make_next_state(kind: CellKind) -> Any:
     return next_state
 
 
-@lru_cache(None)
+@kernel_maker
 def make_cells(kind: CellKind) -> Kernel:
     """Step n: z + bias become i, f, g, o; c goes on; h is settled, or put where it is projected."""
     output = make_cell(kind.formula is not None).output
@@ -142,7 +142,7 @@ def make_cells(kind: CellKind) -> Kernel:
     return Kernel(f"cells forward, {kind.text}", cells, arguments, THREADS)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_settle_kernel(kind: CellKind) -> Kernel:
     """Step n behind a projection: its products (B, P) are settled."""
     settle, kept, counted = make_settle(kind), make_kept(kind), kind.counted
@@ -162,7 +162,7 @@ def make_settle_kernel(kind: CellKind) -> Kernel:
     return Kernel(f"outputs forward, {kind.text}", settle_all, arguments, THREADS)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_cells_copy(kind: CellKind) -> Kernel:
     """cells (B, H) of one step for the caller: c, or 0 in rows that take no step."""
     counted, store, real = kind.counted, REALS[kind.array].store, kind.real

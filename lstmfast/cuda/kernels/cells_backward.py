@@ -15,7 +15,7 @@ from numba import cuda, types
 
 from ...kernels.cell import make_cell
 from ..compiler import pointer
-from ..kernel import Kernel
+from ..kernel import Kernel, kernel_maker
 from . import formulas  # noqa: F401  (the formulas' overloads for the GPU)
 from .cell_kind import CellKind, examples
 from .cells import THREADS, make_kept
@@ -131,7 +131,7 @@ def make_store_dz(kind: CellKind) -> Any:
     return store_dz
 
 
-@lru_cache(None)
+@kernel_maker
 def make_cells_backward(kind: CellKind, upstream: bool, cells: bool) -> Kernel:
     """Step n backwards: z, the activations, become dz; dc and carry go on to the step before.
 
@@ -173,7 +173,7 @@ def make_cells_backward(kind: CellKind, upstream: bool, cells: bool) -> Kernel:
     return Kernel(name, cells_backward, arguments, THREADS)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_unsettle_kernel(kind: CellKind, upstream: bool) -> Kernel:
     """Step n backwards: dproduct (B, P), the gradient to what a projection gave, as an operand."""
     unsettle, kept, counted = make_unsettle(kind, upstream), make_kept(kind), kind.counted
@@ -199,7 +199,7 @@ def make_unsettle_kernel(kind: CellKind, upstream: bool) -> Kernel:
     return Kernel(name, unsettle_all, arguments, THREADS)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_first_state(kind: CellKind) -> Kernel:
     """dh0 (B, P) from what arrives below the first step: dh becomes it."""
     masked, carries = kind.masked, kind.carries
@@ -214,7 +214,7 @@ def make_first_state(kind: CellKind) -> Kernel:
     return Kernel(f"gradient to h0, {kind.text}", first_state, (reals, reals, reals, I64), THREADS)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_peephole_terms(real: Any) -> Kernel:
     """terms (rows, 3H): dz_i c_before, dz_f c_before, dz_o c of each row; sums of them are dp."""
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from numba import cuda, types
 
-from ..kernel import Kernel
+from ..array import copy_bytes, name_of
+from ..kernel import Kernel, kernel_maker
 from .numbers import BY_NAME, REALS
 
 __all__ = ["copy_into", "make_copy"]
 
 THREADS = 256
+NONE = (1, 1, 1)  # axes that are missing
 I64 = types.int64
 
 
-@lru_cache(None)
+@kernel_maker
 def make_copy(source: str, target: str, flip: bool = False, add: bool = False) -> Kernel:
     """y = x, or y += x, of three axes (I, J, K), both with strides in elements.
 
@@ -52,7 +53,10 @@ def copy_into(y: Any, x: Any, stream: Any = None, *, flip: bool = False, add: bo
     """
     if not x.size:
         return
-    source, target = x.dtype.name, y.dtype.name
+    if x.dtype == y.dtype and x.is_contiguous and y.is_contiguous and not (flip or add):
+        copy_bytes(y, x, stream)
+        return
+    source, target = name_of(x.dtype), name_of(y.dtype)
     if source not in BY_NAME:
         source = target = {1: "int8", 4: "int32", 8: "int64"}[x.itemsize]
     sizes, xs = _three(x)
@@ -65,10 +69,8 @@ def _three(array: Any) -> tuple[tuple[int, ...], list[int]]:
     """Shape and strides (in elements) as of three axes."""
     if array.ndim > 3:
         raise ValueError(f"array: expected three axes at most, got shape {array.shape}")
-    missing = 3 - array.ndim
-    return (1,) * missing + array.shape, [0] * missing + [
-        s // array.itemsize for s in array.strides
-    ]
+    missing, item = 3 - array.ndim, array.itemsize
+    return NONE[:missing] + array.shape, [0] * missing + [s // item for s in array.strides]
 
 
 def every() -> list[Kernel]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import lru_cache
 
 from numba import cuda, types
 
 from ...kernels.activations import KINDS, activate, at_least, at_most, slope
 from ..compiler import pointer
-from ..kernel import Kernel
+from ..kernel import Kernel, kernel_maker
 from . import formulas  # noqa: F401  # it lets kernels call activations
 from .numbers import BY_NAME, device_function
 
@@ -41,7 +40,7 @@ def blocks_for(kernel: Kernel, n: int) -> int:
 # ---------------------------------------------------------------- activations
 
 
-@lru_cache(None)
+@kernel_maker
 def make_activation(name: str, kind: int, alpha: float, beta: float) -> Kernel:
     """y = f(x), which may be the same memory; kind, alpha and beta as in activations.py."""
     real = BY_NAME[name].real
@@ -55,7 +54,7 @@ def make_activation(name: str, kind: int, alpha: float, beta: float) -> Kernel:
     return Kernel(f"{KINDS[kind]}, {name}", forward, arguments, THREADS)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_activation_backward(name: str, kind: int, alpha: float, beta: float) -> Kernel:
     """dy *= f'(x), told from y = f(x)."""
     real = BY_NAME[name].real
@@ -91,7 +90,7 @@ def held(x, limit):
 CHANGES = {"scale": product, "fill": second, "clip": held}
 
 
-@lru_cache(None)
+@kernel_maker
 def make_change(what: str, name: str) -> Kernel:
     """x = x · value ("scale"), value ("fill"), or x held in -value..value ("clip")."""
     changed = CHANGES[what]
@@ -105,7 +104,7 @@ def make_change(what: str, name: str) -> Kernel:
     return Kernel(f"{what}, {name}", change, arguments, THREADS)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_shrink_factor(name: str) -> Kernel:
     """factor[0] = limit / norm where the norm, √squares[0], is above the limit; else 1."""
     real = BY_NAME[name].real
@@ -118,7 +117,7 @@ def make_shrink_factor(name: str) -> Kernel:
     return Kernel(f"factor to shrink by, {name} from float64", shrink_factor, arguments, 1)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_shrink(name: str) -> Kernel:
     """x *= factor[0]; nothing is written where that is 1."""
     real = BY_NAME[name].real
@@ -135,7 +134,7 @@ def make_shrink(name: str) -> Kernel:
 # ---------------------------------------------------------------- two arrays
 
 
-@lru_cache(None)
+@kernel_maker
 def make_add(name: str) -> Kernel:
     """x += y."""
 
@@ -148,7 +147,7 @@ def make_add(name: str) -> Kernel:
     return Kernel(f"add, {name}", add, arguments, THREADS)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_add_row(name: str, threads: int) -> Kernel:
     """Each row of y (M, N) += b (N,); a block passes over ROWS rows of `threads` columns."""
 
@@ -163,7 +162,7 @@ def make_add_row(name: str, threads: int) -> Kernel:
     return Kernel(f"add a row, {name}", add_row, arguments, threads)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_penalty_gradient(name: str, absolute: bool, squared: bool) -> Kernel:
     """g += l1 sign(w) (`absolute`) + 2 l2 w (`squared`); the sign of zero is zero."""
     real = BY_NAME[name].real

@@ -12,7 +12,6 @@ of `chunk`; what begins a chunk without beginning an id goes into `heads`, to be
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from math import isqrt, nan
 from typing import Any
 
@@ -20,7 +19,7 @@ from numba import cuda, types
 
 from ..array import empty
 from ..compiler import pointer
-from ..kernel import Kernel
+from ..kernel import Kernel, kernel_maker
 from .numbers import BY_NAME, device_function
 
 __all__ = ["gather", "scatter"]
@@ -36,7 +35,7 @@ I64 = types.int64
 # ---------------------------------------------------------------- forward
 
 
-@lru_cache(None)
+@kernel_maker
 def make_gather(name: str, ids_name: str, columns: int, lanes: int) -> Kernel:
     """y (M, E) = the rows of table (V, E) by id; NaN for an id that is not in 0..V-1."""
     real = BY_NAME[name].real
@@ -58,7 +57,7 @@ def make_gather(name: str, ids_name: str, columns: int, lanes: int) -> Kernel:
 # ---------------------------------------------------------------- sorting
 
 
-@lru_cache(None)
+@kernel_maker
 def make_keys(ids_name: str) -> Kernel:
     """keys (P,) = id·2³² + position; V, behind all others, stands for an id not in 0..V-1."""
 
@@ -85,7 +84,7 @@ def exchange(keys, pair, step, ascends):
         keys[i], keys[i + step] = high, low
 
 
-@lru_cache(None)
+@kernel_maker
 def make_sort_tiles(tile: int, threads: int) -> Kernel:
     """Rounds `first` to `last` of a bitonic sort (Batcher 1968), each tile on its own.
 
@@ -114,7 +113,7 @@ def make_sort_tiles(tile: int, threads: int) -> Kernel:
     return Kernel("sort tiles", sort_tiles, (pointer(I64), I64, I64), threads)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_sort_step() -> Kernel:
     """One step of round `size`, between keys of different tiles."""
 
@@ -161,7 +160,7 @@ def first_beyond(keys, token, stride, low, high):
     return low
 
 
-@lru_cache(None)
+@kernel_maker
 def make_pieces(name: str, columns: int, lanes: int) -> Kernel:
     """Add up each piece: into the gradient (V, E) where it begins an id, else into heads (·, E).
 
@@ -200,7 +199,7 @@ def make_pieces(name: str, columns: int, lanes: int) -> Kernel:
     return Kernel(f"pieces of an embedding's gradient, {name}", pieces, arguments, columns * lanes)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_joins(name: str, columns: int, lanes: int) -> Kernel:
     """Add the heads to the gradient.
 

@@ -16,7 +16,7 @@ from numba import cuda, types
 
 from ...kernels.activations import at_least, at_most
 from ..compiler import pointer
-from ..kernel import Kernel
+from ..kernel import Kernel, kernel_maker
 from . import formulas  # noqa: F401  # it lets kernels call at_least and at_most
 from .numbers import BY_NAME, device_function
 from .reductions import SIDE, make_combined, room_for, summed
@@ -99,7 +99,7 @@ def make_exp_sum(name: str, side: int) -> Any:
 # ---------------------------------------------------------------- softmax
 
 
-@lru_cache(None)
+@kernel_maker
 def make_softmax(name: str, side: int) -> Kernel:
     """y = softmax(x), which may be the same memory."""
     real, step, room = BY_NAME[name].real, side * side, room_for(side)
@@ -118,7 +118,7 @@ def make_softmax(name: str, side: int) -> Kernel:
     return Kernel(f"softmax, {name}, {step} threads", softmax, (kind, kind, I64), step)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_softmax_backward(name: str, side: int) -> Kernel:
     """dy = y (dy - Σ dy y), the gradient to what softmax got."""
     real, step, room = BY_NAME[name].real, side * side, room_for(side)
@@ -142,7 +142,7 @@ def make_softmax_backward(name: str, side: int) -> Kernel:
 # ---------------------------------------------------------------- cross-entropy of logits
 
 
-@lru_cache(None)
+@kernel_maker
 def make_label_crossentropy(name: str, labels_name: str, gradient: bool, side: int) -> Kernel:
     """Losses and hits of softmax(x) against labels; `gradient`: x = scale (softmax - target)."""
     real, step, room, unknown = BY_NAME[name].real, side * side, room_for(side), nan
@@ -173,7 +173,7 @@ def make_label_crossentropy(name: str, labels_name: str, gradient: bool, side: i
     return Kernel(name, crossentropy, arguments, step)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_weight_crossentropy(name: str, gradient: bool, side: int) -> Kernel:
     """The same against rows of weights t: the loss is Σ t log(total) - Σ t (x - most)."""
     real, step, room = BY_NAME[name].real, side * side, room_for(side)
@@ -212,7 +212,7 @@ def make_weight_crossentropy(name: str, gradient: bool, side: int) -> Kernel:
 # ---------------------------------------------------------------- cross-entropy of probabilities
 
 
-@lru_cache(None)
+@kernel_maker
 def make_label_loss(
     name: str, labels_name: str, gradient: bool, epsilon: float, side: int
 ) -> Kernel:
@@ -248,7 +248,7 @@ def make_label_loss(
     return Kernel(name, label_loss, arguments, step)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_weight_loss(name: str, gradient: bool, epsilon: float, side: int) -> Kernel:
     """The same against rows of weights t: the loss is -Σ t log(p)."""
     real, step, room = BY_NAME[name].real, side * side, room_for(side)
@@ -282,7 +282,7 @@ def make_weight_loss(name: str, gradient: bool, epsilon: float, side: int) -> Ke
 # ---------------------------------------------------------------- squared error
 
 
-@lru_cache(None)
+@kernel_maker
 def make_squared_error(name: str, gradient: bool, side: int) -> Kernel:
     """partials[block] = a part of Σ (x - y)²; with `gradient` dx = factor (x - y)."""
     real, room = BY_NAME[name].real, room_for(side)

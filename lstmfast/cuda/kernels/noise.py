@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from numba import cuda, types
 
-from ..kernel import Kernel
+from ..kernel import Kernel, kernel_maker
 from .numbers import REALS
 from .philox import make_drawn
 
@@ -16,7 +14,7 @@ THREADS = 256
 I64, U64 = types.int64, types.uint64
 
 
-@lru_cache(None)
+@kernel_maker
 def make_dropout(source: str, target: str, rate: float, per_step: bool) -> Kernel:
     """y[t, b, j] = x[t, b, j] / (1 - rate), or 0 where it is dropped; strides in elements.
 

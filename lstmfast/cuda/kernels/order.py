@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from numba import cuda, types
 
 from ..compiler import pointer
-from ..kernel import Kernel
+from ..kernel import Kernel, kernel_maker
 
 __all__ = ["make_counts"]
 
@@ -15,7 +13,7 @@ THREADS = 128
 I32, I64, U8 = types.int32, types.int64, types.uint8
 
 
-@lru_cache(None)
+@kernel_maker
 def make_counts(by_mask: bool, reverse: bool) -> Kernel:
     """counts (T, B): n for the n-th step that a row takes, -1 - n where it has taken n and waits.
 

@@ -17,14 +17,13 @@ After the last step 2 to 4 come once more, for the gradient to the initial h.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from numba import cuda, types
 from numba.types import float32, int64, uint32
 
 from ..compiler import pointer
-from ..kernel import Kernel
+from ..kernel import Kernel, kernel_maker
 from . import dots, fragments
 from .approximate import cell_of
 from .exchange import make_exchange, publish
@@ -35,7 +34,7 @@ from .thread_cells import make_gates, make_operand_write, make_place, make_state
 __all__ = ["make_backward"]
 
 
-@lru_cache(None)
+@kernel_maker
 def make_backward(share: Share) -> Kernel:
     """The kernel of a share; blocks = batch groups · share.group, all at once on the GPU.
 

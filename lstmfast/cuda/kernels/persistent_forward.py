@@ -19,14 +19,13 @@ which needs four `syncthreads`. The times are what one expects of an H100 at H <
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from numba import cuda, types
 from numba.types import float32, int64, uint32
 
 from ..compiler import pointer
-from ..kernel import Kernel
+from ..kernel import Kernel, kernel_maker
 from . import dots, fragments
 from .approximate import cell_of
 from .exchange import make_exchange, publish
@@ -37,7 +36,7 @@ from .thread_cells import make_gate_sums, make_gates, make_operand_write, make_p
 __all__ = ["make_forward"]
 
 
-@lru_cache(None)
+@kernel_maker
 def make_forward(share: Share, keep: bool, y_kind: str | None) -> Kernel:
     """The kernel of a share; blocks = batch groups · share.group, all at once on the GPU.
 

@@ -15,7 +15,7 @@ from numba import cuda, types
 
 from ..array import empty
 from ..compiler import pointer
-from ..kernel import Kernel
+from ..kernel import Kernel, kernel_maker
 from .numbers import BY_NAME, device_function
 
 __all__ = [
@@ -88,7 +88,7 @@ def blocks_for(n: int, side: int) -> int:
     return min(-(-n // (8 * side * side)), MOST_BLOCKS)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_penalty_sums(name: str, absolute: bool, squared: bool, side: int) -> Kernel:
     """partials[first + block] = a part of l1 Σ |x| (`absolute`) + l2 Σ x² (`squared`)."""
     combined, room = make_combined(summed, side), room_for(side)
@@ -111,7 +111,7 @@ def make_penalty_sums(name: str, absolute: bool, squared: bool, side: int) -> Ke
     return Kernel(f"sums of {form}, {name} in float64", penalty_sums, arguments, side * side)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_loss_sums(name: str, side: int) -> Kernel:
     """partials[0, block], partials[1, block] = parts of Σ losses and of the number of hits."""
     combined, room = make_combined(summed, side), room_for(side)
@@ -133,7 +133,7 @@ def make_loss_sums(name: str, side: int) -> Kernel:
     return Kernel(f"sums of losses, {name} in float64", loss_sums, arguments, side * side)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_totals(side: int) -> Kernel:
     """totals[block] = factor Σ partials[block, :] of `count` numbers."""
     combined, room = make_combined(summed, side), room_for(side)
@@ -176,7 +176,7 @@ def penalties_of(arrays: Sequence[Any], l1: float, l2: float, stream: Any = None
 # ---------------------------------------------------------------- of columns
 
 
-@lru_cache(None)
+@kernel_maker
 def make_column_sums(name: str, columns: int, lanes: int) -> Kernel:
     """sums[g, :] = the sum of x's (M, N) rows g·rows .. (g + 1)·rows; g is the block's y."""
     real = BY_NAME[name].real

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 from numba import cuda, types
 
-from ..kernel import Kernel
+from ..kernel import Kernel, kernel_maker
 from .numbers import BY_NAME
 
 __all__ = ["THREADS", "make_adam", "make_sgd"]
@@ -22,7 +21,7 @@ THREADS = 256
 I64 = types.int64
 
 
-@lru_cache(None)
+@kernel_maker
 def make_adam(name: str) -> Kernel:
     """Adam (Kingma and Ba 2014) as Keras writes it: `rate` holds both bias corrections.
 
@@ -43,7 +42,7 @@ def make_adam(name: str) -> Kernel:
     return Kernel(f"Adam, {name}", adam, arguments, THREADS)
 
 
-@lru_cache(None)
+@kernel_maker
 def make_sgd(name: str, momentum: bool, nesterov: bool) -> Kernel:
     """w -= rate g; or, with a velocity, v = kept v - rate g and w += v (or Nesterov's step)."""
 
