@@ -4,7 +4,9 @@ python -m benches.cuda                      everything, within eight minutes
 python -m benches.cuda --quick              the smallest cases, about a minute
 python -m benches.cuda --only validate      one section: machine, validate, stress, measure
 python -m benches.cuda --list               what would be run; needs no GPU
-python -m benches.cuda --unmeasured         what is known without a GPU; needs none
+python -m benches.cuda --code               what every kernel is compiled to; needs no GPU
+python -m benches.cuda --pack FILE          compile the kernels of a run; needs no GPU
+python -m benches.cuda --packed FILE        run them on a machine that has no compiler of kernels
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from benches.cuda.conductor import ROOT, Conductor
 from benches.cuda.jobs import SECTIONS, Job, all_jobs, label
 
 OUT = ROOT / "benches" / "results" / "cuda.md"
+CODE = OUT.with_name("cuda_code.md")
 BUDGET, QUICK_BUDGET = 460.0, 100.0  # seconds
 AT_ONCE = (os.cpu_count() or 1) * 5 // 4  # processes: some wait for the GPU
 EVERY = 5.0  # seconds between files that are written on the way
@@ -38,18 +41,28 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="of random numbers; by default the time")
     parser.add_argument("--commit", help="where the checkout has no .git")
     parser.add_argument("--processes", type=int, default=AT_ONCE, help="side by side")
+    parser.add_argument("--resume", type=Path, help="FILE.json: only what is not right in it")
+    parser.add_argument("--pack", type=Path, help="write the kernels of these jobs into this file")
+    parser.add_argument("--packed", type=Path, help="take all kernels from this file")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--unmeasured", action="store_true")
+    parser.add_argument("--code", action="store_true")
     chosen = parser.parse_args()
     jobs = all_jobs(chosen.quick, chosen.only)
     if chosen.list:
         print(listing(jobs))
-    elif chosen.unmeasured:
+    elif chosen.code:
         from benches.cuda import evidence
 
-        chosen.out.write_text(evidence.markdown(commit(chosen.commit), jobs), encoding="utf-8")
-        print(f"wrote {chosen.out}")
+        out = CODE if chosen.out == OUT else chosen.out
+        out.write_text(evidence.markdown(commit(chosen.commit)), encoding="utf-8")
+        print(f"wrote {out}")
+    elif chosen.pack:
+        from benches.cuda.pack import pack
+
+        print(pack(chosen.pack, jobs))
     else:
+        if chosen.packed:
+            os.environ["LSTMFAST_CUDA_KERNELS"] = str(chosen.packed.resolve())
         require_gpu()
         run(jobs, chosen)
 
@@ -72,7 +85,7 @@ def require_gpu() -> None:
     )
     reason = asked.stdout.strip() if asked.returncode == 0 else asked.stderr.strip()
     if reason:
-        sys.exit(f"nothing can be run: {reason}\nsee --list and --unmeasured")
+        sys.exit(f"nothing can be run: {reason}\nsee --list and --code")
 
 
 def run(jobs: list[Job], chosen: Any) -> None:
@@ -92,7 +105,8 @@ def run(jobs: list[Job], chosen: Any) -> None:
 
     child = (sys.executable, "-m", "benches.cuda.child", "--seed", str(seed))
     child += ("--quick",) * chosen.quick
-    conductor = Conductor(jobs, budget, child, chosen.processes, save)
+    known = report.known(jobs, chosen.resume, about["commit"]) if chosen.resume else {}
+    conductor = Conductor(jobs, budget, child, chosen.processes, save, known)
     conductor.run()
     save(conductor.rows, at_last=True)
     found = report.results(jobs, conductor.rows, about)

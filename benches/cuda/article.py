@@ -28,6 +28,11 @@ def jobs(quick: bool) -> list[Job]:
     return [Job("measure article", "measure", "article", cases, alone=True, turn=1)]
 
 
+def rehearse(case: Case, seed: int) -> None:
+    """Launch what a case of ours launches, for one step."""
+    ours(case["precision"], article.batches(article.SHAPE, every=False, count=1))()
+
+
 def prepare(case: Case, seed: int) -> Callable[[], dict[str, Any]]:
     """Train both on the same batches, compare their losses; return what measures."""
     precision = case["precision"]

@@ -46,8 +46,9 @@ class Process:
         self.process = subprocess.Popen(
             command, cwd=ROOT, text=True, env=environment, start_new_session=True, **pipes
         )
-        for read in (self._rows, self._errors):
-            threading.Thread(target=read, args=(lines,), daemon=True).start()
+        self.errors = threading.Thread(target=self._errors, daemon=True)
+        self.errors.start()
+        threading.Thread(target=self._rows, args=(lines,), daemon=True).start()
 
     def _rows(self, lines: Any) -> None:
         for line in self.process.stdout or ():
@@ -56,9 +57,10 @@ class Process:
             else:  # what a tool writes between the rows
                 self.log = [*self.log[-20:], line.rstrip()]
         self.process.wait()
+        self.errors.join(PATIENCE)  # the last line says why it ended
         lines.put((self, None))
 
-    def _errors(self, lines: Any) -> None:
+    def _errors(self) -> None:
         for line in self.process.stderr or ():
             self.log = [*self.log[-20:], line.rstrip()]
 
@@ -95,17 +97,20 @@ class Conductor:
     child : the command of a process, which gets a job's name and --skip
     at_once : processes side by side
     changed : called when rows came in, to write them down
+    known : rows of an earlier run, which are not done again
     """
 
     def __init__(
         self, jobs: list[Job], budget: float, child: tuple[str, ...], at_once: int,
         changed: Callable[[dict[str, dict[int, Row]]], None],
+        known: dict[str, dict[int, Row]] | None = None,
     ):  # fmt: skip
         self.child, self.at_once = child, at_once
         self.begin, self.budget, self.changed = time.monotonic(), budget, changed
-        self.rows: dict[str, dict[int, Row]] = {job.name: {} for job in jobs}
+        self.rows: dict[str, dict[int, Row]] = {job.name: {} for job in jobs} | (known or {})
         self.restarts = dict.fromkeys(self.rows, 0)
-        self.queued, self.running = list(jobs), list[Process]()
+        self.queued = [job for job in jobs if len(self.rows[job.name]) < len(job.cases)]
+        self.running = list[Process]()
         self.lines: Any = queue.Queue()
 
     def run(self) -> None:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from benches.cuda import measure
-from benches.cuda.jobs import Job
 from benches.report import table
 
 GPUS = ((8, 0), (9, 0))
@@ -28,32 +27,15 @@ TOLD = {  # instructions worth counting
     "release": r"\b(?:red|st|atom)\.release", "f64": r"\.f64\b",
 }  # fmt: skip
 HEAD = """
-# lstmfast on the GPU
+# Machine code of the GPU kernels
 
-{date}, commit {commit}. **No kernel has been validated on a GPU, and no bar of speed has been
-measured.** This machine has none; `python -m benches.cuda` on one that has writes this file anew.
+{date}, commit {commit}, by `python -m benches.cuda --code`.
 """
-INSTEAD = """
-What there is instead: pointwise kernels and the layers that are made of them run in Numba's
-simulator and are held there against the float64 oracle (`tests/cuda`, tiny shapes, one thread at a
-time: no races, no memory order, no cuBLAS); the persistent kernels run in an emulator with a thread
-of Python for each of the GPU's, tensor cores and writes that arrive late among what it emulates
-(`tests/cuda/emulator.py`), alone and within a layer; every kernel is compiled and linked for the
-GPUs below; the layout of tensor-core fragments is emulated in NumPy.
-"""
-BARS = (
-    ("bf16 and tf32, H 256-768, B ≤ 128: 2x nn.LSTM (cuDNN)", "strict fp32, H > 128: 1.3x",
-     "fp16, and any H ≤ 128: 0.8x", "a training step of the article's model: 1.2x")
-)  # fmt: skip
 
 
-def markdown(commit: str, jobs: list[Job]) -> str:
-    count = sum(len(job.cases) for job in jobs)
-    parts = [HEAD.format(date=time.strftime("%F"), commit=commit), INSTEAD]
-    parts += ["## Bars", "\n".join(f"- {bar}: unmeasured" for bar in BARS)]
-    parts += ["## What a run validates and measures", f"{count} cases, all of them not run:"]
-    parts += ["\n".join(f"- {job.name}: {len(job.cases)} cases" for job in jobs)]
-    parts += ["## Machine code", " ".join(str(__doc__).split("\n\n")[1].split()), codes()]
+def markdown(commit: str) -> str:
+    parts = [HEAD.format(date=time.strftime("%F"), commit=commit)]
+    parts += [" ".join(str(__doc__).split("\n\n")[1].split()), codes()]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -62,8 +44,8 @@ def codes() -> str:
     lines = Counter(line(kernel) for kernel in dict.fromkeys(every_kernel()))
     gpus = [f"sm_{major}{minor}" for major, minor in GPUS]
     head = ["kernel", "threads", *(f"{gpu} registers, stack, shared" for gpu in gpus),
-            "instructions", "forms", "validated on a GPU"]  # fmt: skip
-    return table(head, ([*cells, number, "no"] for cells, number in lines.items()))
+            "instructions", "forms"]  # fmt: skip
+    return table(head, ([*cells, number] for cells, number in lines.items()))
 
 
 def line(kernel: Any) -> tuple[Any, ...]:

@@ -91,6 +91,12 @@ def prepare(case: Case, seed: int) -> Any:
     return measure
 
 
+def rehearse(case: Case, seed: int) -> None:
+    """Launch what a case launches."""
+    if case["what"] in ("launch", "graph", "exchange"):
+        prepare(case, seed)
+
+
 def seconds(work: Any) -> float:
     start, end = calls.event(), calls.event()
     start.record()
@@ -131,18 +137,11 @@ def products(case: Case, seed: int) -> Any:
     return work, lambda taken: {"name": precision, "operations/s": 2 * n**3 / taken}
 
 
-def empty_kernel() -> Any:
-    from lstmfast.cuda.kernel import Kernel
-
-    def nothing() -> None:
-        pass
-
-    return Kernel("nothing", nothing, (), 32)
-
-
 def launching(case: Case, seed: int) -> Any:
     """Seconds of the host for one launch of an empty kernel."""
-    kernel = empty_kernel()
+    from benches.cuda.idle import make_empty
+
+    kernel = make_empty()
 
     def work() -> None:
         for _ in range(LAUNCHES):
@@ -153,9 +152,10 @@ def launching(case: Case, seed: int) -> Any:
 
 def replaying(case: Case, seed: int) -> Any:
     """Seconds of one empty kernel in a graph of many, one after the other."""
+    from benches.cuda.idle import make_empty
     from lstmfast.cuda import graphs
 
-    kernel = empty_kernel()
+    kernel = make_empty()
 
     def launch_all(stream: Any) -> None:
         for _ in range(REPLAYED):
@@ -170,7 +170,7 @@ def replaying(case: Case, seed: int) -> Any:
 
 def exchanging(case: Case, seed: int) -> Any:
     """Seconds of one exchange: every block tells all others, and waits until all have told."""
-    from benches.cuda.exchange import make_exchanges
+    from benches.cuda.idle import make_exchanges
     from lstmfast.cuda import device
     from lstmfast.cuda.array import clear, empty
 

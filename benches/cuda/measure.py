@@ -79,6 +79,12 @@ def prepare(case: Case, seed: int) -> Callable[[], dict[str, Any]]:
     return measure
 
 
+def rehearse(case: Case, seed: int) -> None:
+    """Launch what a case of ours launches, in a few steps."""
+    shape = Shape(*case["shape"])
+    both_paths(shape._replace(T=min(shape.T, 3)), case["precision"])
+
+
 def both_paths(shape: Shape, precision: str) -> Any:
     """Our paths by name: works, results; and why one is not there, notes for reasons and errors."""
     works: dict[str, Works] = {}

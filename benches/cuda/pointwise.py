@@ -91,7 +91,11 @@ def _floats(a: Any) -> bool:
 def paired(got: Any, wanted: Any) -> list[tuple[Any, Any]]:
     if isinstance(wanted, tuple):
         return list(zip(got, wanted, strict=True))
-    return [(np.asarray(got), np.asarray(wanted))] if wanted is not None else []
+    if wanted is None:
+        return []
+    wanted = np.asarray(wanted)
+    got = np.asarray(got)  # a number is an array of one on the GPU
+    return [(got.reshape(wanted.shape) if got.size == wanted.size == 1 else got, wanted)]
 
 
 def named(what: str, pairs: dict[str, Any]) -> dict[str, Any]:

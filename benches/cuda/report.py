@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from benches.cuda.jobs import Job, label
 from benches.report import number, table
 from benches.shapes import Shape
 
+RIGHT = ("passed", "measured", "not applicable")
 KINDS = {"forward": "forward", "training": "forward and backward"}
 ARTICLE_BAR = 1.2
 BARS = """
@@ -48,6 +50,21 @@ def results(jobs: list[Job], rows: dict[str, dict[int, Any]], about: dict[str, A
     return {**about, "jobs": found}
 
 
+def known(jobs: list[Job], path: Path, commit: str) -> dict[str, dict[int, Any]]:
+    """The rows of an earlier run that hold; those of another commit say of which they are."""
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    rows = {(job["name"], label(entry["case"])): entry["row"]
+            for job in earlier["jobs"] for entry in job["cases"]}  # fmt: skip
+    found: dict[str, dict[int, Any]] = {job.name: {} for job in jobs}
+    for job in jobs:
+        for k, case in enumerate(job.cases):
+            row = rows.get((job.name, label(case)))
+            if row and row["status"] in RIGHT:
+                old = {} if earlier["commit"] == commit else {"commit": earlier["commit"]}
+                found[job.name][k] = old | row
+    return found
+
+
 def write(found: Any, path: Path) -> None:
     """Write path.json and path.md."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,6 +95,8 @@ def markdown(found: Any) -> str:
 def header(found: Any, rows: list[Any]) -> str:
     lines = [f"{found['date']}, commit {found['commit']}, seed {found['seed']}, "
              f"{found['seconds']:.0f} of {found['budget']:.0f} s"]  # fmt: skip
+    for commit, count in Counter(row["commit"] for row in rows if "commit" in row).items():
+        lines.append(f"of commit {commit}: {count} cases")
     for row in rows:
         lines += [f"{name}: {number(value)}" for name, value in row.get("facts", {}).items()]
     for name, ceiling in ceilings_of(rows).items():

@@ -11,11 +11,11 @@ from benches.cuda.jobs import Case, Job
 
 STEPS = 20
 BATCH, LENGTH, VOCABULARY, EMBEDDING = 32, 24, 500, 48
-LOSS_BAR = {"float32": 1e-4, "tf32": 5e-3, "float16": 5e-3, "bfloat16": 3e-2}  # relative
+LOSS_BAR = {"float32": 1e-4, "tf32": 5e-3, "bfloat16": 3e-2}  # relative
 
 
 def jobs(quick: bool) -> list[Job]:
-    cases = [{"precision": precision, "units": 64, "every": False} for precision in LOSS_BAR]
+    cases = [{"precision": p, "units": 64, "every": False} for p in LOSS_BAR]
     cases += [{"precision": "float32", "units": units, "every": every}
               for units, every in ((64, True), (100, False), (256, False))]  # fmt: skip
     chosen = tuple(cases[:1] if quick else cases)
@@ -35,6 +35,11 @@ def run(case: Case, seed: int) -> dict[str, Any]:
     found = {"loss": {"error": error, "bar": bar, "where": f"{STEPS} steps"}, "same_bits": same}
     passed = error <= bar and same and fell
     return found | {"kernels": sorted(kernels), "status": "passed" if passed else "failed"}
+
+
+def rehearse(case: Case, seed: int) -> None:
+    """Launch what a case launches, for one step."""
+    trained(case, text(seed, case["every"])[:1], "cuda", case["precision"])
 
 
 def text(seed: int, every: bool) -> list[tuple[Any, Any]]:

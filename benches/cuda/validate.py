@@ -85,18 +85,24 @@ def of_options(dtype: str, part: int, quick: bool) -> tuple[Case, ...]:
 def run(case: Case, seed: int) -> dict[str, Any]:
     """Hold one case against its reference; return the row."""
     # paths stand side by side in `of_paths`: all of them draw what the first one does
-    drawn, ref = draw(case["option"], tuple(case["shape"]), case["training"], case["precision"],
-                      seed - PATHS.index(case["path"]))  # fmt: skip
-    on_gpu = cast(drawn, calls.dtype_of(case["array"]))
-    on_gpu.keywords["precision"] = case["precision"]
+    given = (case["option"], tuple(case["shape"]), case["training"], case["precision"],
+             seed - PATHS.index(case["path"]))  # fmt: skip
     with calls.on_path(case["path"]), calls.launches() as kernels, calls.poisoned() as poison:
+        on_gpu = cast_for(case, draw(*given))
         results = [computed(on_gpu, case["option"]) for _ in range(2 + (case["path"] == GRAPHS))]
     if case["path"] == PERSISTENT and not any(kernels.values()):
         raise NotApplicable("no persistent kernel for this shape or option")
-    row = compared(results, ref, case["precision"])
+    row = compared(results, reference(*given), case["precision"])
     row |= {"kernels": sorted(kernels), "poisoned": poison}
     row["status"] = "passed" if row.pop("passed") and poison else "failed"
     return row
+
+
+def rehearse(case: Case, seed: int) -> None:
+    """Launch what a case launches, without its reference."""
+    drawn = draw(case["option"], tuple(case["shape"]), case["training"], case["precision"], seed)
+    with calls.on_path(case["path"]):
+        computed(cast_for(case, drawn), case["option"])
 
 
 def computed(on_gpu: Any, option: str) -> Any:
@@ -116,20 +122,29 @@ def computed(on_gpu: Any, option: str) -> Any:
 
 @lru_cache(2)
 def draw(option: str, shape: Any, training: bool, precision: str, seed: int) -> Any:
-    """The case in float64, its numbers exact in what they are multiplied as; and its reference."""
+    """The case in float64, its numbers exact in what they are multiplied as."""
     family = calls.of_tests("family")
     chosen = {"plain": {}, LAST_ALONE: {"only": "dh_n"}, **family.OPTIONS}[option]
     drawn = family.family_case(shape, "float32", training, seed, **chosen)
-    drawn = mapped(drawn, lambda a: bars.exact_in(precision, a).astype(np.float64))
+    return mapped(drawn, lambda a: bars.exact_in(precision, a).astype(np.float64))
+
+
+@lru_cache(2)
+def reference(option: str, shape: Any, training: bool, precision: str, seed: int) -> Any:
+    """What the case must give, in float64."""
+    family, drawn = calls.of_tests("family"), draw(option, shape, training, precision, seed)
     T, B, _, H = shape
     found = family.expected(drawn) if T * B * H <= LOOPS else family.computed(drawn)
     if option == LAST_ALONE:
-        found = {name: found[0][name] for name in ("h_n", "c_n")}, found[1]
-    return drawn, found
+        return {name: found[0][name] for name in ("h_n", "c_n")}, found[1]
+    return found
 
 
-def cast(case: Any, dtype: Any) -> Any:
-    return mapped(case, lambda a: a.astype(dtype))._replace(keywords=dict(case.keywords))
+def cast_for(case: Case, drawn: Any) -> Any:
+    """What the GPU is given: arrays of the case's dtype."""
+    dtype = calls.dtype_of(case["array"])
+    keywords = drawn.keywords | {"precision": case["precision"]}
+    return mapped(drawn, lambda a: a.astype(dtype))._replace(keywords=keywords)
 
 
 def mapped(case: Any, change: Any) -> Any:

@@ -1,25 +1,36 @@
-"""A kernel that does nothing but exchange: the least that a step of a persistent kernel costs.
-
-It uses the exchange of lstmfast's persistent kernels, all blocks of the GPU in one group. In each
-step every block leaves a word, tells the others, waits for them, and checks another block's word.
-"""
+"""Kernels that calculate nothing, to measure what a launch and an exchange cost."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
+
+from lstmfast.cuda.kernel import Kernel, kernel_maker
 
 THREADS = 128
 
 
-@lru_cache(None)
+@kernel_maker
+def make_empty() -> Any:
+    """empty(): nothing."""
+
+    def empty() -> None:
+        pass
+
+    return Kernel("nothing", empty, (), 32)
+
+
+@kernel_maker
 def make_exchanges() -> Any:
-    """exchanges(flags, slots, errors, steps): flags zeros, slots (2, blocks), errors (blocks,)."""
+    """exchanges(flags, slots, errors, steps): flags zeros, slots (2, blocks), errors (blocks,).
+
+    The least that a step of a persistent kernel costs: it uses their exchange, all blocks of the
+    GPU in one group. In each step every block leaves a word, tells the others, waits for them, and
+    checks another block's word.
+    """
     from numba import cuda
     from numba.types import int32, int64, uint32
 
     from lstmfast.cuda.compiler import pointer
-    from lstmfast.cuda.kernel import Kernel
     from lstmfast.cuda.kernels import ptx
     from lstmfast.cuda.kernels.exchange import publish, wait_for
 
