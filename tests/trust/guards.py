@@ -43,7 +43,8 @@ def drawn_case(rng):
     chosen, training = chosen_options(rng), bool(rng.integers(4))
     if not training and "only" in chosen:
         del chosen["only"]
-    shape = tuple(int(rng.integers(1, most)) for most in (12, 20, 40, 70))
+    least = (1, 1, 1, 2 if chosen.get("proj") else 1)  # orthogonal weights: 4H >= P
+    shape = tuple(int(n) for n in rng.integers(least, (12, 20, 40, 70)))
     return family.family_case(
         shape, DTYPES[rng.integers(2)], training, seed=int(rng.integers(1000)), **chosen
     )

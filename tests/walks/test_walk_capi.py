@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import family
 import numpy as np
+import pytest
 from agreement import DTYPES, same_bits
 from capi_calls import address, new_config
 from capi_direct import Direct
 from capi_family import Run, all_parts, differences, handle_of, keys_of, structures
 from family import compatible, family_case
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
@@ -66,6 +68,18 @@ class Handle:
         network = case.network._replace(parts=self.source.network.parts)
         return case._replace(weights=self.source.weights, network=network)
 
+    def load(self, seed, missing=False):
+        """Take new weights; a refused load leaves those before."""
+        before, self.source = self.source, None
+        source = self.case(1, 1, seed, self.training)
+        self.source, held = before, structures(all_parts(source))
+        if missing:
+            held[0][-1].W_hh = None
+            assert probe.load(self.lstm, ctypes.addressof(held[0]))
+            return
+        assert probe.load(self.lstm, ctypes.addressof(held[0])) == 0
+        self.source = source
+
     def configuration(self):
         """Keys of a handle that takes lengths, too, in place of those of one call."""
         keys = keys_of(self.case(1, 1, 0, self.training, ("lengths",)), int(self.training))
@@ -87,10 +101,10 @@ class Handles(RuleBasedStateMachine):
     def pick(self, number):
         return self.handles[number % len(self.handles)]
 
-    @rule(size=st.tuples(st.integers(1, 9), st.sampled_from((1, 3, 8, 17))), training=st.booleans(),
+    @rule(size=st.tuples(st.integers(1, 9), st.sampled_from((2, 3, 8, 17))), training=st.booleans(),
           dtype=st.sampled_from(DTYPES), names=st.sets(st.sampled_from(OF_HANDLE), max_size=5),
-          again=st.booleans(), data=st.data())  # fmt: skip
-    def build(self, size, training, dtype, names, again, data):
+          again=st.booleans(), seed=st.integers(-1, 7), data=st.data())  # fmt: skip
+    def build(self, size, training, dtype, names, again, seed, data):
         """Keys in any order, refused ones between; the configuration changes or goes afterwards."""
         if len(self.handles) == MOST:
             return
@@ -107,28 +121,19 @@ class Handles(RuleBasedStateMachine):
             assert probe.build(config, before=7)[1] in (7, 0)
         probe.config_free(config)
         self.handles.append(handle)
+        if seed >= 0:
+            handle.load(seed)
 
     @precondition(lambda self: self.handles)
     @rule(number=SEEDS, seed=SEEDS, missing=st.booleans())
     def load(self, number, seed, missing):
-        """New weights; a refused load leaves those before."""
-        handle = self.pick(number)
-        handle.source = None if handle.source is None else handle.source
-        before, handle.source = handle.source, None
-        source = handle.case(1, 1, seed, handle.training)
-        handle.source = before
-        held = structures(all_parts(source))
-        if missing:
-            held[0][-1].W_hh = None
-            assert probe.load(handle.lstm, ctypes.addressof(held[0]))
-            return
-        assert probe.load(handle.lstm, ctypes.addressof(held[0])) == 0
-        handle.source = source
+        self.pick(number).load(seed, missing)
 
     @precondition(lambda self: self.handles)
     @rule(number=SEEDS, T=SIZES[0], B=SIZES[1], seed=SEEDS, wanted=st.booleans(),
-          of_call=CALLS, oracle=st.integers(0, 4))  # fmt: skip
-    def forward(self, number, T, B, seed, wanted, of_call, oracle):
+          of_call=CALLS, back=st.booleans(), oracle=st.integers(0, 4))  # fmt: skip
+    def forward(self, number, T, B, seed, wanted, of_call, back, oracle):
+        """In training, backward follows at once or at some time."""
         handle = self.pick(number)
         training = wanted and handle.training
         case = handle.case(T, B, seed, training, of_call - (set() if training else {"dy alone"}))
@@ -139,6 +144,8 @@ class Handles(RuleBasedStateMachine):
         elif training:
             assert status == 0
             self.pending.append((handle, handle.source, run, case))
+            if back:
+                self.backward(-1)
         else:
             assert status == 0 and differences(run, case) == []
         if handle.source is not None and oracle == 0:
@@ -206,18 +213,6 @@ class Handles(RuleBasedStateMachine):
         assert run.status(way, **dict([change])) != 0
         assert all(same_bits(run.arrays[name], a) for name, a in before.items())
 
-    @rule(hidden=st.sampled_from((2.0**20, 2.0**24, 2.0**31, 2.0**62, -1.0, float("inf"))),
-          layers=st.integers(0, 70))  # fmt: skip
-    def build_what_cannot_be(self, hidden, layers):
-        """Sizes near and beyond all limits: a status, never a crash."""
-        config = new_config(probe, input_size=2**24)
-        probe.config_set(config, b"hidden_size", hidden)
-        probe.config_set(config, b"num_layers", layers)
-        status, lstm = probe.build(config)
-        assert (status == 0) == (lstm != 0)
-        probe.free(lstm)
-        probe.config_free(config)
-
     @precondition(lambda self: self.handles)
     @rule(number=SEEDS)
     def free(self, number):
@@ -232,3 +227,21 @@ class Handles(RuleBasedStateMachine):
 
 
 TestHandles = Handles.TestCase
+TestHandles.settings = settings(stateful_step_count=20)
+
+
+@pytest.mark.parametrize("hidden", (2.0**20, 2.0**24, 2.0**31, 2.0**62, -1.0, float("inf")))
+@pytest.mark.parametrize("layers", (0, 1, 64, 65, 2.0**40))
+def test_sizes_beyond_all_limits(hidden, layers):
+    """A status, never a crash."""
+    config = new_config(probe, input_size=2**24)
+    probe.config_set(config, b"hidden_size", hidden)
+    probe.config_set(config, b"num_layers", layers)
+    status, lstm = probe.build(config)
+    assert (status == 0) == (lstm != 0)
+    for size in (probe.reserve_size, probe.forward_work, probe.backward_work):
+        for T, B in ((1, 1), (2**31, 2**31), (2**62, 2), (2**24, 2**24), (1, 2**63 - 1)):
+            assert lstm or size(lstm, T, B) == -1
+            assert size(lstm, T, B) >= -1
+    probe.free(lstm)
+    probe.config_free(config)
