@@ -162,8 +162,9 @@ static int32_t outer_pieces(void *context, int64_t begin, int64_t end, int64_t w
         m_begin = 0, m_end = ceil_div(a->M, job->width);
         n_begin = begin * panel, n_end = at_most(end * panel, a->N);
     }
-    int64_t columns = LF_OUTER_PANELS * panel, count = at_least(a->count, 1);
-    int64_t rows = at_least(12, piece_of(2.0 * job->width * columns * count) / 3 * 3);
+    int64_t columns = at_most(LF_OUTER_PANELS * panel, at_least(1, n_end - n_begin));
+    double cost = 2.0 * job->width * columns * at_least(1, a->count);
+    int64_t rows = at_least(12, piece_of(cost) / 3 * 3);
     int32_t status = 0;
     for (int64_t n = n_begin; n < n_end; n += columns)
         for (int64_t m = m_begin; m < m_end && !lf_stop(job->watch); m += rows)
