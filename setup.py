@@ -124,6 +124,7 @@ capi = Extension(
         "native/order.c",
         "native/pool.c",
         "native/team.c",
+        "native/watch.c",
     ],
     include_dirs=["native"],
     define_macros=MACROS + ([("LF_AOT", "1")] if AOT else []),

@@ -20,6 +20,9 @@
 # lf_forward and lf_backward calls (each with its own work space), not by lf_step or
 # lf_load_weights.
 #
+# A handle is freed once, by lf_free, and its pointer not used afterwards: nothing can tell that it was.
+# Calls are never ended by a signal.
+#
 # Options that come later are new keys and new fields at the end of lf_args: code compiled today
 # goes on working.
 

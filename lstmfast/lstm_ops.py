@@ -180,6 +180,8 @@ def _begin(
 def reserve_of(cache: LSTMCache) -> Array:
     """Return what a cache holds beside the arrays of its call: (n,) uint8, sharing its memory.
 
+    The same call leaves the same bytes.
+
     For frameworks that keep arrays between forward and backward, and nothing else:
     `restore_cache` makes a cache of it again.
     """

@@ -15,6 +15,11 @@ NumPy's. One of another library in the host's memory (PyTorch, JAX, TensorFlow, 
 library (`foreign`); the other arguments may be of any library on the host. One in a GPU's memory is
 calculated with there, by the function of the same name in `lstmfast.cuda.ops`. A cache stands for
 the first array of the call that made it.
+
+A signal whose handler raises (Ctrl-C) ends a long call of Python's main thread within some tenths
+of a second. Arrays that were given to be written, `out`, may hold anything then; all else is as
+before the call, but for a cache, which is used up. Updates in place, of weights and losses, are
+never left half-done.
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ class LSTMStream:
         Raises
         ------
         ValueError
-            A shape or dtype does not fit; the state is as it was.
+            A shape or dtype does not fit; the state is as it was. So it is after KeyboardInterrupt,
+            but `out` may hold some steps then.
         """
         B = self._shape_x[0]
         if out is not None and self._layer.run(B, x, self._h, self._c, out):

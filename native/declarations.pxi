@@ -129,6 +129,7 @@ cdef extern from "kernel_table.h" nogil:
         double alpha, beta
     ctypedef struct lf_rnn:
         int64_t T, B, I, H, x_t, x_b, y_t, y_b, dy_t, dy_b, mask_t, mask_b, kind
+        int64_t t_begin, t_end
         void *x
         void *y
         void *h0
@@ -244,9 +245,23 @@ cdef extern from "team.h" nogil:
     int64_t lf_get_num_threads()
     void lf_set_num_threads(int64_t count)
 
+cdef extern from "watch.h" nogil:
+    enum:
+        LF_STOPPED
+    ctypedef struct lf_watch:
+        pass
+    void lf_watch_with(int (*look)() noexcept nogil)
+    void lf_watch_begin(lf_watch *watch)
+    int lf_watch_end(lf_watch *watch)
+    lf_watch *lf_watch_for(double ns)
+
 cdef extern from "layer.h" nogil:
+    const double SPEED "LF_SPEED"
+    const double PIECE "LF_PIECE"
     ctypedef int (*lf_range_kernel)(void *, int64_t, int64_t, int64_t) noexcept
     int lf_run_range(lf_range_kernel kernel, void *a, int64_t count, int64_t grain, double cost,
                      int64_t workers)
+    int lf_run_product(const lf_table *k, lf_product *a, int64_t workers)
+    int lf_run_outer(const lf_table *k, lf_outer *a, int64_t workers)
     int lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk)
     int lf_run_backward(const lf_table *k, lf_layer *a)

@@ -7,45 +7,39 @@ cdef const lf_table *kernels_of(bint is_double) except NULL:
     return k
 
 
-cdef int run_with_scratch(lf_range_kernel kernel, void *a, void **scratch, int64_t *stride,
-                          int64_t count, int64_t elements, int64_t item, double cost) noexcept nogil:
-    """lf_run_range with `elements` numbers of scratch for each worker."""
-    cdef int64_t workers = lf_get_num_threads()
-    cdef int status
-    stride[0] = elements
-    scratch[0] = lf_take(elements * item * workers)
-    if scratch[0] == NULL:
-        return LF_EMEMORY
-    status = lf_run_range(kernel, a, count, 1, cost, workers)
-    lf_give(scratch[0])
-    return status
-
-
 def product(bint is_double, int64_t M, int64_t N, int64_t K, A, int64_t a_row, B, int64_t b_k,
             int64_t b_n, C, bias):
     """C (M, N) = A (M, K) · B (K, N) + bias, with strides in elements; C is contiguous."""
     cdef const lf_table *k = kernels_of(is_double)
-    cdef int64_t item = 8 if is_double else 4, width = k.register_bytes // item
-    cdef int64_t columns = panels(N, 4 * width), count
     cdef lf_product a
+    cdef lf_watch watch
     cdef int status
     a.A, a.B, a.C, a.bias = source(A), source(B), target(C), source(bias)
     a.M, a.N, a.K, a.a_row, a.b_k, a.b_n, a.c_row = M, N, K, a_row, b_k, b_n, N
-    a.by_rows = columns < 2 * lf_get_num_threads() and M > N
-    count = M if a.by_rows else columns
+    lf_watch_begin(&watch)
     with nogil:
-        status = run_with_scratch(
-            <lf_range_kernel> k.product, &a, &a.scratch, &a.scratch_stride, count,
-            LF_GROUP * LF_BLOCK * 4 * width, item, 2.0 * M * N * K)
-    check(status)
+        status = product_with_scratch(k, &a)
+    check(status | lf_watch_end(&watch))
+
+
+cdef int product_with_scratch(const lf_table *k, lf_product *a) noexcept nogil:
+    cdef int64_t workers = lf_get_num_threads(), bytes = LF_GROUP * LF_BLOCK * 4 * k.register_bytes
+    cdef int status
+    a.scratch = lf_take(bytes * workers)
+    if a.scratch == NULL:
+        return LF_EMEMORY
+    a.scratch_stride = bytes // (8 if k == lf_kernels(1) else 4)
+    status = lf_run_product(k, a, workers)
+    lf_give(a.scratch)
+    return status
 
 
 def outer(bint is_double, int64_t R, int64_t M, int64_t N, A, X, C, right_sums):
     """C (M, N) = Aᵀ · X and right_sums (N,) = Σ rows of X, for A (R, M), X (R, N) contiguous."""
     cdef const lf_table *k = kernels_of(is_double)
-    cdef int64_t item = 8 if is_double else 4, width = k.register_bytes // item
-    cdef int64_t columns = panels(N, 4 * width), count
+    cdef int64_t columns = panels(N, 4 * k.register_bytes // (8 if is_double else 4))
     cdef lf_outer a
+    cdef lf_watch watch
     cdef int status
     a.adds = 0
     a.T, a.B, a.M, a.N, a.a_row, a.c_row = 1, R, M, N, M, N
@@ -53,13 +47,27 @@ def outer(bint is_double, int64_t R, int64_t M, int64_t N, A, X, C, right_sums):
     a.column_sums, a.right_sums = NULL, target(right_sums)
     a.active, a.count = NULL, R
     a.by_columns = N > M and columns >= 4 * lf_get_num_threads()
-    count = columns if a.by_columns else panels(M, width)
     a.first_row, a.rest, a.rest_t, a.rest_b = N, a.first, 0, N
+    lf_watch_begin(&watch)
     with nogil:
-        status = run_with_scratch(
-            <lf_range_kernel> k.outer, &a, &a.scratch, &a.scratch_stride, count,
-            LF_BLOCK * (3 + 4 * LF_OUTER_PANELS) * width, item, 2.0 * M * N * R)
-    check(status)
+        status = outer_with_scratch(k, &a)
+    check(status | lf_watch_end(&watch))
+
+
+cdef int outer_with_scratch(const lf_table *k, lf_outer *a) noexcept nogil:
+    cdef int64_t workers = lf_get_num_threads()
+    cdef int64_t bytes = LF_BLOCK * (3 + 4 * LF_OUTER_PANELS) * k.register_bytes
+    cdef int status
+    a.scratch = lf_take(bytes * workers)
+    if a.scratch == NULL:
+        return LF_EMEMORY
+    a.scratch_stride = bytes // (8 if k == lf_kernels(1) else 4)
+    status = lf_run_outer(k, a, workers)
+    lf_give(a.scratch)
+    return status
+
+
+# What follows passes over memory a few times: soon done, and never left half-done by a signal.
 
 
 def softmax(bint is_double, int64_t M, int64_t N, x):

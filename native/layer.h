@@ -1,11 +1,17 @@
-/* How the kernels' work is shared among threads. Nothing here allocates or can fail.
+/* How the kernels' work is shared among threads, and cut where it may be stopped (watch.h). Nothing
+ * here allocates or can fail.
  *
  * All functions take the kernels of one kind of float and return the kernels' status (0: all is
- * well). Sizes and pointers have been checked by the caller.
+ * well; with LF_STOPPED, too, once the watch has stopped). Sizes and pointers have been checked by the caller.
  */
 #ifndef LF_LAYER_H
 #define LF_LAYER_H
 #include "kernels.h"
+
+/* ns of one operation, to tell small work from large. */
+#define LF_SPEED 0.005
+/* Operations in a piece of a call that may be stopped, as far as it can be cut so small: some ms. */
+#define LF_PIECE 8e8
 
 typedef int32_t (*lf_range_kernel)(void *a, int64_t begin, int64_t end, int64_t worker);
 
@@ -14,6 +20,11 @@ typedef int32_t (*lf_range_kernel)(void *a, int64_t begin, int64_t end, int64_t 
  * whole work in floating-point operations (or bytes): small work stays on one thread. */
 int32_t lf_run_range(lf_range_kernel kernel, void *a, int64_t count, int64_t grain, double cost,
                      int64_t workers);
+
+/* C = A·B + bias, and Σ A ⊗ X, with scratch for `workers` threads: by_rows is chosen here, by_columns
+ * by the caller. */
+int32_t lf_run_product(const lf_table *k, lf_product *a, int64_t workers);
+int32_t lf_run_outer(const lf_table *k, lf_outer *a, int64_t workers);
 
 /* The forward pass over a->T steps, `chunk` steps projected at a time: with a->keep into z for all
  * steps, else into z for two chunks (one if that is one step). */

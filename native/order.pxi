@@ -76,8 +76,12 @@ cdef int forward_in_order(const lf_part *l, const lf_args *a) noexcept nogil:
     if o.longest > 0:
         status = run_forward(l, &s, &o, 0)
     else:
+        if a.reserve != NULL:
+            settle_rest(l, a, a.T, <char *> a.reserve)
         no_steps(l, a.B, s.h0, s.h_n, l.P)
         no_steps(l, a.B, s.c0, s.c_n, l.H)
+    if status & LF_STOPPED:
+        return status
     if a.y != NULL:
         lf_unsort_rows(&y)
     if a.cells != NULL:
@@ -146,6 +150,8 @@ cdef int backward_in_order(const lf_part *l, const lf_args *a) noexcept nogil:
         no_gradients(l, a.gradients)
         no_steps(l, a.B, s.dh_n, s.dh0, l.P)
         no_steps(l, a.B, s.dc_n, s.dc0, l.H)
+    if status & LF_STOPPED:
+        return status
     if a.dx != NULL:
         lf_unsort_rows(&dx)
     unsort_state(l, &o, s.dh0, l.P, a.dh0)

@@ -103,6 +103,8 @@ cdef int forward_segment(const lf_part *l, const lf_args *a, const segment *s, f
         r.y_slots = s.T if y != NULL else 2
     status = draw_recurrent(l, a, r, &f.drawn, 0)
     status |= lf_run_forward(l.kernels, r, steps_at_once(s.T, a.B))
+    if status & LF_STOPPED:
+        return status
     read_cells(l, a, s, r)
     read_last_state(r, l.item, h_n, c_n)
     return status
@@ -126,6 +128,9 @@ cdef int run_forward(const lf_part *l, const lf_args *a, const lf_order *order,
     if reserve != NULL:
         activation_rooms(l, a.T, a.B, &r, &reserve)
         settle_ends(l, a.T, a.B, &r)
+        if order != NULL:
+            settle_rows(l, order, &r)
+            settle_rest(l, a, order.T, reserve)
     else:
         inference_rooms(l, a.T, a.B, &r, &work)
         if a.cells != NULL:
@@ -171,7 +176,12 @@ cdef int forward_in_segments(const lf_part *l, const lf_args *a, const lf_order 
         if first + s.T == a.T:
             h_n, c_n = a.h_n, a.c_n
         status |= forward_segment(l, a, &s, f, &r, NULL, h_n, c_n)
+        if status & LF_STOPPED:
+            return status
+        settle_end(before, outputs + a.B * l.H * l.item)
         before += state
+    if order != NULL:
+        settle_rest(l, a, order.T, before)
     return status
 
 
@@ -192,8 +202,7 @@ cdef int weight_gradient(const lf_part *l, const lf_layer *r, lf_outer *a, void 
     a.a_row, a.C, a.c_row = rows, target, columns
     a.active, a.count = r.active, r.offsets[r.T] if r.offsets != NULL else r.T * r.B
     a.scratch_stride, a.adds = outer_scratch(l) // l.item, r.adds
-    return lf_run_range(<lf_range_kernel> l.kernels.outer, a, panels(rows, l.width), 1,
-                        2.0 * a.count * rows * columns, workers)
+    return lf_run_outer(l.kernels, a, workers)
 
 
 cdef int weight_gradients(const lf_part *l, const lf_args *a, const lf_layer *r, void *scratch,
@@ -272,6 +281,8 @@ cdef int backward_segment(const lf_part *l, const lf_args *a, const segment *s, 
     r.carry, r.scratch, r.sums = k.carry, k.scratch, k.sums
     r.dproj, r.dproj_t, r.dout = k.dproj, a.B * l.P, k.dout
     status |= lf_run_backward(l.kernels, r)
+    if status & LF_STOPPED:
+        return status
     status |= weight_gradients(l, a, r, k.outer, workers)
     if a.dx != NULL:
         taken = r.offsets[s.T] if r.offsets != NULL else s.T * a.B
@@ -332,6 +343,8 @@ cdef int backward_in_segments(const lf_part *l, const lf_args *a, const lf_order
             lf_order_segment(order, s.first, s.T, segments, &part)
             s.order = &part
         status |= forward_again(l, a, &s, k, &r)
+        if status & LF_STOPPED:
+            return status
         r.adds = (n + 1) * steps < a.T
         if r.adds:  # (dh0 of the segment behind)
             memcpy(k.dh_n, k.dh0, outputs)

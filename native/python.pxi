@@ -1,6 +1,7 @@
 # What lstmfast/lstm_ops.py calls: the same kernels on NumPy arrays. Shapes, types and contiguity have
 # been checked there; here arrays become pointers and the GIL is released.
 
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, Py_buffer, PyBuffer_FillInfo,
     PyBuffer_Release, PyObject_GetBuffer,
@@ -11,6 +12,9 @@ CHUNK = LF_CHUNK              # elements behind one sum of `squares`
 MAX_THREADS = LF_MAX_THREADS
 MAX_LAYERS = MOST_LAYERS
 ACTIVATIONS = tuple(LF_ACTIVATION_NAMES.decode().split())  # by kind
+
+
+cdef double LONG = 1e8        # operations of a call (some 0.5 ms) below which it is never stopped
 
 
 cdef void *address(object array, int flags) except? NULL:
@@ -34,11 +38,43 @@ cdef inline void *target(object array) except? NULL:
 
 
 cdef int check(int status) except -1:
+    if status & LF_STOPPED:
+        raise_interrupt()
     if status == LF_EMEMORY:
         raise MemoryError("lstmfast: out of memory")
     if status != LF_OK:
         raise ValueError(f"lstmfast: {lf_status_text(status).decode()}")
     return 0
+
+
+# ------------------------------------------------------------------ calls that Ctrl-C ends (watch.h)
+
+
+cdef object interrupt = None  # what a signal's handler raised in the call under way
+
+
+cdef int look_at_signals() noexcept nogil:
+    """Run the handlers of signals that have come; true if one raised: KeyboardInterrupt, mostly."""
+    global interrupt
+    with gil:
+        try:
+            PyErr_CheckSignals()
+        except BaseException as error:
+            interrupt = error
+            return 1
+    return 0
+
+
+cdef int raise_interrupt() except -1:
+    global interrupt
+    error, interrupt = interrupt, None
+    raise error
+
+
+lf_watch_with(look_at_signals)
+
+
+# ------------------------------------------------------------------ kernels, threads, memory
 
 
 def _choose_isa():
@@ -157,11 +193,14 @@ cdef class Layer:
         free(self.weights)
 
     def load(self, list weights):
+        """Also to be called again, after an exception that came of a signal."""
+        cdef lf_watch watch
         cdef int status
         self.find(weights, False)
+        lf_watch_begin(&watch)
         with nogil:
             status = lf_load(self.lstm, self.weights)
-        check(status)
+        check(status | lf_watch_end(&watch))
 
     def borrow(self, list weights):
         cdef int64_t k
@@ -183,17 +222,23 @@ cdef class Layer:
 
     cdef int pack(self, int which, int first) except -1:
         """`which` forms of the weights of all parts, but of the first layer those of `first`."""
+        cdef lf_watch watch
         cdef int64_t k
-        cdef int wanted
         if self.borrowed is None:
             return 0
         if not self.found:
             self.find(self.borrowed, False)
-        for k in range(self.parts):
-            wanted = first if k < self.lstm.directions else which
-            with nogil:
-                pack_weights(&self.lstm.parts[k], &self.weights[k], wanted)
-        return 0
+        lf_watch_begin(&watch)
+        with nogil:
+            for k in range(self.parts):
+                pack_weights(&self.lstm.parts[k], &self.weights[k],
+                             first if k < self.lstm.directions else which)
+        return check(lf_watch_end(&watch))
+
+    cdef bint is_long(self, int64_t rows) noexcept nogil:
+        """May a call with so many rows of all steps be stopped on the way? (It need not be.)"""
+        cdef double inputs = self.input_size + self.parts * (self.output_size + self.state_size)
+        return 8.0 * rows * self.hidden_size * inputs > LONG
 
     def forward(self, int64_t T, int64_t B, x, x_strides, taken, h0, c0, y, y_strides, h_n, c_n,
                 cells, cells_strides, reserve, int64_t seed):
@@ -202,22 +247,20 @@ cdef class Layer:
         taken: the steps that are taken, as (lengths, None, None) or (None, mask, strides); or None.
         """
         cdef lf_args a
-        cdef int status, which = PACK_IH | PACK_HR | (PACK_HH if T > 1 or h0 is not None else 0)
+        cdef int which = PACK_IH | PACK_HR | (PACK_HH if T > 1 or h0 is not None else 0)
         begin_args(&a, T, B, x, x_strides, taken, h0, c0, reserve)
         a.y, (a.y_t, a.y_b) = target(y), y_strides
         a.h_n, a.c_n, a.seed = target(h_n), target(c_n), seed
         a.cells, (a.cells_t, a.cells_b) = target(cells), cells_strides
         a.work_size = lf_forward_work(self.lstm, T, B)
         self.pack(which, which)
-        with nogil:
-            status = with_work(self.lstm, &a, 0)
-        check(status)
+        run_pass(self.lstm, &a, 0)
 
     def backward(self, int64_t T, int64_t B, x, x_strides, taken, h0, c0, y, y_strides, reserve,
                  int64_t seed, dy, dy_strides, dh_n, dc_n, dcells, dcells_strides, dx, dx_strides,
                  dh0, dc0, list gradients):
         cdef lf_args a
-        cdef int status, past = PACK_HR_BACK | (PACK_HH_BACK if T > 1 or dh0 is not None else 0)
+        cdef int past = PACK_HR_BACK | (PACK_HH_BACK if T > 1 or dh0 is not None else 0)
         begin_args(&a, T, B, x, x_strides, taken, h0, c0, reserve)
         a.y, (a.y_t, a.y_b) = source(y), y_strides
         a.dy, (a.dy_t, a.dy_b) = source(dy), dy_strides
@@ -229,9 +272,7 @@ cdef class Layer:
         self.find(gradients, True)
         a.gradients = self.weights
         a.work_size = lf_backward_work(self.lstm, T, B)
-        with nogil:
-            status = with_work(self.lstm, &a, 1)
-        check(status)
+        run_pass(self.lstm, &a, 1)
 
     def new_reserve(self, int64_t T, int64_t B) -> Block:
         return Block(lf_reserve_size(self.lstm, T, B))
@@ -240,11 +281,10 @@ cdef class Layer:
         """Move the state h, c on by the steps of x (T, B, I); h of every step goes to `out`.
 
         False, and nothing done, if x or out (T, B, H) is no contiguous array of the layer's kind of
-        float.
+        float. After an exception h and c are as they were.
         """
         cdef int64_t T = 0
         cdef lf_args a
-        cdef int status
         memset(&a, 0, sizeof(a))
         a.x = exact(x, &T, B, self.input_size, self.is_double, 0)
         if a.x != NULL:
@@ -258,9 +298,12 @@ cdef class Layer:
         if not self.fresh:
             a.h0, a.c0 = a.h_n, a.c_n
         a.work_size = lf_forward_work(self.lstm, T, B)
-        with nogil:
-            status = with_work(self.lstm, &a, 0)
-        check(status)
+        before = (h.copy(), c.copy()) if self.is_long(T * B) else None
+        try:
+            run_pass(self.lstm, &a, 0)
+        except BaseException:
+            put_back(before, h, c)
+            raise
         self.fresh = False
         return True
 
@@ -286,6 +329,7 @@ cdef class Layer:
         cdef void *h_state
         cdef void *c_state
         cdef int64_t bytes = B * self.state_size * (8 if self.is_double else 4)
+        cdef lf_watch watch
         cdef int status
         if input != NULL and out is not None:
             output = exact(out, NULL, B, self.state_size, self.is_double, PyBUF_WRITABLE)
@@ -294,11 +338,17 @@ cdef class Layer:
         h_state, c_state = target(h), target(c)
         if self.fresh:
             self.settle(h, c)
+        before = (h.copy(), c.copy()) if self.is_long(B) else None
+        lf_watch_begin(&watch)
         with nogil:
             status = lf_step(self.lstm, B, input, h_state, c_state)
             if status == LF_OK and output != NULL:
                 memcpy(output, <char *> h_state + (self.parts - 1) * bytes, bytes)
-        check(status)
+        try:
+            check(status | lf_watch_end(&watch))
+        except BaseException:
+            put_back(before, h, c)
+            raise
         return True
 
 
@@ -338,6 +388,21 @@ cdef int begin_args(lf_args *a, int64_t T, int64_t B, x, x_strides, taken, h0, c
     if reserve is not None:
         a.reserve = (<Block?> reserve).start
     return 0
+
+
+cdef int put_back(before, h, c) except -1:
+    if before is not None:
+        h[...], c[...] = before
+    return 0
+
+
+cdef int run_pass(const lf_lstm *lstm, lf_args *a, int backward) except -1:
+    cdef lf_watch watch
+    cdef int status
+    lf_watch_begin(&watch)
+    with nogil:
+        status = with_work(lstm, a, backward)
+    return check(status | lf_watch_end(&watch))
 
 
 cdef int with_work(const lf_lstm *lstm, lf_args *a, int backward) noexcept nogil:

@@ -55,9 +55,21 @@ cdef class Recurrence:
         lf_run_range(<lf_range_kernel> self.kernels.pack, &p, panels(self.a.H, 4 * self.width), 1,
                      8.0 * K * self.a.H, lf_get_num_threads())
 
-    cdef int run(self, void *kernel, double cost) noexcept nogil:
-        return lf_run_range(<lf_range_kernel> kernel, &self.a, self.a.B, 1, cost,
-                            lf_get_num_threads())
+    cdef int run(self, void *kernel, double cost, bint back) noexcept nogil:
+        """All steps; `cost` is that of one. Some at a time if a signal may end the call."""
+        cdef lf_rnn *a = &self.a
+        cdef int64_t n, some = a.T, left = a.T
+        cdef int status = 0
+        if lf_watch_for(a.T * cost * SPEED) != NULL:
+            some = max(steps_at_once(a.T, a.B), <int64_t> (PIECE / 2 / cost))
+        while left > 0 and not status & LF_STOPPED:
+            n = min(some, left)
+            a.t_begin = left - n if back else a.T - left
+            a.t_end = a.t_begin + n
+            status |= lf_run_range(<lf_range_kernel> kernel, a, a.B, 1, n * cost,
+                                   lf_get_num_threads())
+            left -= n
+        return status
 
     def forward(self):
         cdef lf_rnn *a = &self.a
@@ -65,17 +77,19 @@ cdef class Recurrence:
         cdef void *W_hh = source(self.arrays[3])
         cdef int64_t ih = self.packed(a.I), hh = self.packed(a.H)
         cdef Block work = Block(ih + hh + 64)
+        cdef lf_watch watch
         cdef int status
         a.w_ih = aligned(work.start)
         a.w_hh = <char *> a.w_ih + ih
+        lf_watch_begin(&watch)
         with nogil:
             self.pack(W_ih, a.w_ih, a.I, 1, a.I)
             if a.T > 1 or a.h0 != NULL:
                 self.pack(W_hh, a.w_hh, a.H, 1, a.H)
             status = self.run(<void *> self.kernels.rnn_steps,
-                              2.0 * a.T * a.B * a.H * (a.I + a.H + 10))
+                              2.0 * a.B * a.H * (a.I + a.H + 10), False)
         a.w_ih, a.w_hh = NULL, NULL  # the work space goes
-        check(status)
+        check(status | lf_watch_end(&watch))
 
     def backward(self, dy, dh_n, dz, dh0, dW_ih, dW_hh, db, active):
         """dy (T, B, H) or None, dh_n (B, H) or None; the others are written.
@@ -90,6 +104,7 @@ cdef class Recurrence:
         cdef void *dW[2]
         cdef int64_t hh = self.packed(a.H), state = padded(a.B * a.H * self.item)
         cdef Block work = Block(hh + 2 * state + 64)
+        cdef lf_watch watch
         cdef int status
         a.w_hh_back = aligned(work.start)
         a.dh = <char *> a.w_hh_back + hh
@@ -101,11 +116,12 @@ cdef class Recurrence:
         o.count = a.T * a.B if active is None else len(active)
         o.column_sums = target(db)
         dW[0], dW[1] = target(dW_ih), target(dW_hh)
+        lf_watch_begin(&watch)
         with nogil:
             if a.T > 1 or a.dh0 != NULL:
                 self.pack(W_hh, a.w_hh_back, a.H, a.H, 1)
             status = self.run(<void *> self.kernels.rnn_steps_backward,
-                              2.0 * a.T * a.B * a.H * (a.H + 10))
+                              2.0 * a.B * a.H * (a.H + 10), True)
             o.first, o.first_row = a.x, a.x_b
             o.rest, o.rest_t, o.rest_b = <char *> a.x + a.x_t * self.item, a.x_t, a.x_b
             status |= self.weight_gradient(&o, dW[0], a.I)
@@ -115,7 +131,7 @@ cdef class Recurrence:
             o.rest, o.rest_t, o.rest_b, o.column_sums = a.y, a.y_t, a.y_b, NULL
             status |= self.weight_gradient(&o, dW[1], a.H)
         a.w_hh_back, a.dh = NULL, NULL
-        check(status)
+        check(status | lf_watch_end(&watch))
 
     cdef int weight_gradient(self, lf_outer *o, void *target, int64_t columns) noexcept nogil:
         """target (H, columns) = Σ dz ⊗ what `o` tells."""
@@ -130,8 +146,4 @@ cdef class Recurrence:
         o.A, o.a_row, o.C, o.c_row, o.right_sums = a.dz, a.H, target, columns, NULL
         o.adds = 0
         o.by_columns = columns > a.H and wide >= 4 * lf_get_num_threads()
-        return run_with_scratch(
-            <lf_range_kernel> self.kernels.outer, o, &o.scratch, &o.scratch_stride,
-            wide if o.by_columns else panels(a.H, self.width),
-            LF_BLOCK * (3 + 4 * LF_OUTER_PANELS) * self.width, self.item,
-            2.0 * o.count * a.H * columns)
+        return outer_with_scratch(self.kernels, o)

@@ -57,6 +57,31 @@ cdef void settle_ends(const lf_part *l, int64_t T, int64_t B, const lf_layer *r)
     settle_end(r.out, units)
 
 
+cdef void settle_rows(const lf_part *l, const lf_order *o, const lf_layer *r) noexcept nogil:
+    """The same of rows whose steps have ended: nobody writes there."""
+    settle_steps(o, r.z, 4 * l.H * l.item)
+    if r.zx != r.z:
+        settle_steps(o, r.zx, 4 * l.H * l.item)
+        settle_steps(o, r.zh, 4 * l.H * l.item)
+    settle_steps(o, r.c, l.H * l.item)
+    if r.raw != r.c:
+        settle_steps(o, r.raw, l.H * l.item)
+    settle_steps(o, r.out, l.H * l.item)
+
+
+cdef void settle_steps(const lf_order *o, void *p, int64_t bytes) noexcept nogil:
+    cdef int64_t t, rows
+    for t in range(o.longest if p != NULL else 0):
+        rows = o.offsets[t + 1] - o.offsets[t]
+        memset(<char *> p + (t * o.B + rows) * bytes, 0, (o.B - rows) * bytes)
+
+
+cdef void settle_rest(const lf_part *l, const lf_args *a, int64_t T, const char *used) noexcept nogil:
+    """What lies between `used` and the end of a part's reserve, made for T steps of the caller."""
+    cdef int64_t before = used - <char *> a.reserve
+    memset(<void *> used, 0, part_reserve(l, T, a.B) - before)
+
+
 cdef int64_t part_reserve(const lf_part *l, int64_t T, int64_t B) noexcept nogil:
     """Activations; or, where they are computed again, the state before every segment."""
     cdef lf_layer r

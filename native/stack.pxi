@@ -92,6 +92,8 @@ cdef int stack_forward(const lf_lstm *l, const lf_args *a) noexcept nogil:
             s.y_t, s.y_b = a.B * l.directions * l.P, l.directions * l.P
         s.work, s.work_size = rest, a.work_size - (rest - <char *> a.work)
         status |= layer_forward(l, a, &s, i, y)
+        if status & LF_STOPPED:
+            break
     return status
 
 
@@ -133,6 +135,8 @@ cdef int stack_backward(const lf_lstm *l, const lf_args *a) noexcept nogil:
         if i > 0:
             dx, s.dx_t, s.dx_b = between[(i - 1) % 2], a.B * outputs, outputs
         status |= layer_backward(l, a, &s, i, dx, rest)
+        if status & LF_STOPPED:
+            break
     return status
 
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "flags.h"
 #if defined(__linux__)
 #include <sys/syscall.h>
 #endif
@@ -27,28 +29,16 @@
 #define MUCH 50000
 
 #if defined(__x86_64__)
-#include <immintrin.h>
 #define PAUSE() _mm_pause()
-typedef unsigned int float_flags;
-static float_flags flush_to_zero(void) {
-    float_flags old = _mm_getcsr();
-    _mm_setcsr(old | 0x8040); /* FTZ, DAZ */
-    return old;
-}
-static void restore_flags(float_flags old) { _mm_setcsr(old); }
-#elif defined(__aarch64__)
-#define PAUSE() __asm__ volatile("yield")
-typedef uint64_t float_flags;
-static float_flags flush_to_zero(void) {
-    float_flags old;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(old));
-    __asm__ volatile("msr fpcr, %0" : : "r"(old | (1u << 24)));
-    return old;
-}
-static void restore_flags(float_flags old) { __asm__ volatile("msr fpcr, %0" : : "r"(old)); }
 #else
-#error "lstmfast: only x86-64 and aarch64 are known here"
+#define PAUSE() __asm__ volatile("yield")
 #endif
+
+static lf_flags flush_to_zero(void) {
+    lf_flags old = lf_get_flags();
+    lf_set_flags(lf_flushing(old));
+    return old;
+}
 
 typedef struct helper {
     int64_t worker;   /* 1, 2, ...: the share that it does first */
@@ -76,6 +66,7 @@ static struct {
     void *context;
     int64_t shares;
     int together;
+    lf_watch *watch; /* of the caller of a region together */
     atomic_char taken[LF_MAX_THREADS];
     _Alignas(64) atomic_uint_fast64_t state;
     _Alignas(64) atomic_uint_fast64_t begun; /* number << 8 | shares of the region together */
@@ -86,6 +77,7 @@ static struct {
     int64_t step;         /* ns that shares may differ from wait to wait */
     atomic_llong stalled; /* ns in it, of all threads */
     atomic_int alone;     /* share 0 goes on alone */
+    atomic_int ended;     /* nobody goes on: the watch has stopped */
     atomic_llong crowded; /* until when the processors are taken to have other work */
 } team = {.region = PTHREAD_MUTEX_INITIALIZER,
           .lock = PTHREAD_MUTEX_INITIALIZER,
@@ -219,10 +211,10 @@ static void *help(void *argument) {
         if (h->worker >= WORKERS(state)) continue;
         int64_t place = enter(state);
         if (!place) continue;
-        float_flags flags = flush_to_zero();
+        lf_flags flags = flush_to_zero();
         if (team.together) take_part(h->worker, WORKERS(state), place, seen);
         else take_shares(h->worker);
-        restore_flags(flags);
+        lf_set_flags(flags);
         atomic_fetch_sub(&team.state, 1);
     }
     return NULL;
@@ -265,9 +257,9 @@ static int64_t recruit(int64_t wanted) {
 /* ---------------------------------------------------------------- regions */
 
 static void run_alone(lf_work work, void *context) {
-    float_flags flags = flush_to_zero();
+    lf_flags flags = flush_to_zero();
     work(context, 0, 1);
-    restore_flags(flags);
+    lf_set_flags(flags);
 }
 
 /* Open a region; returns its number. Nobody is inside the one before. */
@@ -288,9 +280,12 @@ static int64_t close_region(void) {
     return (int64_t)(atomic_fetch_and(&team.state, ~(uint64_t)0xff0000) & INSIDE);
 }
 
-static void await_helpers(void) {
+static void await_helpers(lf_watch *watch) {
     lf_look l = {0, 0};
-    while (atomic_load(&team.state) & INSIDE) lf_look_or_yield(&l);
+    while (atomic_load(&team.state) & INSIDE) {
+        lf_look_or_yield(&l);
+        if (l.end) lf_stop(watch); /* for the helpers to see */
+    }
 }
 
 /* Take the team for a region; returns its workers: 1 if it cannot be had, and then it is not. */
@@ -310,18 +305,18 @@ int lf_team_is_worth(double ns) {
     return follows || !atomic_load(&team.sleepers);
 }
 
-void lf_team_run(lf_work work, void *context, int64_t wanted) {
+void lf_team_run(lf_work work, void *context, int64_t wanted, lf_watch *watch) {
     int64_t workers = take_team(wanted);
     if (workers < 2) {
         run_alone(work, context);
         return;
     }
-    float_flags flags = flush_to_zero();
+    lf_flags flags = flush_to_zero();
     open_region(work, context, workers, 0);
     take_shares(0);
     close_region();
-    await_helpers();
-    restore_flags(flags);
+    await_helpers(watch);
+    lf_set_flags(flags);
     pthread_mutex_unlock(&team.region);
 }
 
@@ -333,50 +328,62 @@ static int64_t gather(int64_t workers, uint64_t number, int64_t patience) {
     team.opened = nanoseconds();
     atomic_store(&team.stalled, 0);
     atomic_store(&team.alone, 0);
+    atomic_store(&team.ended, 0);
     atomic_store(&team.begun, number << 8 | (uint64_t)shares);
     return shares;
 }
 
 void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t patience,
-                          int64_t step) {
+                          int64_t step, lf_watch *watch) {
     int64_t workers = nanoseconds() < atomic_load(&team.crowded) ? 1 : take_team(wanted);
     if (workers < 2) {
         run_alone(work, context);
         return;
     }
-    float_flags flags = flush_to_zero();
+    lf_flags flags = flush_to_zero();
+    team.watch = watch;
     uint64_t number = open_region(work, context, workers, 1);
     team.step = step;
     work(context, 0, gather(workers, number, patience));
     if (atomic_load(&team.alone)) atomic_store(&team.crowded, nanoseconds() + CROWDED);
-    await_helpers();
-    restore_flags(flags);
+    await_helpers(watch);
+    lf_set_flags(flags);
     pthread_mutex_unlock(&team.region);
 }
 
 /* Decided by the last to arrive, before it lets the others go: all read the same. */
-static void give_up_if_stalled(void) {
+static void decide(void) {
     int64_t stalled = atomic_load(&team.stalled);
     if (stalled > STALLED && stalled > (nanoseconds() - team.opened) / STALLED_PART)
         atomic_store(&team.alone, 1);
+    if (lf_stop(team.watch)) atomic_store(&team.ended, 1);
+}
+
+static int decided(void) {
+    return atomic_load(&team.ended) ? LF_END : atomic_load(&team.alone) ? LF_ALONE : LF_GO_ON;
+}
+
+/* Look on until the others are there; the caller of the region may have signals to look at. */
+static void await_generation(int generation) {
+    lf_look l = {0, 0};
+    while (atomic_load(&team.generation) == generation) {
+        lf_look_or_yield(&l);
+        if (l.end) lf_stop(team.watch);
+    }
+    if (!l.end) return;
+    int64_t waited = nanoseconds() - (l.end - LOOK);
+    if (waited > LOOK + team.step) atomic_fetch_add(&team.stalled, waited);
 }
 
 int lf_team_wait(int64_t shares) {
-    if (shares < 2) return 0;
+    if (shares < 2) return LF_GO_ON;
     int generation = atomic_load(&team.generation);
     if (atomic_fetch_add(&team.arrived, 1) == shares - 1) {
         atomic_store(&team.arrived, 0);
-        give_up_if_stalled();
+        decide();
         atomic_store(&team.generation, generation + 1);
-        return atomic_load(&team.alone);
-    }
-    lf_look l = {0, 0};
-    while (atomic_load(&team.generation) == generation) lf_look_or_yield(&l);
-    if (l.end) {
-        int64_t waited = nanoseconds() - (l.end - LOOK);
-        if (waited > LOOK + team.step) atomic_fetch_add(&team.stalled, waited);
-    }
-    return atomic_load(&team.alone);
+    } else await_generation(generation);
+    return decided();
 }
 
 /* ---------------------------------------------------------------- the number of threads */

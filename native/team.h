@@ -10,6 +10,8 @@
 #define LF_TEAM_H
 #include <stdint.h>
 
+#include "watch.h"
+
 #define LF_MAX_THREADS 255
 
 typedef void (*lf_work)(void *context, int64_t share, int64_t shares);
@@ -18,17 +20,20 @@ typedef void (*lf_work)(void *context, int64_t share, int64_t shares);
  * threads are awake, or when such calls follow each other and will find them so. */
 int lf_team_is_worth(double ns);
 
-/* Shares that do not meet: as many as `wanted`. The caller does those that nobody has begun. */
-void lf_team_run(lf_work work, void *context, int64_t wanted);
+/* Shares that do not meet: as many as `wanted`. The caller does those that nobody has begun. Shares
+ * ask lf_stop of `watch`, or NULL, where they can be cut; the caller does so while it waits. */
+void lf_team_run(lf_work work, void *context, int64_t wanted, lf_watch *watch);
 
 /* Shares that wait for each other: as many as threads have come within `patience` ns. Between two
  * waits they may take times that differ by `step` ns; longer waits are for a thread that has lost
  * its processor. */
 void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t patience,
-                          int64_t step);
+                          int64_t step, lf_watch *watch);
 
-/* Inside such a region: wait until all its shares have come here. If it returns true, in all of
- * them, too much time went by in waiting: share 0 is to do all the rest, the others to return. */
+/* Inside such a region: wait until all its shares have come here. All are told the same: LF_ALONE if
+ * too much time went by in waiting, and share 0 is to do all the rest, the others to return; LF_END
+ * if the watch has stopped, and all are to return. */
+enum { LF_GO_ON, LF_ALONE, LF_END };
 int lf_team_wait(int64_t shares);
 
 /* Wait for something else in memory: lf_look_or_yield between two looks at it. */

@@ -5,9 +5,10 @@ import ctypes
 import family
 import numpy as np
 import pytest
-from agreement import DTYPES, same_bits
+from agreement import DTYPES
 from capi_calls import Arguments, Weights, address, new_config, new_handle
-from family import SEED, by_name, compatible, computed, family_case
+from capi_family import Run, differences, handle_of, part_arrays, structures
+from family import by_name, compatible, family_case
 
 SHAPE = T, B, I, H = 6, 5, 4, 21
 OPTIONS = {
@@ -19,92 +20,16 @@ OPTIONS = {
               "weight_drop": 0.1},
     "recompute": {"recompute": 2, "truncate": 3, "lengths": True},
 }  # fmt: skip
-KEYS = {"layers": "num_layers", "proj": "proj_size", "norm": "layer_norm"}
-NAMES = ("W_ih", "W_hh", "b", "p", "W_hr")
-
-
-def keys_of(chosen):
-    """The configuration of some options of family.OPTIONS."""
-    chosen = {name: value for name, value in chosen.items() if name != "bias"}
-    if "pad" in chosen:
-        chosen["repeat"] = chosen.pop("pad") == "repeat"
-    return {KEYS.get(name, name): float(value) for name, value in chosen.items()}
-
-
-def part_arrays(weights, k):
-    """The arrays of the k-th part by the names of lf_weights."""
-    found = {name: weights[name][k] for name in NAMES if weights[name]}
-    return found | (weights["norm"][k]._asdict() if weights["norm"] else {})
-
-
-def structures(arrays):
-    """An array of lf_weights, and what keeps it alive."""
-    parts = [Weights(**of) for of in arrays]
-    return (Weights * len(parts))(*parts), parts
-
-
-def loaded(probe, case, dtype, **keys):
-    (_, B, I), count = case.x.shape, len(case.weights["W_ih"])
-    lstm = new_handle(probe, I, case.c0.shape[2], dtype, batch_size=B, **keys)
-    held = structures([part_arrays(case.weights, k) for k in range(count)])
-    assert probe.load(lstm, ctypes.addressof(held[0])) == 0
-    return lstm
-
-
-class Run:
-    """Arrays for one forward and backward call of a case, contiguous and time-major."""
-
-    def __init__(self, probe, case, lstm):
-        dtype, (T, B, _) = case.x.dtype, case.x.shape
-        self.probe, self.lstm = probe, lstm
-        self.arrays = {"x": case.x, "h0": case.h0, "c0": case.c0} | case.upstream
-        shapes = {
-            "y": case.upstream["dy"].shape, "cells": case.upstream["dcells"].shape,
-            "h_n": case.h0.shape, "c_n": case.c0.shape, "dx": case.x.shape,
-            "dh0": case.h0.shape, "dc0": case.c0.shape,
-        }  # fmt: skip
-        self.arrays |= {name: np.full(shape, np.nan, dtype) for name, shape in shapes.items()}
-        if case.keywords["lengths"] is not None:
-            self.arrays["lengths"] = case.keywords["lengths"].astype(np.int64)
-        works = probe.forward_work(lstm, T, B), probe.backward_work(lstm, T, B)
-        self.arrays["work"] = np.full(max(works), 0xFF, np.uint8)
-        self.arrays["reserve"] = np.full(probe.reserve_size(lstm, T, B), 0xFF, np.uint8)
-        count = len(case.weights["W_ih"])
-        parts = [part_arrays(case.weights, k) for k in range(count)]
-        self.gradients = [
-            {name: np.full_like(a, np.nan) for name, a in part.items()} for part in parts
-        ]
-        self.held = structures(self.gradients)
-        self.args = Arguments(
-            size=ctypes.sizeof(Arguments), T=T, B=B, work_size=max(works), seed=SEED,
-            gradients=ctypes.addressof(self.held[0]),
-            **{name: address(a) for name, a in self.arrays.items()},
-        )  # fmt: skip
-        for name in ("x", "y", "dx", "dy", "cells", "dcells"):
-            for axis, stride in zip("tb", self.arrays[name].strides, strict=False):
-                setattr(self.args, f"{name}_{axis}", stride // dtype.itemsize)
-
-    def status(self, run, **changes):
-        args = Arguments.from_buffer_copy(self.args)
-        for name, value in changes.items():
-            setattr(args, name, value)
-        return getattr(self.probe, run)(self.lstm, ctypes.addressof(args))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("chosen", OPTIONS.values(), ids=OPTIONS)
 def test_the_bits_of_the_calls_on_arrays(chosen, dtype, probe):
     case = family_case(SHAPE, dtype, **chosen)
-    lstm = loaded(probe, case, dtype, training=1, cells=1, **keys_of(chosen))
+    lstm = handle_of(probe, case, 1)
     run = Run(probe, case, lstm)
     assert run.status("forward") == run.status("backward") == 0
-    outputs, gradients = computed(case)
-    for k, part in enumerate(run.gradients):
-        for name, gradient in part.items():
-            label = f"dnorm{k}{name}" if name.startswith("gain") or name == "b_c" else f"d{name}{k}"
-            assert same_bits(gradient, gradients.pop(label)), label
-    for name, wanted in (outputs | gradients).items():
-        assert same_bits(run.arrays[name], wanted), name
+    assert differences(run, case) == []
     probe.free(lstm)
 
 
@@ -112,7 +37,7 @@ def test_the_bits_of_the_calls_on_arrays(chosen, dtype, probe):
 def test_steps(name, probe):
     """lf_step, the states of all layers moving on: outputs and state as of lf_forward."""
     case = family_case(SHAPE, "float32", training=False, **OPTIONS[name])
-    lstm = loaded(probe, case, "float32", cells=1, **keys_of(OPTIONS[name]))
+    lstm = handle_of(probe, case, 0)
     run = Run(probe, case, lstm)
     assert run.status("forward", reserve=0) == 0
     h, c = case.h0.copy(), case.c0.copy()
@@ -128,10 +53,14 @@ def test_refused(probe):
     codes = probe.status_codes()
     chosen = OPTIONS["directions"]
     case = family_case(SHAPE, "float32", **chosen)
-    lstm = loaded(probe, case, "float32", training=1, **keys_of(chosen))
+    lstm, plain = handle_of(probe, case, 1), new_handle(probe, I, H, "float32", training=1)
     run = Run(probe, case, lstm)
     nothing = {"cells": 0, "dcells": 0}
-    assert run.status("forward") == codes["EOPTION"]  # "cells" is not set
+    args = Arguments.from_buffer_copy(run.args)
+    held = structures([part_arrays(case.weights, 0)])
+    assert probe.load(plain, ctypes.addressof(held[0])) == 0
+    assert probe.forward(plain, ctypes.addressof(args)) == codes["EOPTION"]  # "cells" is not set
+    probe.free(plain)
     assert run.status("forward", **nothing) == 0
     assert run.status("backward", **nothing, dW_ih=address(case.x)) == codes["EOPTION"]
     assert run.status("backward", **nothing, size=Arguments.cells.offset) == 0
@@ -221,7 +150,7 @@ def test_nothing_beyond_work_and_reserve(seed, probe, threads):
             chosen |= C_OPTIONS[name]
     shape = ((6, 5, 4, 21), (30, 9, 20, 130), (3, 1, 2, 16), (7, 40, 5, 33))[rng.integers(4)]
     case = family_case(shape, dtype, **chosen)
-    lstm = loaded(probe, case, dtype, training=1, cells=1, **keys_of(chosen))
+    lstm = handle_of(probe, case, 1)
     run = Run(probe, case, lstm)
     rooms = {}
 

@@ -27,7 +27,7 @@ PROJECTED = 64  # rows whose projections are made together: they stay in L2 unti
 
 RNN = Struct(
     "lf_rnn",
-    size="T B I H x_t x_b y_t y_b dy_t dy_b mask_t mask_b kind",
+    size="T B I H x_t x_b y_t y_b dy_t dy_b mask_t mask_b kind t_begin t_end",
     data="x y h0 b w_ih w_hh w_hh_back dy dz dh dh0",
     flags="mask",
     real="alpha beta",
@@ -38,6 +38,8 @@ RNN = Struct(
 # mask      element (t, b) at t·mask_t + b·mask_b: 0 where a row does not take the step and y[t] is
 #           y[t-1]. Or null: all steps are taken
 # kind, alpha, beta     the activation, as in activations.py
+# t_begin, t_end        the steps of this call: all of 0..T, or one piece after another (backward
+#                       the last one first), which leaves the same bits
 # dy[t, b]  at dy + t·dy_t + b·dy_b, or dy null
 # dz        (T, B, H), zeros where no step is taken
 # dh        (B, H): holds dh_n before; then what reaches h[t-1] past steps that are not taken
@@ -75,7 +77,7 @@ def packed_panels(w, K, p, width):
 
 
 def make_rnn_steps(simd):
-    """All steps of the rows begin..end."""
+    """The steps t_begin..t_end of the rows begin..end."""
     multiply, W = make_multiply(simd), simd.width
     load, store, splat, real = simd.load_n, simd.store_n, simd.splat, simd.real
 
@@ -121,9 +123,9 @@ def make_rnn_steps(simd):
 
     def rnn_steps(a, begin, end, worker):
         count = panel_count(a.H, 4 * W)
-        first = 0
-        while first < a.T:  # (a range whose step is no constant could raise)
-            last = min(first + panel_count(PROJECTED, end - begin), a.T)
+        first = a.t_begin
+        while first < a.t_end:  # (a range whose step is no constant could raise)
+            last = min(first + panel_count(PROJECTED, end - begin), a.t_end)
             for p in range(0, count, GROUP):
                 project(a, first, last, begin, end, p, min(GROUP, count - p))
             for t in range(first, last):
@@ -136,7 +138,10 @@ def make_rnn_steps(simd):
 
 
 def make_rnn_steps_backward(simd):
-    """dz of all steps of the rows begin..end, and dh0 (as step -1) unless that is null."""
+    """dz of the steps t_end-1 down to t_begin of the rows begin..end.
+
+    After step 0 comes dh0 (as step -1), unless that is null.
+    """
     multiply, fill, add, W = make_multiply(simd), make_fill(simd), make_add(simd), simd.width
     load, store, splat, real = simd.load_n, simd.store_n, simd.splat, simd.real
 
@@ -169,7 +174,8 @@ def make_rnn_steps_backward(simd):
 
     def rnn_steps_backward(a, begin, end, worker):
         count = panel_count(a.H, 4 * W)
-        for t in range(a.T - 1, -1 if is_null(a.dh0) else -2, -1):
+        last = -1 if a.t_begin == 0 and not is_null(a.dh0) else a.t_begin
+        for t in range(a.t_end - 1, last - 1, -1):
             for p in range(0, count, GROUP):
                 gradient_of_state(a, t, begin, end, p, min(GROUP, count - p))
             if t >= 0:
