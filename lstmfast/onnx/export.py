@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from .. import activations, files
+from .. import activations, disk
 from ..arguments import Shape, integer
 from ..chain import shapes_through
 from ..config import __version__
@@ -28,7 +27,7 @@ FIRST_OPSET = 14  # Squeeze takes its axes as an input (13), Reshape and LSTM as
 MOST_BYTES = 2**31 - 2**20  # of a protobuf message, with room for what is not weights
 
 
-def export(model: Model, path: files.StrPath, *, opset: int = OPSET) -> None:
+def export(model: Model, path: disk.StrPath, *, opset: int = OPSET) -> None:
     """Write a Model as an ONNX file that does what `predict` does.
 
     Parameters
@@ -65,7 +64,7 @@ def export(model: Model, path: files.StrPath, *, opset: int = OPSET) -> None:
     _check_weights(model)
     made = _model_proto(onnx, model, opset)
     onnx.checker.check_model(made, full_check=True)
-    files.replace(os.path.realpath(path), made.SerializeToString())
+    disk.replace(path, made.SerializeToString())
 
 
 def _check_weights(model: Model) -> None:
