@@ -33,7 +33,7 @@ def check_shape(name: str, found: Collection[Any], expected: Collection[int | st
         raise ValueError(f"{name}: expected {shape_text(expected)}, got {shape_text(found)}")
 
 
-def one_line(text: Any, most: int = 400) -> str:
+def one_line(text: Any, most: int = 500) -> str:
     """Return a text that may hold words of a file as one printable line, cut to `most` letters."""
     found = str(text)
     if len(found) > most:
