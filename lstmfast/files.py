@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -63,7 +64,7 @@ def write(path: StrPath, config: dict[str, Any], tensors: Mapping[str, Array]) -
 
 
 class Entry(NamedTuple):
-    """What a header tells of a tensor; its bytes begin at `start` of the file."""
+    """What a header tells of a tensor, whose bytes are [start, stop) of those behind it."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -84,7 +85,7 @@ class Reader:
 
     def __init__(self, source: Source):
         self._source = source
-        metadata, self._entries = _header(source)
+        metadata, self._entries, self._start = _header(source)
         self.config = _config(metadata)
         self.names = set(self._entries)
 
@@ -120,7 +121,7 @@ class Reader:
             raise ValueError(f"{name}: expected dtype {dtype}, got {entry.dtype}")
 
     def _tensor(self, entry: Entry, dtype: str) -> Array:
-        content = self._source.read(entry.start, entry.stop - entry.start)
+        content = self._source.read(self._start + entry.start, entry.stop - entry.start)
         here = content.view(LITTLE[dtype]).reshape(entry.shape)
         return here if here.dtype.isnative else here.astype(dtype)
 
@@ -146,8 +147,8 @@ def opened(path: StrPath) -> Iterator[Reader]:
 # ---------------------------------------------------------------- the header
 
 
-def _header(source: Source) -> tuple[Mapping[str, str], dict[str, Entry]]:
-    """Return metadata and tensors; ValueError unless these fill the file without a gap."""
+def _header(source: Source) -> tuple[Mapping[str, str], dict[str, Entry], int]:
+    """Return metadata, tensors and where these begin; they must fill the file without a gap."""
     if source.size < 8:
         raise _not_whole(f"{source.size} bytes")
     length = int.from_bytes(source.read(0, 8).tobytes(), "little")
@@ -155,19 +156,26 @@ def _header(source: Source) -> tuple[Mapping[str, str], dict[str, Entry]]:
         raise _not_whole(f"a header of {length} bytes in {source.size}")
     if length > MOST_BYTES:
         raise ValueError(f"header: expected at most {MOST_BYTES} bytes, got {length}")
+    try:
+        header = json.loads(_text(source, length), object_pairs_hook=_entry_or_object)
+        metadata = _metadata(header)
+        for name, entry in header.items():
+            name.encode("utf-8")  # raises for half of a surrogate pair
+            if not isinstance(entry, Entry):
+                raise ValueError(f"{name}: expected a tensor, got {entry!r}")
+        _check_gaps(header.values(), source.size - 8 - length)
+    except (ValueError, RecursionError) as error:
+        raise _not_whole(f"a header with {type(error).__name__}: {error}") from None
+    return metadata, header, 8 + length
+
+
+def _text(source: Source, length: int) -> str:
+    """Return a header within the limits."""
     raw = source.read(8, length).tobytes()
     if raw[:1] != b"{":
-        raise _not_whole(f"a header that begins with {raw[:8]!r}")
+        raise ValueError(f"expected {{ at its beginning, got {raw[:1]!r}")
     _check_limits(raw)
-    try:
-        header = _parsed(raw.decode("utf-8"))
-        metadata = header.pop("__metadata__", {})
-        _check_metadata(metadata)
-        entries = {name: _entry(found, 8 + length) for name, found in header.items()}
-        _check_gaps(entries.values(), 8 + length, source.size)
-    except (ValueError, RecursionError) as error:
-        raise _not_whole(f"a header with {type(error).__name__}: {error}") from error
-    return metadata, entries
+    return raw.decode("utf-8")
 
 
 def _not_whole(found: str) -> ValueError:
@@ -220,16 +228,22 @@ def _check_plain(value: Any, depth: int = 0) -> None:
             _check_plain(entry, depth + 1)
 
 
-def _check_metadata(metadata: Any) -> None:
-    texts = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
-    if not texts:
-        raise ValueError("expected __metadata__ of texts, got another")
+def _metadata(header: Any) -> dict[str, str]:
+    """Take the texts out of a header."""
+    found = header.pop("__metadata__", {}) if isinstance(header, dict) else None
+    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+        raise ValueError("expected an object with __metadata__ of texts, got another")
+    return found
 
 
-def _entry(found: Any, base: int) -> Entry:
-    """Return what a header tells of one tensor, whose bytes must be as many as its shape says."""
-    if not isinstance(found, dict) or set(found) != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"expected dtype, shape and data_offsets, got {found!r}")
+def _entry_or_object(pairs: list[tuple[str, Any]]) -> Any:
+    """What a header tells of one tensor at once as a tuple, which takes less room."""
+    found = _unique(pairs)
+    return _entry(found) if set(found) == {"dtype", "shape", "data_offsets"} else found
+
+
+def _entry(found: dict[str, Any]) -> Entry:
+    """Check that there are as many bytes as the shape says."""
     dtype, shape, span = found["dtype"], found["shape"], found["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_SIZES:
         raise ValueError(f"expected a dtype of {', '.join(ITEM_SIZES)}, got {dtype!r}")
@@ -238,21 +252,22 @@ def _entry(found: Any, base: int) -> Entry:
     count = math.prod(shape) * ITEM_SIZES[dtype]
     if span[1] - span[0] != count:
         raise ValueError(f"expected {count} bytes for {dtype} {shape}, got {span[1] - span[0]}")
-    return Entry(dtype, tuple(shape), base + span[0], base + span[1])
+    return Entry(sys.intern(dtype), tuple(shape), *span)
 
 
 def _whole(found: Any) -> bool:
     return isinstance(found, list) and all(type(size) is int and size >= 0 for size in found)
 
 
-def _check_gaps(entries: Any, start: int, size: int) -> None:
+def _check_gaps(entries: Iterable[Entry], size: int) -> None:
     """Raise ValueError unless the tensors lie one behind the other and end where the file does."""
+    start = 0
     for entry in sorted(entries, key=lambda entry: (entry.start, entry.stop)):
         if entry.start != start:
             raise ValueError(f"expected a tensor at byte {start}, got one at {entry.start}")
         start = entry.stop
     if start != size:
-        raise ValueError(f"expected tensors of {start} bytes in all, got a file of {size}")
+        raise ValueError(f"expected tensors of {start} bytes in all, got {size}")
 
 
 def _config(metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -17,8 +17,8 @@ MOST_DEPTH = 32
 MOST_NAME = 4096  # bytes of a text that is a name
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # types on the wire
 WEIGHTS = {"float_data", "double_data"}
-TEXTS = {"doc_string", "value"}  # which may be of any length; the others are names
-SKIP, NAME, FOURS, EIGHTS, VARINTS = range(5)
+SKIP, NAME, TEXT, FOURS, EIGHTS, VARINTS = range(6)
+TEXTS = {"doc_string": SKIP, "value": TEXT}  # which may be of any length; the others are names
 
 
 def check_limits(content: bytes, descriptor: Any) -> None:
@@ -65,8 +65,10 @@ class _Scan:
         """Look at a field of bytes: a message, a text, or numbers one after the other."""
         if not isinstance(what, int):
             self.message(at, end, what, depth + 1)
-        elif what == NAME and end - at > MOST_NAME:
-            raise ValueError(f"expected names of at most {MOST_NAME} bytes, got {end - at}")
+        elif what in (NAME, TEXT):
+            if what == NAME and end - at > MOST_NAME:
+                raise ValueError(f"expected names of at most {MOST_NAME} bytes, got {end - at}")
+            self.content[at:end].decode("utf-8")  # protobuf would give bytes where it is none
         elif what == VARINTS:
             held = np.frombuffer(self.content, np.uint8, end - at, at)
             self._add(int(np.count_nonzero(held < 128)))  # the last byte of each
@@ -102,7 +104,7 @@ def _what(field: Any) -> Any:
     if field.message_type is not None:
         return field.message_type
     if field.type == field.TYPE_STRING:
-        return SKIP if field.name in TEXTS else NAME
+        return TEXTS.get(field.name, NAME)
     if field.type == field.TYPE_BYTES or field.name in WEIGHTS:
         return SKIP
     if field.type in (field.TYPE_FLOAT, field.TYPE_FIXED32, field.TYPE_SFIXED32):
