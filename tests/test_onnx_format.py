@@ -125,6 +125,11 @@ ALTERED = {
     "LSTM of four outputs": (outputs_more("LSTM", 3), "outputs: expected 0 to 3, got"),
     "no W": (no_input("LSTM", 1), "expected an input W, got none"),
     "no bias": (no_input("Add", 1), "expected an input B, got none"),
+    "axes of rank 0": (initializer("/shape", np.array(8)), "shape: expected a list"),
+    "an input of no rows": (
+        lambda p: setattr(p.graph.input[0].type.tensor_type.shape.dim[0], "dim_value", 0),
+        "expected sizes >= 1",
+    ),
     "shape of int32": (initializer("/shape", np.array([0, 0, 8], "i4")), r"shape: expected"),
     "double among floats": (initializer("dense/bias", np.ones(2)), "like the others, got tensor.d"),
     "ids of float": (
@@ -178,7 +183,9 @@ def test_the_version_of_the_operators_counts(tmp_path):
         else:
             refused(proto, path, match)
     proto = model_of([*nodes[:2], node("Squeeze", "Y_h", "y", axes=[0])], used, opset=18)
-    refused(proto, path, "expected no attribute|inputs: expected|onnx.checker|got")
+    refused(proto, path, "expected what onnx.checker accepts, got")
+    proto = model_of(nodes, used | {"zero": np.array(0)}, opset=18)
+    refused(proto, path, "expected a list of integers, got the single one")
 
 
 def test_lstm_of_too_many_or_too_few():

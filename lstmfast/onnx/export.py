@@ -36,7 +36,8 @@ def export(model: Model, path: disk.StrPath, *, opset: int = OPSET) -> None:
         Built. Its float32 or float64 weights become initializers named as layers and weights are:
         "lstm/W", "lstm/R", "lstm/B", "dense/kernel".
     path : str or path-like
-        An earlier file is replaced, at once and only by a complete one that onnx.checker accepts.
+        An earlier file is replaced, at once and only by a complete one that onnx.checker accepts;
+        see `Model.save`.
     opset : int
         Version of the operators, from 14 to what the installed package onnx knows.
 
@@ -44,7 +45,8 @@ def export(model: Model, path: disk.StrPath, *, opset: int = OPSET) -> None:
     ------
     ValueError
         For what ONNX's operators cannot say (the text names the layer and the option), a model that
-        is not built, weights that are NaN or Inf, or 2 GB of them. Nothing is written.
+        is not built, weights that are NaN or Inf, or 2 GB of them, or a path that is no regular
+        file. Nothing is written.
     ImportError
         Without the package onnx.
 

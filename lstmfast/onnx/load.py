@@ -49,7 +49,10 @@ def load(path: StrPath, *, time_major: bool = False) -> Model:
     Raises
     ------
     ValueError
-        The file is damaged, no chain, or holds what a Model does not; the text names the node.
+        The file is damaged, no chain, or holds what a Model does not; the text names the node. So
+        are files that onnx.checker refuses, that are no regular files or change while they are
+        read, and those with more than 100,000 fields (and numbers that are not weights), names
+        beyond 4096 bytes or messages nested more than 32 deep, before they are parsed.
     FileNotFoundError
     ImportError
         Without the package onnx.
@@ -151,9 +154,10 @@ def _input(
     kinds = ["batch", "time", "features"][:rank] if ids or rank == 3 else ["batch", "features"]
     if time_major and "time" in kinds:
         kinds[:2] = ["time", "batch"]
+    told = [dim.WhichOneof("value") == "dim_value" for dim in described.shape.dim]
     sizes = [dim.dim_value for dim in described.shape.dim]
-    if any(size < 0 for size in sizes):
-        raise ValueError(f"input {name!r}: expected sizes >= 0, got {sizes}")
+    if any(size < 1 for size, given in zip(sizes, told, strict=True) if given):
+        raise ValueError(f"input {name!r}: expected sizes >= 1, got {sizes}")
     axes = [
         Axis(axis, Size(size) if size else Size(1, (axis,)))
         for axis, size in zip(kinds, sizes, strict=True)
