@@ -64,7 +64,7 @@ class Source:
     """
 
     def __init__(self, path: StrPath, follow: bool = True):
-        flags = READ if follow else READ | os.O_NOFOLLOW
+        path, flags = os.fspath(path), READ if follow else READ | os.O_NOFOLLOW
         check_regular(os.stat(path, follow_symlinks=follow))
         self._file = FileIO(path, opener=lambda name, _: os.open(name, flags))
         self._found = os.fstat(self._file.fileno())

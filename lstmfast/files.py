@@ -56,10 +56,10 @@ def write(path: StrPath, config: dict[str, Any], tensors: Mapping[str, Array]) -
     """
     for name, tensor in tensors.items():
         _check_finite(name, tensor)
+    _check_plain(config)
     metadata = {"format": FORMAT, "config": json.dumps(config, allow_nan=False)}
     content = to_bytes(dict(tensors), metadata)
     _check_limits(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    _check_plain(config)
     replace(path, content)
 
 
@@ -160,7 +160,7 @@ def _header(source: Source) -> tuple[Mapping[str, str], dict[str, Entry], int]:
         header = json.loads(_text(source, length), object_pairs_hook=_entry_or_object)
         metadata = _metadata(header)
         for name, entry in header.items():
-            name.encode("utf-8")  # raises for half of a surrogate pair
+            _check_text(name)
             if not isinstance(entry, Entry):
                 raise ValueError(f"{name}: expected a tensor, got {entry!r}")
         _check_gaps(header.values(), source.size - 8 - length)
@@ -198,6 +198,14 @@ def _parsed(text: str) -> Any:
     return found
 
 
+def _check_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        found = f"half of a surrogate pair in {one_line(text)}"
+        raise ValueError(f"expected text, got {found}") from None
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -214,7 +222,7 @@ def _check_plain(value: Any, depth: int = 0) -> None:
     if depth > MOST_DEPTH:
         raise ValueError(f"expected values nested at most {MOST_DEPTH} deep, got more")
     if isinstance(value, str):
-        value.encode("utf-8")  # raises for half of a surrogate pair
+        _check_text(value)
     elif isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
         raise ValueError(f"expected numbers of at most {MOST_DIGITS} digits, got one of more")
     elif isinstance(value, float) and not math.isfinite(value):

@@ -91,7 +91,7 @@ HEADERS = {
     "a key twice": (lambda h: json.dumps(h)[:-1] + f', "{B}": {json.dumps(h[B])}}}', "key once"),
     "NaN": (lambda h: json.dumps(h).replace("[2, 1]", "[NaN, 1]"), "sizes"),
     "Infinity": (lambda h: json.dumps(h).replace("[2, 1]", "[Infinity, 1]"), "sizes"),
-    "half a surrogate": (lambda h: json.dumps(h)[:-1] + ', "\\ud800": 1}', "surrogates not"),
+    "half a surrogate": (lambda h: json.dumps(h)[:-1] + ', "\\ud800": 1}', "half of a surrogate"),
     "no UTF-8": (lambda h: json.dumps(h)[:-1] + ', "\ud800": 1}', "codec can't decode"),
     "a mark of byte order": (lambda h: "\ufeff" + json.dumps(h), "at its beginning"),
     "a list": (lambda h: "[]", "at its beginning"),
@@ -110,7 +110,7 @@ CONFIGS = {
     "a seed": (lambda c: c.replace('"seed": 0', f'"seed": {10**400}'), "at most 300 digits"),
     "a key twice": (lambda c: c.replace('"seed": 0', '"seed": 0, "seed": 1'), "each key once"),
     "deep": (lambda c: c.replace('"seed": 0', f'"seed": {"[" * 60}{"]" * 60}'), "at most 32 deep"),
-    "half a surrogate": (lambda c: c.replace('"lstm"', '"\\ud800"'), "surrogates not allowed"),
+    "half a surrogate": (lambda c: c.replace('"lstm"', '"\\ud800"'), "half of a surrogate"),
 }
 
 
@@ -149,6 +149,22 @@ def test_the_limits_of_a_header(path, monkeypatch):
                 model.save(path)
             assert path.read_bytes() == before
     lstmfast.load(path)
+
+
+def test_what_is_saved_loads_or_is_not_saved(path):
+    before = path.read_bytes()
+    for name, text in (
+        ("\ud800", "half of a surrogate pair"),
+        ("x" * 9_000_000, "at most 8388608"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            Model([LSTM(2, input_shape=(None, 2))], name=name, seed=0).save(path)
+        assert path.read_bytes() == before
+    for name in ("😀", "x" * 100_000, "a\nb\0"):
+        Model([LSTM(2, input_shape=(None, 2))], name=name, seed=0).save(path)
+        assert lstmfast.load(path).name == name
+    with pytest.raises(TypeError):
+        lstmfast.load(3)
 
 
 def test_every_length_that_safetensors_refuses(path):

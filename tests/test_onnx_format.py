@@ -310,6 +310,19 @@ def test_limits_are_told_before_anything_is_parsed(case, proto, tmp_path, monkey
         load(path)
 
 
+def test_what_is_exported_loads_or_is_not_exported(tmp_path):
+    path = tmp_path / "model.onnx"
+    for name, fits in (("é😀", True), ("x" * 3000, True), ("x" * 5000, False)):
+        model = Model([LSTM(2, input_shape=(None, 2), name=name)], seed=0)
+        if fits:
+            export(model, path)
+            assert load(path).built
+        else:
+            with pytest.raises(ValueError, match="names of at most 4096 bytes"):
+                export(model, path)
+            assert load(path).built
+
+
 def test_weights_do_not_count(tmp_path):
     """Neither as bytes nor as a list of floats."""
     path = tmp_path / "model.onnx"

@@ -18,6 +18,7 @@ from ..model import Model
 from ..placement import to_host
 from .activations import ONNX_NAMES, attributes_of
 from .graph import Graph, Signal
+from .limits import check_limits
 from .package import onnx_package
 
 __all__ = ["export"]
@@ -66,7 +67,9 @@ def export(model: Model, path: disk.StrPath, *, opset: int = OPSET) -> None:
     _check_weights(model)
     made = _model_proto(onnx, model, opset)
     onnx.checker.check_model(made, full_check=True)
-    disk.replace(path, made.SerializeToString())
+    content = made.SerializeToString()
+    check_limits(content, made.DESCRIPTOR)  # what is written can be loaded
+    disk.replace(path, content)
 
 
 def _check_weights(model: Model) -> None:
