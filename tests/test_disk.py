@@ -436,3 +436,28 @@ def test_reading_gives_the_bytes(tmp_path):
         assert source.read(17, 5000).tobytes() == content[17:5017]
         with pytest.raises(ValueError, match="at most 9999 bytes, got 10000"):
             source.content(9_999)
+
+
+def test_a_whole_file_that_was_written_to_while_it_was_read(tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(bytes(100))
+    with disk.Source(path) as source:
+        os.utime(path, ns=(0, 0))
+        with pytest.raises(ValueError, match="got one that was written to"):
+            source.content(100)
+
+
+def test_a_save_during_a_save_leaves_it_alone(write, tmp_path, monkeypatch):
+    """The part of the first is locked, so it is no leftover for the second."""
+    fsync, inside = os.fsync, []
+
+    def interrupted(file):
+        if not inside:
+            inside.append(file)
+            disk.replace(tmp_path / "other", b"other")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    write(tmp_path / "model")
+    assert inside and sorted(os.listdir(tmp_path)) == ["model", "other"]
+    assert (tmp_path / "model").stat().st_size > 100
