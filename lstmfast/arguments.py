@@ -33,6 +33,15 @@ def check_shape(name: str, found: Collection[Any], expected: Collection[int | st
         raise ValueError(f"{name}: expected {shape_text(expected)}, got {shape_text(found)}")
 
 
+def one_line(text: Any, most: int = 500) -> str:
+    """Return a text that may hold words of a file as one printable line, cut to `most` letters."""
+    found = str(text)
+    if len(found) > most:
+        found = f"{found[: most * 3 // 4]} ... {found[-most // 4 + 5 :]}"
+    printable = (c if c.isprintable() else repr(c)[1:-1] for c in found)
+    return "".join(printable)
+
+
 def integer(name: str, value: Any, at_least: int) -> int:
     """Return `value` as an int, or raise ValueError (bool and float are no integers here)."""
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < at_least:

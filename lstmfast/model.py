@@ -256,7 +256,9 @@ class Model(Chain):
         Parameters
         ----------
         path : str or path-like
-            An earlier file is replaced, at once and only by a complete one.
+            An earlier file is replaced, at once and only by a complete one that is on the disk; its
+            permissions and owner stay, and so does a symbolic link to it. What a process that was
+            killed while it wrote left in the folder is removed.
         include_optimizer : bool
             Keep the optimizer's state and the generator's, so that training goes on with the same
             bits as if it had not been interrupted. The running state of stateful layers is not
@@ -265,7 +267,10 @@ class Model(Chain):
         Raises
         ------
         ValueError
-            When the model is not built or a weight is NaN or Inf; nothing is written.
+            When the model is not built, a weight is NaN or Inf, or `path` is there but no regular
+            file; nothing is written.
+        OSError
+            When the disk is full or the path may not be written to; an earlier file is as it was.
         """
         self._built_layers()
         saving.save(self, path, flag("include_optimizer", include_optimizer))
@@ -406,8 +411,10 @@ def load(path: files.StrPath) -> Model:
     Raises
     ------
     ValueError
-        When the file is cut short, is no lstmfast file of format 1, or holds names, shapes, dtypes
-        or values (NaN, Inf) that do not make a model; the text says what was expected and found.
+        When the file is cut short, is no lstmfast file of format 1, holds names, shapes, dtypes or
+        values (NaN, Inf) that do not make a model, is no regular file (a FIFO, a device), changes
+        while it is read, or has a header beyond 8 MiB, 500,000 values or a depth of 32; the text
+        says what was expected and found, in a line.
     FileNotFoundError
     """
     with files.opened(path) as file:

@@ -82,7 +82,8 @@ class LSTMStream:
             x = dense("x", x, self._shape_x, self._dtype)
             if out is not None:
                 writable("out", out, (B, self._outputs), self._dtype)
-            self._layer.step(B, x, self._h, self._c, out)
+            if not self._layer.step(B, x, self._h, self._c, out):
+                raise ValueError(f"x: expected an array that can be read in place, got {x.dtype!r}")
         if out is not None:
             return out
         h = (self._h if self._h.ndim == 2 else self._h[-1]).copy()
@@ -111,7 +112,8 @@ class LSTMStream:
         not_empty("x", x)
         shape = (x.shape[0], B, self._outputs)
         y = new(shape, x.dtype) if out is None else writable("out", out, shape, x.dtype)
-        self._layer.run(B, np.require(x, requirements=["C", "A"]), self._h, self._c, y)
+        if not self._layer.run(B, np.require(x, requirements=["C", "A"]), self._h, self._c, y):
+            raise ValueError(f"x: expected an array that can be read in place, got {x.dtype!r}")
         return y
 
     def reset(self) -> None:

@@ -361,12 +361,14 @@ cdef void *exact(object array, int64_t *T, int64_t B, int64_t columns, bint is_d
     cdef int first = 0 if T == NULL else 1
     cdef bint fits
     cdef void *array_data
+    cdef const char *kind
     try:
         PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags)
     except (BufferError, TypeError, ValueError):
         return NULL
+    kind = view.format + (view.format[0] in b"<@")  # told to be little-endian, as x86 is
     fits = (view.ndim == first + 2 and view.shape[first] == B and view.shape[first + 1] == columns
-            and view.format[0] == (c"d" if is_double else c"f") and view.format[1] == 0)
+            and kind[0] == (c"d" if is_double else c"f") and kind[1] == 0)
     if fits and first and T[0] == 0:
         T[0] = view.shape[0]
     fits = fits and (not first or (T[0] > 0 and view.shape[0] == T[0]))

@@ -45,7 +45,18 @@ def model_of(nodes, arrays, kind=FLOAT, shape=("batch", "time", 3), output="y", 
         [onnx.numpy_helper.from_array(np.asarray(a), name) for name, a in arrays.items()],
     )  # fmt: skip
     opsets = [make.make_opsetid("", opset)]
-    return make.make_model(graph, opset_imports=opsets, ir_version=8)
+    return with_shape(make.make_model(graph, opset_imports=opsets, ir_version=8))
+
+
+def with_shape(proto):
+    """Let the output have the shape that it will have, which onnx.checker asks for."""
+    try:
+        known = onnx.shape_inference.infer_shapes(proto).graph.output[0].type.tensor_type
+    except Exception:  # a graph that is meant to be damaged
+        return proto
+    if known.HasField("shape"):
+        proto.graph.output[0].type.tensor_type.shape.CopyFrom(known.shape)
+    return proto
 
 
 def weights(I=3, H=4, D=1, dtype="float32", seed=0):

@@ -169,3 +169,23 @@ def test_two_streams_do_not_meet():
     for x in case.inputs["x"]:
         two.step(-x)
         assert same_bits(one.step(x), lone.step(x))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("order", ["<", "="])
+@pytest.mark.parametrize("unaligned", [False, True])
+def test_a_byte_order_that_is_told(order, unaligned, dtype):
+    """A dtype may say that it is little-endian, and an array may lie anywhere."""
+    case = lstm_case(3, 1, 4, 5, dtype)
+    plain, told = stream_of(case, 1), stream_of(case, 1)
+    kind = np.dtype(dtype).newbyteorder(order)
+    for x in case.inputs["x"]:
+        room = np.zeros(x.nbytes + 1, np.uint8)
+        given = room[unaligned : unaligned + x.nbytes].view(kind).reshape(x.shape)
+        given[...] = x
+        out = np.zeros((1, 5), dtype).view(kind)
+        expect = plain.step(x)
+        assert same_bits(told.step(given, out=out if not unaligned else None), expect)
+        assert unaligned or same_bits(out, expect)
+    steps = case.inputs["x"].view(kind)
+    assert same_bits(told.forward(steps), plain.forward(case.inputs["x"]))

@@ -33,7 +33,7 @@ import numpy as np
 from tqdm import tqdm
 
 import lstmfast
-from lstmfast import LSTM, Dense, Embedding, Model
+from lstmfast import LSTM, Dense, Embedding, Model, disk
 from lstmfast.examples import corpus, ngram
 from lstmfast.examples.corpus import Corpus, Vocabulary
 from lstmfast.optimizers import Adam
@@ -46,6 +46,7 @@ ORDERS = 5
 FINAL_RATE = 0.1  # of the learning rate that it falls to, in a straight line over the epochs
 CHAPTER = 64  # windows from one zero state to the next
 EVALUATION_STEPS = 500
+MOST_VOCABULARY = 2**26  # bytes of its file
 
 
 # ---------------------------------------------------------------- training
@@ -270,12 +271,13 @@ def save(model: Model, vocabulary: Vocabulary, out: Path) -> None:
     """Write the model and its vocabulary into a folder."""
     model.save(out / "model.safetensors")
     held = {"level": vocabulary.level, "symbols": vocabulary.symbols}
-    (out / "vocabulary.json").write_text(json.dumps(held, ensure_ascii=False), encoding="utf-8")
+    disk.replace(out / "vocabulary.json", json.dumps(held, ensure_ascii=False).encode())
 
 
 def load(out: Path) -> tuple[Model, Vocabulary]:
     """Return what `save` wrote."""
-    held = json.loads((out / "vocabulary.json").read_text(encoding="utf-8"))
+    with disk.Source(out / "vocabulary.json") as file:
+        held = json.loads(file.content(MOST_VOCABULARY))
     return lstmfast.load(out / "model.safetensors"), Vocabulary(held["symbols"], held["level"])
 
 

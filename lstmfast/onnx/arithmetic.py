@@ -44,7 +44,14 @@ def sizes(value: Value) -> Sizes:
 def axes_of(node: Node, inputs: Inputs, at: int = 1) -> list[int] | None:
     """`axes`, an attribute once and now an input."""
     given = optional(inputs, at)
-    return node.integers("axes") if given is None else given.numbers()
+    return node.integers("axes") if given is None else listed(given)
+
+
+def listed(value: Value) -> list[int]:
+    """Return the numbers of a list, which a single one is not."""
+    if isinstance(value, Sizes) and value.scalar:
+        raise ValueError(f"expected a list of integers, got the single one of {value}")
+    return value.numbers()
 
 
 # ---------------------------------------------------------------- constants and shapes
@@ -146,9 +153,9 @@ def slice_(chain: Chain, node: Node, inputs: Inputs) -> Value:
         starts, ends = node.integers("starts") or [], node.integers("ends") or []
         axes, steps = node.integers("axes"), None
     else:
-        starts, ends = required(inputs, 1).numbers(), required(inputs, 2).numbers()
+        starts, ends = listed(required(inputs, 1)), listed(required(inputs, 2))
         axes, given = axes_of(node, inputs, 3), optional(inputs, 4)
-        steps = None if given is None else given.numbers()
+        steps = None if given is None else listed(given)
     axes = list(range(len(starts))) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:

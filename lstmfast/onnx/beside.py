@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import stat
+from contextlib import ExitStack
 from typing import Any
+
+from ..disk import Source
 
 __all__ = ["Beside"]
 
@@ -27,7 +28,16 @@ class Beside:
         folder, name = os.path.split(os.path.abspath(os.fspath(path)))
         self.folder, self.stem = os.fsdecode(folder), os.fsdecode(os.path.splitext(name)[0])
         self.size = 0
-        self._files: dict[str, mmap.mmap] = {}
+        self._files: dict[str, Source] = {}
+        self._taken: dict[tuple[str, int, int], memoryview] = {}
+        self._left = 0
+        self._open = ExitStack()
+
+    def __enter__(self) -> Beside:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._open.close()
 
     def content(self, tensor: Any) -> memoryview:
         """Return the bytes of a TensorProto; ValueError if they are not there."""
@@ -35,36 +45,52 @@ class Beside:
         if len(set(keys)) < len(keys) or not set(keys) <= KEYS or "location" not in keys:
             raise ValueError(f"{tensor.name}: expected {sorted(KEYS)} of its data, got {keys}")
         told = {entry.key: entry.value for entry in tensor.external_data}
-        file = self._file(tensor.name, told["location"])
+        name, size = told["location"], self._file(tensor.name, told["location"]).size
         start = _number(tensor.name, told.get("offset", "0"))
-        length = _number(tensor.name, told.get("length", str(max(len(file) - start, 0))))
-        if start + length > len(file):
-            found = f"bytes {start} to {start + length} of {len(file)}"
+        length = _number(tensor.name, told.get("length", str(max(size - start, 0))))
+        if start + length > size:
+            found = f"bytes {start} to {start + length} of {size}"
             raise ValueError(f"{tensor.name}: expected data within their file, got {found}")
-        return memoryview(file)[start : start + length]
+        return self._part(tensor.name, name, start, length)
 
-    def _file(self, tensor: str, name: str) -> mmap.mmap:
+    def check_same(self) -> None:
+        """Raise ValueError if a file was written to since it was opened."""
+        for name, file in self._files.items():
+            try:
+                file.check_same()
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+
+    def _part(self, tensor: str, name: str, start: int, length: int) -> memoryview:
+        """Read each part once, and no byte of it as part of another."""
+        key = (name, start, length)
+        if key not in self._taken:
+            self._left -= length
+            if self._left < 0:
+                raise ValueError(f"{tensor}: expected data of its own, got what others have, too")
+            read = self._files[name].read(start, length)
+            self._taken[key] = memoryview(read)  # type: ignore[arg-type]
+        return self._taken[key]
+
+    def _file(self, tensor: str, name: str) -> Source:
         if name not in self._files:
             own = name.startswith(self.stem) and os.path.basename(name) == name
             if not own or not self.stem:
                 expected = f"data in a file beside the model, named {self.stem}..."
                 raise ValueError(f"{tensor}: expected {expected}, got {name!r}")
-            self._files[name] = self._opened(tensor, name)
-            self.size += len(self._files[name])
+            file = self._files[name] = self._opened(tensor, name)
+            self.size += file.size
+            self._left += file.size
         return self._files[name]
 
-    def _opened(self, tensor: str, name: str) -> mmap.mmap:
+    def _opened(self, tensor: str, name: str) -> Source:
         try:
-            file = os.open(os.path.join(self.folder, name), os.O_RDONLY | os.O_NOFOLLOW)
+            file = self._open.enter_context(Source(os.path.join(self.folder, name), follow=False))
         except (OSError, ValueError) as error:
             raise ValueError(f"{tensor}: expected its data in {name!r}, got {error}") from error
-        try:
-            found = os.fstat(file)
-            if not stat.S_ISREG(found.st_mode) or not found.st_size:
-                raise ValueError(f"{tensor}: expected a file of data, got {name!r}, which is none")
-            return mmap.mmap(file, 0, access=mmap.ACCESS_READ)
-        finally:
-            os.close(file)
+        if not file.size:
+            raise ValueError(f"{tensor}: expected a file of data, got {name!r}, which is empty")
+        return file
 
 
 def _number(tensor: str, text: str) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from .. import activations, files
+from .. import activations, disk
 from ..arguments import Shape, integer
 from ..chain import shapes_through
 from ..config import __version__
@@ -19,6 +18,7 @@ from ..model import Model
 from ..placement import to_host
 from .activations import ONNX_NAMES, attributes_of
 from .graph import Graph, Signal
+from .limits import check_limits
 from .package import onnx_package
 
 __all__ = ["export"]
@@ -28,7 +28,7 @@ FIRST_OPSET = 14  # Squeeze takes its axes as an input (13), Reshape and LSTM as
 MOST_BYTES = 2**31 - 2**20  # of a protobuf message, with room for what is not weights
 
 
-def export(model: Model, path: files.StrPath, *, opset: int = OPSET) -> None:
+def export(model: Model, path: disk.StrPath, *, opset: int = OPSET) -> None:
     """Write a Model as an ONNX file that does what `predict` does.
 
     Parameters
@@ -37,7 +37,8 @@ def export(model: Model, path: files.StrPath, *, opset: int = OPSET) -> None:
         Built. Its float32 or float64 weights become initializers named as layers and weights are:
         "lstm/W", "lstm/R", "lstm/B", "dense/kernel".
     path : str or path-like
-        An earlier file is replaced, at once and only by a complete one that onnx.checker accepts.
+        An earlier file is replaced, at once and only by a complete one that onnx.checker accepts;
+        see `Model.save`.
     opset : int
         Version of the operators, from 14 to what the installed package onnx knows.
 
@@ -45,7 +46,8 @@ def export(model: Model, path: files.StrPath, *, opset: int = OPSET) -> None:
     ------
     ValueError
         For what ONNX's operators cannot say (the text names the layer and the option), a model that
-        is not built, weights that are NaN or Inf, or 2 GB of them. Nothing is written.
+        is not built, weights that are NaN or Inf, or 2 GB of them, or a path that is no regular
+        file. Nothing is written.
     ImportError
         Without the package onnx.
 
@@ -65,7 +67,9 @@ def export(model: Model, path: files.StrPath, *, opset: int = OPSET) -> None:
     _check_weights(model)
     made = _model_proto(onnx, model, opset)
     onnx.checker.check_model(made, full_check=True)
-    files.replace(os.path.realpath(path), made.SerializeToString())
+    content = made.SerializeToString()
+    check_limits(content, made.DESCRIPTOR)  # what is written can be loaded
+    disk.replace(path, content)
 
 
 def _check_weights(model: Model) -> None:

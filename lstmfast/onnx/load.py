@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import files
-from ..arguments import flag
+from ..arguments import flag, one_line
+from ..disk import StrPath
 from ..model import Model
 from .beside import Beside
 from .chain import Chain
 from .flow import Axis, Flow
 from .layer_operators import OPERATORS
+from .limits import check_limits
 from .package import onnx_package
 from .reader import Node, Unreadable, content_of, value_of
+from .signatures import Kinds
 from .values import Size, Value
 
 __all__ = ["load"]
@@ -26,7 +28,7 @@ IDS = ("INT32", "INT64")
 NUMBERS = {"FLOAT": "float32", "DOUBLE": "float64"}
 
 
-def load(path: files.StrPath, *, time_major: bool = False) -> Model:
+def load(path: StrPath, *, time_major: bool = False) -> Model:
     """Return the Model that an ONNX file holds: a chain of LSTM, RNN, Embedding and Dense.
 
     Parameters
@@ -47,26 +49,26 @@ def load(path: files.StrPath, *, time_major: bool = False) -> Model:
     Raises
     ------
     ValueError
-        The file is damaged, no chain, or holds what a Model does not; the text names the node.
+        The file is damaged, no chain, or holds what a Model does not; the text names the node. So
+        are files that onnx.checker refuses, that are no regular files or change while they are
+        read, and those with more than 100,000 fields (and numbers that are not weights), names
+        beyond 4096 bytes or messages nested more than 32 deep, before they are parsed.
     FileNotFoundError
     ImportError
         Without the package onnx.
     """
     onnx, time_major = onnx_package("load"), flag("time_major", time_major)
     try:
-        return _model(onnx, content_of(path), Beside(path), time_major)
+        with Beside(path) as beside:
+            return _model(onnx, content_of(path), beside, time_major)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {one_line(error)}") from None
 
 
 def _model(onnx: Any, content: bytes, beside: Beside, time_major: bool) -> Model:
-    proto = onnx.ModelProto()
-    try:
-        proto.ParseFromString(content)
-    except Exception as error:  # of google.protobuf, or of what stands in for it
-        raise ValueError(f"expected a whole ONNX file, got one that ends in: {error}") from error
+    proto = _parsed(onnx, content)
     opset, graph = _opset(onnx, proto), proto.graph
-    values = _initial_values(onnx, graph, beside)
+    values, kinds = _initial_values(onnx, graph, beside), Kinds(onnx, graph)
     name, flow = _input(onnx, graph, values, time_major)
     values[name] = flow
     if len(graph.output) != 1:
@@ -74,10 +76,39 @@ def _model(onnx: Any, content: bytes, beside: Beside, time_major: bool) -> Model
         raise ValueError(f"outputs: expected one, as a Model has it, got {found}")
     chain = Chain(SHARED * (len(content) + beside.size))
     for node in _needed(onnx, graph, opset):
-        _follow(chain, node, values)
+        _follow(chain, node, values, kinds)
     _check_output(chain, graph.output[0].name, values, time_major)
+    _check_format(onnx, proto)
     assert chain.dtype is not None
     return Model(chain.layers(len(flow.groups)), dtype=chain.dtype)
+
+
+def _parsed(onnx: Any, content: bytes) -> Any:
+    """Return the ModelProto that a file holds."""
+    proto = onnx.ModelProto()
+    check_limits(content, proto.DESCRIPTOR)
+    try:
+        proto.ParseFromString(content)
+    except Exception as error:  # of google.protobuf, or of what stands in for it
+        raise ValueError(f"expected a whole ONNX file, got one that ends in: {error}") from error
+    return proto
+
+
+def _check_format(onnx: Any, proto: Any) -> None:
+    """Raise ValueError for what onnx.checker refuses; tensors in other files were read by then.
+
+    They lose their data here, as the checker would look for them in the present folder.
+    """
+    for tensor in proto.graph.initializer:
+        if tensor.external_data:
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+            tensor.dims[:] = [0]
+            tensor.raw_data = b""
+    try:
+        onnx.checker.check_model(proto)
+    except Exception as error:  # ValidationError is an Exception alone
+        raise ValueError(f"expected what onnx.checker accepts, got: {error}") from error
 
 
 def _opset(onnx: Any, proto: Any) -> int:
@@ -87,6 +118,8 @@ def _opset(onnx: Any, proto: Any) -> int:
         raise ValueError(f"opset: expected one in [{FIRST_OPSET}, {newest}], got {found}")
     if proto.graph.sparse_initializer:
         raise ValueError("sparse_initializer: expected none, got some")
+    if any(one.domain in ("", "ai.onnx") for one in proto.functions):
+        raise ValueError("functions: expected none in the place of operators, got some")
     return int(found[0])
 
 
@@ -96,6 +129,7 @@ def _initial_values(onnx: Any, graph: Any, beside: Beside) -> dict[str, Value]:
         if not tensor.name or tensor.name in values:
             raise ValueError(f"initializer {tensor.name!r}: expected a name of its own")
         values[tensor.name] = value_of(onnx, tensor, beside)
+    beside.check_same()
     return values
 
 
@@ -120,9 +154,10 @@ def _input(
     kinds = ["batch", "time", "features"][:rank] if ids or rank == 3 else ["batch", "features"]
     if time_major and "time" in kinds:
         kinds[:2] = ["time", "batch"]
+    told = [dim.WhichOneof("value") == "dim_value" for dim in described.shape.dim]
     sizes = [dim.dim_value for dim in described.shape.dim]
-    if any(size < 0 for size in sizes):
-        raise ValueError(f"input {name!r}: expected sizes >= 0, got {sizes}")
+    if any(size < 1 for size, given in zip(sizes, told, strict=True) if given):
+        raise ValueError(f"input {name!r}: expected sizes >= 1, got {sizes}")
     axes = [
         Axis(axis, Size(size) if size else Size(1, (axis,)))
         for axis, size in zip(kinds, sizes, strict=True)
@@ -171,9 +206,10 @@ def _needed(onnx: Any, graph: Any, opset: int) -> list[Node]:
     return found[::-1]
 
 
-def _follow(chain: Chain, node: Node, values: dict[str, Value]) -> None:
+def _follow(chain: Chain, node: Node, values: dict[str, Value], kinds: Kinds) -> None:
     """Add what a node puts out to `values`."""
     try:
+        kinds.follow(node)
         with np.errstate(all="ignore"):  # weights that are not finite are an error a little later
             outputs = OPERATORS[node.kind](chain, node, [_given(values, n) for n in node.inputs])
         node.check_all_read()

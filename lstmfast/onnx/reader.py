@@ -7,12 +7,12 @@ attribute that nobody asks for is an error, as it may mean something.
 from __future__ import annotations
 
 import math
-import os
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ..arguments import Array
+from ..disk import Source
 from .beside import Beside
 from .values import MOST_SIZES, Size, Sizes, Value, Weight
 
@@ -37,11 +37,8 @@ class Unreadable(Value):
 
 def content_of(path: Any) -> bytes:
     """Return the bytes of a file that may be an ONNX model."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size >= MOST_BYTES:
-            raise ValueError(f"expected a file below 2 GB, got {size} bytes")
-        return file.read(size)
+    with Source(path) as file:
+        return file.content(MOST_BYTES - 1)
 
 
 def value_of(onnx: Any, tensor: Any, beside: Beside | None = None) -> Value:
@@ -59,8 +56,7 @@ def value_of(onnx: Any, tensor: Any, beside: Beside | None = None) -> Value:
         external = beside.content(tensor)
     if tensor.HasField("segment"):
         raise ValueError(f"{tensor.name}: expected a whole tensor, got a segment")
-    names = {number: name for name, number in onnx.TensorProto.DataType.items()}
-    kind, dims = names.get(tensor.data_type, str(tensor.data_type)), list(tensor.dims)
+    kind, dims = _kind(onnx, tensor.data_type), list(tensor.dims)
     if len(dims) > MOST_DIMS or any(size < 0 for size in dims):
         raise ValueError(f"{tensor.name}: expected sizes of at most {MOST_DIMS} axes, got {dims}")
     if kind not in FIELDS:
@@ -73,6 +69,13 @@ def value_of(onnx: Any, tensor: Any, beside: Beside | None = None) -> Value:
     return Sizes(tuple(Size(int(i)) for i in array.reshape(-1)), array.ndim == 0)
 
 
+def _kind(onnx: Any, number: int) -> str:
+    try:
+        return str(onnx.TensorProto.DataType.Name(number))
+    except ValueError:
+        return str(number)
+
+
 def _data(tensor: Any, kind: str, count: int, external: memoryview | None) -> Array:
     """The elements of a tensor, of which there must be `count`."""
     dtype = np.dtype((FLOATS | INTEGERS)[kind])
@@ -83,7 +86,7 @@ def _data(tensor: Any, kind: str, count: int, external: memoryview | None) -> Ar
     if found != count or (raw and len(field)) or (external is not None and tensor.raw_data):
         raise ValueError(f"{tensor.name}: expected {count} elements by its shape, got {found:g}")
     if listed:
-        return np.array(field, dtype)
+        return np.fromiter(field, dtype, count)
     return np.frombuffer(raw, dtype).astype(dtype.newbyteorder("="), copy=False)
 
 
@@ -99,6 +102,10 @@ class Node:
         self._attributes = {a.name: a for a in proto.attribute}
         if len(self._attributes) < len(proto.attribute):
             raise ValueError(f"{self.label}: expected each attribute once")
+
+    def peek(self, name: str) -> Any:
+        """Return an AttributeProto that is still to be read, or None."""
+        return self._attributes.get(name)
 
     def _read(self, name: str, kind: str, default: T, get: Any) -> T:
         if name not in self._attributes:
