@@ -10,7 +10,7 @@ from torch.fx import Proxy
 from ..fallback import fall_back
 from .eager import LSTMFunction, run
 from .kept import KeepsWeights, kept_for
-from .layout import Layout, to_array, to_tensor
+from .layout import Form, Layout, to_array, to_tensor
 from .operators import in_graph
 from .routes import (
     as_node,
@@ -48,7 +48,7 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
             return found
         h, c = hx or (None, None)
         if not (graph or input.is_cuda or needs_gradient((input, h, c, *weights))):
-            kept = kept_for(self, _layout(weights, cell=True), weights)
+            kept = kept_for(self, _form(weights, cell=True), weights)
             h_n, c_n = kept.step(to_array(input), to_array(h), to_array(c))
             return to_tensor(h_n), to_tensor(c_n)
         batched = input.dim() == 2
@@ -59,7 +59,7 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
 
     def _run(self, x: Tensor, h0: Any, c0: Any, weights: list[Tensor], graph: bool) -> State:
         """A sequence of one step (1, B, I) -> h_n and c_n (1, B, H)."""
-        layout, given = _layout(weights), (x, h0, c0, *weights)
+        layout, given = Layout(_form(weights), False), (x, h0, c0, *weights)
         if graph:
             _, h_n, c_n = in_graph(layout, None, keeps(self, given), x, h0, c0, weights)
             return h_n, c_n
@@ -86,5 +86,5 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
         return reason_against((x, *state, *weights), graph)
 
 
-def _layout(weights: list[Tensor], cell: bool = False) -> Layout:
-    return Layout(len(weights) > 2, False, False, False, cell=cell)
+def _form(weights: list[Tensor], cell: bool = False) -> Form:
+    return Form(len(weights) > 2, False, False, cell)

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from ..fallback import fall_back
 from .eager import LSTMFunction, run
 from .kept import KeepsWeights, kept_for
-from .layout import Layout, to_tensor
+from .layout import Form, Layout, to_tensor
 from .operators import in_graph
 from .packed import Packing, is_consistent
 from .routes import (
@@ -95,7 +95,8 @@ class LSTM(KeepsWeights, nn.LSTM):
             return LSTMFunction.apply(layout, packing, seed, x, h0, c0, *weights)
         if x.is_cuda:
             return run(layout, packing, None, x, h0, c0, weights, training=False)[:3]
-        y, state = kept_for(self, layout, weights).forward(x, h0, c0, packing)
+        kept = kept_for(self, layout.form, weights)
+        y, state = kept.forward(x, h0, c0, packing, layout.batch_first)
         return to_tensor(y), to_tensor(state[0]), to_tensor(state[1])
 
     def _run_in_graph(self, x: Tensor, hx: State | None, weights: list[Tensor]) -> Found:
@@ -107,7 +108,7 @@ class LSTM(KeepsWeights, nn.LSTM):
     # ------------------------------------------------------------ what there is
 
     def _weights(self) -> list[Tensor]:
-        """Those that are set now, in the order of `Layout`."""
+        """Those that are set now, in the order of `Form`."""
         parameters: Any = self._parameters
         names = self._flat_weights_names
         return [parameters[n] if n in parameters else getattr(self, n) for n in names]
@@ -117,7 +118,8 @@ class LSTM(KeepsWeights, nn.LSTM):
 
     def _layout(self, packing: Packing | None, drops: bool) -> Layout:
         batch_first, dropout = self.batch_first and packing is None, self.dropout if drops else 0.0
-        return Layout(self.bias, self.proj_size > 0, self.bidirectional, batch_first, dropout)
+        form = Form(self.bias, self.proj_size > 0, self.bidirectional)
+        return Layout(form, batch_first, dropout)
 
     def _reason_against(
         self, input: Any, x: Any, hx: Any, weights: list[Tensor], graph: bool
