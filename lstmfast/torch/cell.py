@@ -14,6 +14,7 @@ from .layout import Form, Layout, to_array, to_tensor
 from .operators import in_graph
 from .routes import (
     as_node,
+    asked,
     is_traced,
     keeps,
     mode_against,
@@ -41,7 +42,7 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
             return as_node(self, input, hx)
         graph = is_traced()
         weights = self._weights()
-        reason = self._reason_against(input, hx, weights, graph)
+        reason = asked(self._reason_against, input, hx, weights, graph)
         if reason is not None:
             found = super().forward(input, hx)  # its errors come first
             fall_back("lstmfast.torch.LSTMCell", reason)
@@ -76,6 +77,8 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
         """Return why this call goes to PyTorch, which also knows what its errors say."""
         if not isinstance(x, Tensor) or x.dim() not in (1, 2):
             return "an input that is no row and no batch"
+        if weights[0] is None or weights[1] is None:
+            return "a cell that lacks a weight"
         mode = mode_against(x, graph)
         if mode is not None or x.shape[-1] != self.input_size:
             return mode or "an input of another size"

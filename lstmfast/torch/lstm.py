@@ -17,6 +17,7 @@ from .operators import in_graph
 from .packed import Packing, is_consistent
 from .routes import (
     as_node,
+    asked,
     drawn_seed,
     is_traced,
     keeps,
@@ -59,7 +60,7 @@ class LSTM(KeepsWeights, nn.LSTM):
         if packed and torch.compiler.is_compiling():
             return _outside_of_graphs(self, input, hx)
         weights = self._weights()
-        reason = self._reason_against(input, x, hx, weights, graph)
+        reason = asked(self._reason_against, input, x, hx, weights, graph)
         if reason is not None:
             found = super().forward(input, hx)  # its errors come first
             fall_back("lstmfast.torch.LSTM", reason)
@@ -107,11 +108,11 @@ class LSTM(KeepsWeights, nn.LSTM):
 
     # ------------------------------------------------------------ what there is
 
-    def _weights(self) -> list[Tensor]:
-        """Those that are set now, in the order of `Form`."""
+    def _weights(self) -> list[Any]:
+        """Those that are set now, in the order of `Form`; None in the place of one deleted."""
         parameters: Any = self._parameters
         names = self._flat_weights_names
-        return [parameters[n] if n in parameters else getattr(self, n) for n in names]
+        return [parameters[n] if n in parameters else getattr(self, n, None) for n in names]
 
     def _drops(self) -> bool:
         return self.training and self.dropout > 0 and self.num_layers > 1
@@ -128,6 +129,8 @@ class LSTM(KeepsWeights, nn.LSTM):
         packed = x is not input
         if not isinstance(x, Tensor) or x.dim() not in ((2,) if packed else (2, 3)):
             return "an input that is no sequence"
+        if any(weight is None for weight in weights):
+            return "a layer that lacks a weight"
         mode = mode_against(x, graph)
         if mode is not None:
             return mode
