@@ -106,8 +106,10 @@ class Walk(RuleBasedStateMachine):
     def compare_gradients(self, got, ref):
         assert list(got) == list(ref)
         for name, wanted in ref.items():
-            assert (got[name] is None) == (wanted is None), name
-            if wanted is not None:
+            assert got[name] is not None or wanted is None, name
+            if wanted is None:  # where torch's graph does not lead to: what it leads to is zero
+                assert got[name] is None or not got[name].any(), name
+            else:
                 assert got[name].dtype == wanted.dtype and got[name].shape == wanted.shape, name
                 error = (got[name] - wanted).abs().max() / max(1e-3, wanted.abs().max())
                 assert error <= GRADIENT_BAR[self.dtype], (name, error)
