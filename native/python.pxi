@@ -97,6 +97,9 @@ cdef class Block:
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.start, self.size, 0, flags)
 
+    def __reduce__(self):
+        raise TypeError("lstmfast.capi.Block: expected a copy of its bytes, got one of itself")
+
     def __dealloc__(self):
         lf_give(self.start)
 

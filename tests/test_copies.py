@@ -206,7 +206,9 @@ def test_a_model_trains_on_as_its_copy(duplicate):
     assert all(map(same_bits, made.get_weights(), model.get_weights()))
 
 
-def test_a_handle_for_training_refuses():
-    layer = lstmfast.capi.Layer(I, 4, False, True, 1, {})
-    with pytest.raises(TypeError, match=r"lstmfast\.capi\.Layer"):
-        pickle.dumps(layer)
+def test_parts_of_the_extension_refuse_by_name():
+    layer, block = lstmfast.capi.Layer(I, 4, False, True, 1, {}), lstmfast.capi.Block(4)
+    for name, one in (("Layer", layer), ("Block", block)):
+        for duplicate in (copy.copy, pickle.dumps):
+            with pytest.raises(TypeError, match=rf"lstmfast\.capi\.{name}: expected"):
+                duplicate(one)
