@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,17 @@ Shape = tuple[int | None, ...]
 """Sizes of the axes; None where any size will do (the batch, and often the time)."""
 
 T = TypeVar("T")
+
+
+class UsedOnce:
+    """A base of what forward keeps for one backward: it refuses to be copied or pickled."""
+
+    __slots__ = ()
+    instead: ClassVar[str]  # what to do
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        name = type(self).__name__
+        raise TypeError(f"{name}: expected to be used once, not copied or pickled: {self.instead}")
 
 
 def shape_text(shape: Collection[Any]) -> str:

@@ -34,6 +34,8 @@ class Layer:
     parts: int
     is_double: bool
     training: bool
+    arguments: tuple[int, int, bool, bool, int, dict[str, float]]
+    fresh: bool
     def __init__(
         self,
         input_size: int,
@@ -45,6 +47,7 @@ class Layer:
     ) -> None: ...
     def load(self, weights: _Weights) -> None: ...
     def borrow(self, weights: _Weights) -> None: ...
+    def store(self, rooms: _Weights) -> None: ...
     def forward(
         self,
         T: int,

@@ -158,7 +158,17 @@ def like(x: Any) -> Give | None:
         return known
     ask = getattr(x, "__array_namespace__", None)
     take = None if ask is None else getattr(ask(), "from_dlpack", None)
-    return None if take is None else lambda array: take(_plain(array))
+    return None if take is None else _Taken(take)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A library's `from_dlpack`; an object, so that what holds it can be pickled."""
+
+    take: Give
+
+    def __call__(self, array: Array) -> Any:
+        return self.take(_plain(array))
 
 
 def as_like(x: Any, array: Array) -> Any:

@@ -57,6 +57,11 @@ class Layer:
         "cpu", or "cuda": where the weights are; see `to`.
     precision : str or None
         On "cuda": what products are calculated in.
+
+    Notes
+    -----
+    Layers can be copied and pickled at any time, with weights, gradients and a kept state. What
+    `forward` keeps for `backward` stays behind: a copy goes forward first.
     """
 
     takes_ids = False
@@ -87,6 +92,10 @@ class Layer:
         self._regularizers: dict[str, Regularizer] = {}
         self._constraints: dict[str, Constraint] = {}
         self._cache: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is kept for a `backward`, which belongs to this object: for copies."""
+        return {**self.__dict__, "_cache": None}
 
     # What each layer says of itself.
 

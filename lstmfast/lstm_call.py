@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Array, check_shape, flag
+from .arguments import Array, UsedOnce, check_shape, flag
 from .arrays import dense, float_array, new, not_empty, rows_in_place
 from .steps import steps_taken
 from .weights import Weights
@@ -20,8 +20,13 @@ __all__ = [
 
 
 @dataclass(eq=False, repr=False, slots=True)
-class LSTMCache:
-    """What `lstm_forward(training=True)` keeps for one `lstm_backward`: nothing to look into."""
+class LSTMCache(UsedOnce):
+    """What `lstm_forward(training=True)` keeps for one `lstm_backward`: nothing to look into.
+
+    It cannot be copied; `reserve_of` and `restore_cache` keep what it holds.
+    """
+
+    instead = "keep reserve_of(cache) and the call's arrays, and make it again by restore_cache"
 
     layer: Any
     stacked: bool

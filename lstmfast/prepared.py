@@ -30,8 +30,9 @@ class PreparedLSTM:
         zoneout alone has a part in inference.
     unlike : calls may have `lengths` or a `mask`.
 
-    May be run from several threads at once. Arrays may be of any library on the host (see `ops`):
-    outputs are of the kind of x.
+    May be run from several threads at once. `copy.copy` shares the packed weights, `copy.deepcopy`
+    and pickle pack them again, for the processor that it is then. Arrays may be of any library on
+    the host (see `ops`): outputs are of the kind of x.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import activations, capi
-from .arguments import Array, check_shape, choice, flag
+from .arguments import Array, UsedOnce, check_shape, choice, flag
 from .arrays import dense, describe, float_array, new, not_empty, rows_in_place
 from .steps import PADS, steps_taken
 
@@ -30,9 +30,10 @@ class RNNGradients(NamedTuple):
     db: Array
 
 
-class RNNCache:
+class RNNCache(UsedOnce):
     """What `rnn_forward(training=True)` keeps for one `rnn_backward`: nothing to look into."""
 
+    instead = "run rnn_forward again"
     __slots__ = ("W_ih", "call", "ordered", "shape", "shown", "taken")
 
     def __init__(self, call, ordered, shape, W_ih, taken, shown):

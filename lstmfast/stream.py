@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ class LSTMStream:
     p, W_hr, norm, options, noise : as for `lstm_forward`; of the noise zoneout alone has a part in
         inference.
 
-    Not to be stepped from two threads at once; distinct streams may be.
+    Not to be stepped from two threads at once; distinct streams may be. A copy (`copy.copy`, as
+    `copy.deepcopy` and pickle) has weights and a state of its own, and goes on from there.
     """
 
     def __init__(
@@ -61,6 +63,12 @@ class LSTMStream:
         self._dtype = parts[0].W_ih.dtype
         self._h = np.zeros((*leading, layer.state_size), self._dtype)
         self._c = np.zeros((*leading, layer.hidden_size), self._dtype)
+
+    def __copy__(self) -> LSTMStream:
+        made = type(self).__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made._layer, made._h, made._c = copy(self._layer), self._h.copy(), self._c.copy()
+        return made
 
     def step(self, x: Array, out: Array | None = None) -> Array:
         """Move one step on: x (B, I) in, h of the last layer (B, H) out.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -168,6 +169,46 @@ def layer_of(
     layer = capi.Layer(first.W_ih.shape[1], H, is_double, training, batch_size, keys)
     (layer.borrow if borrow else layer.load)(parts)
     return layer
+
+
+def _reduce_layer(layer: Any) -> Any:
+    """How a handle is copied and pickled: its weights as they were given, packed again there.
+
+    What is packed lies as this processor's kernels want it, which another's may not.
+    """
+    if layer.training:
+        raise TypeError("lstmfast.capi.Layer: expected one for inference, got one for training")
+    return _layer_again, (layer.arguments, _stored(layer), layer.fresh)
+
+
+def _layer_again(arguments: Any, parts: list[Weights], fresh: bool) -> Any:
+    layer = capi.Layer(*arguments)
+    layer.load(parts)
+    layer.fresh = fresh
+    return layer
+
+
+def _stored(layer: Any) -> list[Weights]:
+    """The weights of a handle that has loaded them; b is there in any case."""
+    options, dtype = layer.arguments[-1], np.float64 if layer.is_double else np.float32
+    directions = 2 if options.get("bidirectional") else 1
+    H, P = layer.hidden_size, layer.state_size
+
+    def rooms(I: int) -> Weights:
+        shapes: list[Any] = [(4 * H, I), (4 * H, P), (4 * H,)]
+        shapes += [(3, H) if options.get("peepholes") else None]
+        shapes += [(P, H) if options.get("proj_size") else None]
+        shapes += [(4 * H,), (4 * H,), (H,), (H,)] if options.get("layer_norm") else []
+        made: Any = [None if shape is None else np.empty(shape, dtype) for shape in shapes]
+        return Weights(*made)
+
+    first, inner = layer.input_size, layer.output_size
+    parts = [rooms(first if k < directions else inner) for k in range(layer.parts)]
+    layer.store(parts)
+    return parts
+
+
+copyreg.pickle(capi.Layer, _reduce_layer)
 
 
 def gradients_for(parts: Sequence[Weights], no_past: bool) -> list[Weights]:

@@ -292,6 +292,63 @@ cdef int read_weights(const lf_lstm *l, const lf_weights *weights, int64_t k,
     return LF_OK
 
 
+cdef int unpack(const lf_part *l, const void *packed, void *W, int64_t K, int64_t columns,
+                int gates) noexcept nogil:
+    """Give W (columns, K) back as it was packed, wherever the map puts its columns.
+
+    Where, a row of numbers 1, 2, ... tells, packed alike; what is past the end is 0 there.
+    """
+    cdef int64_t lanes = (panels(l.H, l.width) if gates else panels(columns, 4 * l.width)) * 4 * l.width
+    cdef char *row = <char *> lf_take(columns * l.item)
+    cdef char *where = <char *> lf_take(lanes * l.item)
+    cdef const char *source
+    cdef int64_t lane, column, k, panel = 4 * l.width
+    if row != NULL and where != NULL:
+        for column in range(columns):
+            put_number(l, row, column, column + 1)
+        memset(where, 0, lanes * l.item)  # the last panel is not filled
+        pack(l, row, where, 1, columns, 1, 1, gates)
+        for lane in range(lanes):
+            column = number_at(l, where, lane) - 1
+            source = <const char *> packed + (lane // panel * K * panel + lane % panel) * l.item
+            for k in range(K if column >= 0 else 0):
+                memcpy(<char *> W + (column * K + k) * l.item, source + k * panel * l.item, l.item)
+    lf_give(row)
+    lf_give(where)
+    return LF_OK if row != NULL and where != NULL else LF_EMEMORY
+
+
+cdef inline void put_number(const lf_part *l, void *array, int64_t at, int64_t n) noexcept nogil:
+    if l.item == 8:
+        (<double *> array)[at] = n
+    else:
+        (<float *> array)[at] = n
+
+
+cdef inline int64_t number_at(const lf_part *l, const void *array, int64_t at) noexcept nogil:
+    return <int64_t> (<const double *> array)[at] if l.item == 8 else <int64_t> (<const float *> array)[at]
+
+
+cdef int store(const lf_part *l, const lf_weights *w) noexcept nogil:
+    """Write loaded weights into the arrays of w, all that the configuration asks for."""
+    cdef const char *norm = <const char *> l.norm
+    cdef int64_t H = l.H
+    cdef int status = unpack(l, l.w_ih, w.W_ih, l.I, 4 * H, 1)
+    if status == LF_OK:
+        status = unpack(l, l.w_hh, w.W_hh, l.P, 4 * H, 1)
+    if status == LF_OK and l.config.proj_size:
+        status = unpack(l, l.w_hr, w.W_hr, H, l.P, 0)
+    memcpy(w.b, l.b, 4 * H * l.item)
+    if l.config.peepholes:
+        memcpy(w.p, l.p, 3 * H * l.item)
+    if l.config.layer_norm:
+        memcpy(w.gain_x, norm, 4 * H * l.item)
+        memcpy(w.gain_h, norm + 4 * H * l.item, 4 * H * l.item)
+        memcpy(w.gain_c, norm + 8 * H * l.item, H * l.item)
+        memcpy(w.b_c, norm + 9 * H * l.item, H * l.item)
+    return status
+
+
 cdef void load_vector(const lf_part *l, void *target, const void *source,
                       int64_t count) noexcept nogil:
     if source == NULL:

@@ -133,6 +133,9 @@ cdef class Block:
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.start, self.size, 0, flags)
 
+    def __reduce__(self):
+        raise TypeError("lstmfast.capi.Block: expected a copy of its bytes, got one of itself")
+
     def __dealloc__(self):
         lf_give(self.start)
 
@@ -160,8 +163,10 @@ cdef class Layer:
     cdef lf_weights *weights    # of each part: where arrays lie that are borrowed, or gradients go
     cdef readonly int64_t input_size, hidden_size, state_size, output_size, parts
     cdef readonly bint is_double, training
+    cdef readonly tuple arguments   # of the constructor
+    cdef public bint fresh          # the state is zeros, whatever its arrays hold
     cdef object borrowed
-    cdef bint fresh, found      # found: `weights` are those borrowed
+    cdef bint found                 # `weights` are those borrowed
 
     def __cinit__(self, int64_t input_size, int64_t hidden_size, bint is_double, bint training,
                   int64_t batch_size, dict options):
@@ -171,6 +176,7 @@ cdef class Layer:
             raise MemoryError("lstmfast: out of memory")
         self.input_size, self.hidden_size = input_size, hidden_size
         self.is_double, self.training = is_double, training
+        self.arguments = input_size, hidden_size, is_double, training, batch_size, options
         self.fresh = True
         try:
             check(lf_config_set(config, "input_size", input_size))
@@ -211,6 +217,19 @@ cdef class Layer:
             self.lstm.parts[k].source_w_hh = self.weights[k].W_hh
         self.lstm.loaded = 1
         self.borrowed, self.found = weights, True
+
+    def store(self, list rooms):
+        """Write what has been loaded into arrays, a tuple of them for each part as for `load`.
+
+        Needed are b and all that the options ask for.
+        """
+        cdef int64_t k
+        check(LF_OK if self.lstm.loaded and self.borrowed is None else LF_ESTATE)
+        self.find(rooms, True)
+        for k in range(self.parts):
+            check(check_weights(&self.lstm.parts[k], &self.weights[k]))
+            check(LF_ENULL if self.weights[k].b == NULL else LF_OK)
+            check(store(&self.lstm.parts[k], &self.weights[k]))
 
     cdef int find(self, list weights, bint written) except -1:
         cdef int64_t k

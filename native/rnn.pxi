@@ -39,6 +39,9 @@ cdef class Recurrence:
         a.mask = <uint8_t *> over_time(mask, 0, &a.mask_t, &a.mask_b)
         a.b, a.h0 = source(b), source(h0)
 
+    def __reduce__(self):
+        raise TypeError("lstmfast.capi.Recurrence: expected use by one call, got a copy of it")
+
     @property
     def has_h0(self) -> bool:
         return self.a.h0 != NULL

@@ -1,6 +1,7 @@
 """accelerate(model) swaps in place and training goes on; what lstmfast cannot take falls back."""
 
 import copy
+import io
 
 import pytest
 from torch.func import grad
@@ -23,6 +24,7 @@ from torch_cases import (
 from lstmfast.fallback import FallbackError
 from lstmfast.torch import restore
 
+X, XD = draw(4, 3, 3, dtype=torch.float32), draw(4, 3, 3)
 STEPS, CURVE_BAR = 20, 1e-4  # measured: 9e-8 with Adam, 1.1e-5 with RMSprop
 
 
@@ -174,8 +176,103 @@ def test_parametrized_modules_are_left_and_reported():
 def test_a_module_in_two_places():
     layer = torch.nn.LSTM(3, 3)
     model = torch.nn.ModuleList([layer, torch.nn.Linear(3, 3), layer])
-    accelerate(model)
+    report = accelerate(model)
     assert type(layer) is LSTM and model[0] is model[2]
+    assert report.swapped == ["0", "2"]
+    layer.up = model  # named through itself, too
+    assert restore(model).swapped == ["0", "2"] and type(layer) is torch.nn.LSTM
+
+
+class Reader(torch.nn.Module):
+    """Both kinds of modules, in a forward that can be scripted."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.cell = torch.nn.LSTM(3, 5), torch.nn.LSTMCell(5, 4)
+
+    def forward(self, x):
+        y, _ = self.lstm(x)
+        return self.cell(y[-1])[0]
+
+
+def loaded(model):
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.script(model), file)
+    file.seek(0)
+    return torch.jit.load(file)
+
+
+def quantized(model):
+    return torch.ao.quantization.quantize_dynamic(model, {torch.nn.LSTM, torch.nn.LSTMCell})
+
+
+SCRIPTED = dict.fromkeys(("lstm", "cell"), "torch.jit")
+COMPILED = {
+    "scripted": (torch.jit.script, SCRIPTED),
+    "loaded": (loaded, SCRIPTED),
+    "traced": (lambda model: torch.jit.trace(model, X), SCRIPTED),
+    "frozen": (lambda model: torch.jit.freeze(torch.jit.script(model)), {"": "torch.jit"}),
+    "within": (lambda model: torch.nn.Sequential(torch.jit.script(model.lstm)), {"0": "torch.jit"}),
+    "exported": (lambda m: torch.export.export(m, (X,)).module(), {"": "torch.export"}),
+    "quantized": (quantized, dict.fromkeys(("lstm", "cell"), "quantized")),
+    "to be quantized": (
+        lambda model: torch.nn.Sequential(torch.ao.nn.quantizable.LSTM(3, 5)),
+        {"0": "quantized", "0.layers.0.layer_fw.cell": "quantized"},
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("compiled, left", COMPILED.values(), ids=COMPILED)
+def test_what_is_compiled_or_quantized_is_named(compiled, left):
+    model = compiled(made(Reader).eval())
+    wanted = None if "0" in left else model(X)
+    report = accelerate(model)
+    assert not report.swapped and list(report.left) == list(left)
+    assert all(text in report.left[name] for name, text in left.items())
+    assert all(repr(name) in str(report) for name in left)
+    assert wanted is None or torch.equal(model(X), wanted)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_compiled_without_an_lstm_is_not_named():
+    for layer in (torch.nn.Linear(3, 3), torch.nn.GRU(3, 5)):
+        report = accelerate(torch.nn.Sequential(torch.jit.script(layer)))
+        assert not report.swapped and not report.left
+    assert not accelerate(torch.fx.symbolic_trace(torch.nn.Linear(3, 3))).left
+    exported = torch.export.export(LSTM(3, 5).eval(), (X,)).module()
+    assert not accelerate(exported).left  # it calls lstmfast
+
+
+def test_ours_are_not_left():
+    class Own(LSTM):
+        pass
+
+    normed = LSTM(3, 5)
+    parametrizations.weight_norm(normed, "weight_hh_l0")
+    model = torch.nn.ModuleList([Own(3, 5), normed])
+    assert not accelerate(model).left
+    assert list(restore(model).left) == ["0", "1"]
+
+
+def test_a_forward_of_its_own_is_left_and_reported():
+    """Libraries put wrappers of the old method there; a change of class would not be seen."""
+    layer = torch.nn.LSTM(3, 5)
+    layer.forward = layer.forward
+    report = accelerate(layer)
+    assert not report.swapped and "forward" in report.left[""]
+    assert type(layer) is torch.nn.LSTM
+
+
+def test_a_model_compiled_before_the_swap():
+    model = made(Reader)
+    compiled = torch.compile(model, backend="eager")
+    wanted = compiled(X)
+    assert accelerate(compiled).swapped == ["_orig_mod.lstm", "_orig_mod.cell"]
+    assert (compiled(X) - wanted).abs().max() < 1e-5
+    with torch.no_grad():
+        model.lstm.weight_hh_l0.mul_(3)
+    assert (compiled(X) - wanted).abs().max() > 1e-3
 
 
 def test_restore():
@@ -281,8 +378,6 @@ def test_swapped_in_the_middle():
 
 
 # ---------------------------------------------------------------- what falls back
-
-X, XD = draw(4, 3, 3, dtype=torch.float32), draw(4, 3, 3)
 
 
 def bfloat16(layer):

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..arguments import check_shape, choice, flag
+from ..arguments import UsedOnce, check_shape, choice, flag
 from ..lstm_call import steps_and_rows
 from ..lstm_keys import (
     check_layers,
@@ -49,8 +49,10 @@ PRECISIONS = {
 
 
 @dataclass(eq=False, repr=False)
-class DeviceCache:
+class DeviceCache(UsedOnce):
     """What `lstm_forward(training=True)` keeps for one `lstm_backward`: nothing to look into."""
+
+    instead = "run lstm_forward again"
 
     stack: Stack | None
     weights: list[Weights]

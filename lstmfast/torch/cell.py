@@ -10,10 +10,11 @@ from torch.fx import Proxy
 from ..fallback import fall_back
 from .eager import LSTMFunction, run
 from .kept import KeepsWeights, kept_for
-from .layout import Layout, to_array, to_tensor
+from .layout import Form, Layout, to_array, to_tensor
 from .operators import in_graph
 from .routes import (
     as_node,
+    asked,
     is_traced,
     keeps,
     mode_against,
@@ -41,14 +42,14 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
             return as_node(self, input, hx)
         graph = is_traced()
         weights = self._weights()
-        reason = self._reason_against(input, hx, weights, graph)
+        reason = asked(self._reason_against, input, hx, weights, graph)
         if reason is not None:
             found = super().forward(input, hx)  # its errors come first
             fall_back("lstmfast.torch.LSTMCell", reason)
             return found
         h, c = hx or (None, None)
         if not (graph or input.is_cuda or needs_gradient((input, h, c, *weights))):
-            kept = kept_for(self, _layout(weights, cell=True), weights)
+            kept = kept_for(self, _form(weights, cell=True), weights)
             h_n, c_n = kept.step(to_array(input), to_array(h), to_array(c))
             return to_tensor(h_n), to_tensor(c_n)
         batched = input.dim() == 2
@@ -59,7 +60,7 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
 
     def _run(self, x: Tensor, h0: Any, c0: Any, weights: list[Tensor], graph: bool) -> State:
         """A sequence of one step (1, B, I) -> h_n and c_n (1, B, H)."""
-        layout, given = _layout(weights), (x, h0, c0, *weights)
+        layout, given = Layout(_form(weights), False), (x, h0, c0, *weights)
         if graph:
             _, h_n, c_n = in_graph(layout, None, keeps(self, given), x, h0, c0, weights)
             return h_n, c_n
@@ -76,6 +77,8 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
         """Return why this call goes to PyTorch, which also knows what its errors say."""
         if not isinstance(x, Tensor) or x.dim() not in (1, 2):
             return "an input that is no row and no batch"
+        if weights[0] is None or weights[1] is None:
+            return "a cell that lacks a weight"
         mode = mode_against(x, graph)
         if mode is not None or x.shape[-1] != self.input_size:
             return mode or "an input of another size"
@@ -86,5 +89,5 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
         return reason_against((x, *state, *weights), graph)
 
 
-def _layout(weights: list[Tensor], cell: bool = False) -> Layout:
-    return Layout(len(weights) > 2, False, False, False, cell=cell)
+def _form(weights: list[Tensor], cell: bool = False) -> Form:
+    return Form(len(weights) > 2, False, False, cell)

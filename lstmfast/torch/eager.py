@@ -59,10 +59,11 @@ def run(
     c0: Tensor | None, weights: Any, training: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor, Any]:  # fmt: skip
     """Run the layers and return y, h_n, c_n and the cache, None unless `training`."""
-    array = to_array(x) if packing is None else packing.padded(to_array(x))
+    form, array = layout.form, to_array(x)
+    array = array if packing is None else packing.padded(array)
     y, (h_n, c_n), cache = lstm_forward(
-        array, **layout.weights(weights), h0=to_array(h0), c0=to_array(c0), noise=layout.noise(),
-        seed=seed, bidirectional=layout.bidirectional, batch_first=layout.batch_first,
+        array, **form.weights(weights), h0=to_array(h0), c0=to_array(c0), noise=layout.noise(),
+        seed=seed, bidirectional=form.bidirectional, batch_first=layout.batch_first,
         lengths=None if packing is None else packing.lengths, training=training,
     )  # fmt: skip
     y = y if packing is None else packing.packed(y)
@@ -79,7 +80,7 @@ def gradients_of(
     found = lstm_backward(cache, dy, dh_n, dc_n, need_dx=needs[0], need_weights=any(needs[3:]))
     dx = found.dx if packing is None or found.dx is None else packing.packed(found.dx)
     states = [None if d is None else to_tensor(d) for d in (dx, found.dh0, found.dc0)]
-    of_weights = layout.gradients(found) if any(needs[3:]) else [None] * len(needs[3:])
+    of_weights = layout.form.gradients(found) if any(needs[3:]) else [None] * len(needs[3:])
     every = [*states, *of_weights]
     return [one if need else None for one, need in zip(every, needs, strict=True)]
 
@@ -134,15 +135,15 @@ def _without_fused_layers() -> Iterator[None]:
 def _by_torch(layout: Layout, packing: Packing | None, given: list[Any]) -> States:
     """The same by PyTorch's operators that can be differentiated twice: not oneDNN's."""
     x, h0, c0, *weights = given
-    parts = len(weights) // layout.kinds
+    form = layout.form
+    parts = len(weights) // form.kinds
     B = packing.rows if packing is not None else x.size(0 if layout.batch_first else 1)
     sizes = (weights[1].size(1), weights[1].size(0) // 4)
     h0, c0 = (
         x.new_zeros(parts, B, size) if state is None else state
         for state, size in zip((h0, c0), sizes, strict=True)
     )
-    tail = (weights, layout.bias, parts // (1 + layout.bidirectional), 0.0, True,
-            layout.bidirectional)  # fmt: skip
+    tail = (weights, form.bias, parts // (1 + form.bidirectional), 0.0, True, form.bidirectional)
     with _without_fused_layers():
         if packing is None:
             return _VF.lstm(x, (h0, c0), *tail, layout.batch_first)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..fallback import fall_back
 from ..ops import PreparedLSTM
-from .layout import Layout, to_array
+from .layout import Form, to_array
 
 __all__ = ["KeepsWeights", "kept_for"]
 
@@ -45,16 +45,19 @@ class KeepsWeights(nn.Module):
         return twin
 
 
-def kept_for(module: Any, layout: Layout, weights: Sequence[Tensor]) -> Kept:
+def kept_for(module: Any, form: Form, weights: Sequence[Tensor]) -> Kept:
     """Return the module's packed weights, packed anew if they may have changed."""
     kept = module.__dict__.get("_kept")
-    if kept is None or module.training or not kept.is_of(weights):
-        kept = module.__dict__["_kept"] = Kept(layout, weights)
+    if kept is None or module.training or not kept.is_of(form, weights):
+        kept = module.__dict__["_kept"] = Kept(form, weights)
     return kept  # type: ignore[no-any-return]
 
 
 class Kept:
     """Weights packed for calls on whole batches, and when needed for calls with lengths.
+
+    Nothing of a call is kept: what may be another in the next one is an argument of `forward`.
+    In copies and pickles of a module None stands in its place.
 
     Holds on to the parameters' memory, so that no other tensor can take its address. A parameter
     has changed if its address or its version is another. Versions do not count what fused
@@ -62,27 +65,30 @@ class Kept:
     escapes is a change of a few numbers through `weight.data` or NumPy.
     """
 
-    def __init__(self, layout: Layout, weights: Sequence[Tensor]):
-        self.layout = layout
+    def __init__(self, form: Form, weights: Sequence[Tensor]):
+        self.form = form
         self._tensors = [w.detach() for w in weights]
         self._prepared: dict[bool, PreparedLSTM] = {}
         self._stamp = _stamp_of(weights)
         self._samples = [_sample(w) for w in self._tensors] if self._stamp else []
         self._values = [sample.tobytes() for sample in self._samples]
 
-    def is_of(self, weights: Sequence[Tensor]) -> bool:
+    def __reduce__(self) -> Any:
+        return type(None), ()
+
+    def is_of(self, form: Form, weights: Sequence[Tensor]) -> bool:
         """Are these, as far as can be told, the weights that have been packed?"""
-        if self._stamp is None or self._stamp != _stamp_of(weights):
+        if self._stamp is None or self._stamp != _stamp_of(weights) or self.form != form:
             return False
         return [sample.tobytes() for sample in self._samples] == self._values
 
-    def forward(self, x: Tensor, h0: Any, c0: Any, packing: Any) -> Any:
+    def forward(self, x: Tensor, h0: Any, c0: Any, packing: Any, batch_first: bool) -> Any:
         """Return y and (h_n, c_n), as arrays; x is packed data where there is a packing."""
         unlike, array, lengths = packing is not None, to_array(x), None
         if unlike:
             array, lengths = packing.padded(array), packing.lengths
         y, state = self._prepare(unlike).forward(
-            array, to_array(h0), to_array(c0), lengths=lengths, batch_first=self.layout.batch_first
+            array, to_array(h0), to_array(c0), lengths=lengths, batch_first=batch_first
         )
         return (packing.packed(y) if unlike else y), state
 
@@ -97,8 +103,8 @@ class Kept:
     def _prepare(self, unlike: bool) -> PreparedLSTM:
         prepared = self._prepared.get(unlike)
         if prepared is None:
-            both, weights = self.layout.bidirectional, self.layout.weights(self._tensors)
-            if self.layout.cell:
+            both, weights = self.form.bidirectional, self.form.weights(self._tensors)
+            if self.form.cell:
                 weights = {name: of_parts[0] for name, of_parts in weights.items()}
             prepared = PreparedLSTM(**weights, bidirectional=both, unlike=unlike)
             self._prepared[unlike] = prepared

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ..options import QUIET, Noise
 
-__all__ = ["Layout", "to_array", "to_tensor"]
+__all__ = ["Form", "Layout", "to_array", "to_tensor"]
 
 
-class Layout(NamedTuple):
-    """What a module's arguments say of its weights and sequences.
+class Form(NamedTuple):
+    """What a module's arguments say of its weights, for all calls alike.
 
     The weights come in torch.nn's order, for each layer and direction: weight_ih (4H, I), weight_hh
     (4H, P), with `bias` bias_ih (4H,) and bias_hh (4H,), and if `projected` weight_hr (P, H).
@@ -24,17 +24,12 @@ class Layout(NamedTuple):
     bias: bool
     projected: bool
     bidirectional: bool
-    batch_first: bool
-    dropout: float = 0.0
     cell: bool = False  # states have no axis of layers
 
     @property
     def kinds(self) -> int:
         """The number of weights of each part."""
         return 2 + 2 * self.bias + self.projected
-
-    def noise(self) -> Noise:
-        return Noise(layer_dropout=self.dropout) if self.dropout else QUIET
 
     def weights(self, tensors: Sequence[Tensor]) -> dict[str, Any]:
         """Return the keywords W_ih, W_hh, b and W_hr: lists of arrays that share their memory.
@@ -60,6 +55,17 @@ class Layout(NamedTuple):
         for k in range(3, len(tensors), self.kinds) if self.bias else ():
             tensors[k] = tensors[k].clone()  # two parameters must not share one .grad
         return tensors
+
+
+class Layout(NamedTuple):
+    """How one call is made: the weights' form, and what belongs to the call alone."""
+
+    form: Form
+    batch_first: bool
+    dropout: float = 0.0
+
+    def noise(self) -> Noise:
+        return Noise(layer_dropout=self.dropout) if self.dropout else QUIET
 
 
 def to_array(tensor: Tensor | None) -> Any:

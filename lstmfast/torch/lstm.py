@@ -12,11 +12,12 @@ from torch.nn.utils.rnn import PackedSequence
 from ..fallback import fall_back
 from .eager import LSTMFunction, run
 from .kept import KeepsWeights, kept_for
-from .layout import Layout, to_tensor
+from .layout import Form, Layout, to_tensor
 from .operators import in_graph
 from .packed import Packing, is_consistent
 from .routes import (
     as_node,
+    asked,
     drawn_seed,
     is_traced,
     keeps,
@@ -59,7 +60,7 @@ class LSTM(KeepsWeights, nn.LSTM):
         if packed and torch.compiler.is_compiling():
             return _outside_of_graphs(self, input, hx)
         weights = self._weights()
-        reason = self._reason_against(input, x, hx, weights, graph)
+        reason = asked(self._reason_against, input, x, hx, weights, graph)
         if reason is not None:
             found = super().forward(input, hx)  # its errors come first
             fall_back("lstmfast.torch.LSTM", reason)
@@ -95,7 +96,8 @@ class LSTM(KeepsWeights, nn.LSTM):
             return LSTMFunction.apply(layout, packing, seed, x, h0, c0, *weights)
         if x.is_cuda:
             return run(layout, packing, None, x, h0, c0, weights, training=False)[:3]
-        y, state = kept_for(self, layout, weights).forward(x, h0, c0, packing)
+        kept = kept_for(self, layout.form, weights)
+        y, state = kept.forward(x, h0, c0, packing, layout.batch_first)
         return to_tensor(y), to_tensor(state[0]), to_tensor(state[1])
 
     def _run_in_graph(self, x: Tensor, hx: State | None, weights: list[Tensor]) -> Found:
@@ -106,18 +108,19 @@ class LSTM(KeepsWeights, nn.LSTM):
 
     # ------------------------------------------------------------ what there is
 
-    def _weights(self) -> list[Tensor]:
-        """Those that are set now, in the order of `Layout`."""
+    def _weights(self) -> list[Any]:
+        """Those that are set now, in the order of `Form`; None in the place of one deleted."""
         parameters: Any = self._parameters
         names = self._flat_weights_names
-        return [parameters[n] if n in parameters else getattr(self, n) for n in names]
+        return [parameters[n] if n in parameters else getattr(self, n, None) for n in names]
 
     def _drops(self) -> bool:
         return self.training and self.dropout > 0 and self.num_layers > 1
 
     def _layout(self, packing: Packing | None, drops: bool) -> Layout:
         batch_first, dropout = self.batch_first and packing is None, self.dropout if drops else 0.0
-        return Layout(self.bias, self.proj_size > 0, self.bidirectional, batch_first, dropout)
+        form = Form(self.bias, self.proj_size > 0, self.bidirectional)
+        return Layout(form, batch_first, dropout)
 
     def _reason_against(
         self, input: Any, x: Any, hx: Any, weights: list[Tensor], graph: bool
@@ -126,6 +129,8 @@ class LSTM(KeepsWeights, nn.LSTM):
         packed = x is not input
         if not isinstance(x, Tensor) or x.dim() not in ((2,) if packed else (2, 3)):
             return "an input that is no sequence"
+        if any(weight is None for weight in weights):
+            return "a layer that lacks a weight"
         mode = mode_against(x, graph)
         if mode is not None:
             return mode

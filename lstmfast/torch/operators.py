@@ -14,7 +14,7 @@ from ..capi import Layer
 from ..lstm_keys import keys_of_noise
 from ..ops import reserve_of, restore_cache
 from .eager import gradients_of, run
-from .layout import Layout, to_array
+from .layout import Form, Layout, to_array
 
 __all__ = ["in_graph", "lstm", "lstm_backward"]
 
@@ -24,7 +24,8 @@ def in_graph(
     weights: list[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Return y, h_n and c_n, by one node."""
-    flags = layout.bias, layout.projected, layout.bidirectional, layout.batch_first, layout.dropout
+    form = layout.form
+    flags = (form.bias, form.projected, form.bidirectional, layout.batch_first, layout.dropout)
     return torch.ops.lstmfast.lstm(x, h0, c0, weights, seed, *flags, keep)[:3]
 
 
@@ -42,7 +43,7 @@ def lstm(
     seed : (1,) int64, where there is dropout
     keep : the gradient will be wanted
     """
-    layout = Layout(bias, projected, bidirectional, batch_first, dropout)
+    layout = Layout(Form(bias, projected, bidirectional), batch_first, dropout)
     number = None if seed is None else int(seed)
     training = keep or seed is not None  # masks are drawn in training only
     y, h_n, c_n, cache = run(layout, None, number, x, h0, c0, weights, training)
@@ -54,9 +55,10 @@ def _(
     x: Any, h0: Any, c0: Any, weights: Any, seed: Any, bias: bool, projected: bool,
     bidirectional: bool, batch_first: bool, dropout: float, keep: bool,
 ) -> Any:  # fmt: skip
-    layout = Layout(bias, projected, bidirectional, batch_first, dropout)
+    layout = Layout(Form(bias, projected, bidirectional), batch_first, dropout)
     T, B = x.shape[1::-1] if batch_first else x.shape[:2]
-    parts, (H, P) = len(weights) // layout.kinds, (weights[1].shape[0] // 4, weights[1].shape[1])
+    parts, (H, P) = len(weights) // layout.form.kinds, weights[1].shape
+    H //= 4
     y = x.new_empty(*x.shape[:2], (1 + bidirectional) * P)
     states = x.new_empty(parts, B, P), x.new_empty(parts, B, H)
     return y, *states, _bytes(x, _reserve_size(layout, x, T, B, H, P, parts) if keep else 0)
@@ -70,9 +72,10 @@ def lstm_backward(
     need_dx: bool, need_weights: bool,
 ) -> list[Tensor]:  # fmt: skip
     """Return the gradients of x, h0, c0 and the weights; an empty tensor where there is none."""
-    layout = Layout(bias, projected, bidirectional, batch_first, dropout)
+    form = Form(bias, projected, bidirectional)
+    layout = Layout(form, batch_first, dropout)
     cache = restore_cache(
-        to_array(reserve), to_array(y), to_array(x), **layout.weights(weights), h0=to_array(h0),
+        to_array(reserve), to_array(y), to_array(x), **form.weights(weights), h0=to_array(h0),
         c0=to_array(c0), noise=layout.noise(), seed=None if seed is None else int(seed),
         bidirectional=bidirectional, batch_first=batch_first,
     )  # fmt: skip
@@ -124,9 +127,9 @@ def _reserve_size(layout: Layout, x: Any, T: Any, B: Any, H: int, P: int, parts:
     """The size of `reserve`: a number, or a symbol where T or B is one."""
     if not all(isinstance(size, int) for size in (T, B, x.shape[2], H, P)):
         return torch.library.get_ctx().new_dynamic_size()
-    keys = {"bidirectional": float(layout.bidirectional), **keys_of_noise(layout.noise())}
-    keys["num_layers"] = parts // (1 + layout.bidirectional)
-    if layout.projected:
+    keys = {"bidirectional": float(layout.form.bidirectional), **keys_of_noise(layout.noise())}
+    keys["num_layers"] = parts // (1 + layout.form.bidirectional)
+    if layout.form.projected:
         keys["proj_size"] = P
     handle = Layer(x.shape[2], H, x.dtype == torch.float64, True, 1, keys)
     return len(memoryview(handle.new_reserve(T, B)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 __all__ = [
-    "as_node", "drawn_seed", "is_traced", "keeps", "mode_against", "needs_gradient",
+    "as_node", "asked", "drawn_seed", "is_traced", "keeps", "mode_against", "needs_gradient",
     "reason_against", "state_of",
 ]  # fmt: skip
 
@@ -33,9 +33,23 @@ def as_node(module: Any, input: Any, hx: Any) -> Any:
     return tracer.create_proxy("call_module", tracer.path_of_module(module), given, {})
 
 
+def asked(judge: Callable[..., str | None], *given: Any) -> str | None:
+    """Return the reason of `judge` for handing a call to PyTorch; an error while asking is one.
+
+    Subclasses of Tensor may refuse to tell of their shape, dtype or anything else.
+    """
+    try:
+        return judge(*given)
+    except Exception as error:  # of whatever type a library finds right
+        first = str(error).partition("\n")[0]
+        return f"arguments that do not tell what they are ({type(error).__name__}: {first})"
+
+
 def reason_against(tensors: Sequence[Tensor | None], graph: bool) -> str | None:
     """Return why lstmfast cannot take these tensors, the first of them x; None if it can."""
     first: Any = tensors[0]
+    if not graph and type(first) not in PLAIN:
+        return _described(first)
     dtype, device = first.dtype, first.device
     if dtype not in FLOATS:
         return f"a tensor of {dtype}"
@@ -45,14 +59,25 @@ def reason_against(tensors: Sequence[Tensor | None], graph: bool) -> str | None:
             and tensor.dtype is dtype
             and tensor.device == device
             and tensor.layout is torch.strided
+            and not tensor.is_nested
             and tensor.numel()
         ):
             continue
-        return (
-            f"a {type(tensor).__name__} of {tensor.dtype}, shape {tuple(tensor.shape)}, layout "
-            f"{tensor.layout} on {tensor.device}"
-        )
+        return _described(tensor)
     return _reason_against_cuda(graph) if first.is_cuda else None
+
+
+def _described(tensor: Any) -> str:
+    """What an error says of a tensor, as far as it tells; of a subclass nothing but its name."""
+    kind = type(tensor)
+    if kind not in PLAIN:
+        return f"a tensor of the class {kind.__module__}.{kind.__qualname__}"
+    if tensor.is_nested:
+        return "a nested tensor"
+    return (
+        f"a {kind.__name__} of {tensor.dtype}, shape {tuple(tensor.shape)}, layout {tensor.layout} "
+        f"on {tensor.device}"
+    )
 
 
 def mode_against(x: Tensor, graph: bool) -> str | None:
