@@ -150,11 +150,9 @@ def test_double_precision():
 
 @pytest.mark.parametrize("dtype", ("bool", "int8", "uint8", "int64"))
 def test_whole_numbers_and_truth_values_are_taken_as_floats(dtype):
-    theirs, ours = pair(dropout=0.4, seed=5)
-    inputs = {"x": (np.arange(B * T * I).reshape(B, T, I) % 5).astype(dtype)}
-    for training in (False, True):
-        inputs["training"] = training
-        assert error([called(ours, inputs)], [called(theirs, inputs)]) <= BAR
+    theirs, ours = pair()
+    x = {"x": (np.arange(B * T * I).reshape(B, T, I) % 5).astype(dtype)}
+    assert error([called(ours, x)], [called(theirs, x)]) <= BAR
 
 
 @pytest.mark.parametrize("training", (True, False))
