@@ -259,8 +259,8 @@ class Layer:
         }
 
     def check_input(self, x: Array) -> None:
-        """Raise ValueError unless x holds real numbers in a shape that the layer takes."""
-        if x.dtype.kind not in "iuf":
+        """Raise ValueError unless x holds numbers or truth values, in a shape that is taken."""
+        if x.dtype.kind not in "biuf":
             raise ValueError(f"x: expected real numbers, got dtype {x.dtype}")
         self.output_shape(x.shape)
 
@@ -389,13 +389,20 @@ class Layer:
             raise ValueError(f"{name}: expected {expected}, got {type(array).__name__}")
         return import_module("lstmfast.cuda.foreign").adopt_in_order(array, name)
 
+    def _as_floats(self, x: Any) -> Any:
+        """Return x where the layer is, whole numbers and truth values as floats of its dtype."""
+        x = self._placed("x", x)
+        whole = isinstance(x, np.ndarray) and x.dtype.kind in "biu"
+        return x.astype(self.dtype) if whole else x
+
     def _build_for(self, x: Array) -> None:
         x = self._placed("x", x)
         self.check_input(x)
         if not self.built:
+            whole = x.dtype.kind in "biu"
             if not self.takes_ids:
-                not_empty("x", float_like("x", x))
-            dtype = "float32" if self.takes_ids else x.dtype.name
+                not_empty("x", x if whole else float_like("x", x))
+            dtype = "float32" if whole else x.dtype.name
             self.build((None, *x.shape[1:]), None, dtype)
 
     def _cached(self) -> Any:

@@ -85,16 +85,21 @@ class Embedding(Layer):
 
         Of ids on a GPU the range is not looked at: rows for others are NaN.
         """
-        if x.dtype.kind not in "iu":
+        if x.dtype.kind not in "biu":
             raise ValueError(f"x: expected integer ids, got dtype {x.dtype}")
         if isinstance(x, np.ndarray) and x.size and not 0 <= x.min() <= x.max() < self.input_dim:
             found = f"[{x.min()}, {x.max()}]"
             raise ValueError(f"x: expected ids in [0, {self.input_dim}), got ids in {found}")
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        """Return (*x.shape, output_dim) for ids x, int32 or int64 of any shape."""
+        """Return (*x.shape, output_dim) for ids x, int32 or int64 of any shape.
+
+        False is 0, True is 1.
+        """
         self._check_built()
         x = self._placed("x", x)
+        if x.dtype.kind == "b":
+            x = x.astype(np.int64)
         y = ops.embedding_forward(x, self.params["embeddings"])
         if training:
             self._cache = x
@@ -194,7 +199,7 @@ class Dense(Layer):
         (softmax with cross-entropy) go this way.
         """
         self._check_built()
-        x = dense_rows(self._placed("x", x))
+        x = dense_rows(self._as_floats(x))
         self.output_shape(x.shape)
         y = ops.dense_forward(
             x.reshape(-1, x.shape[-1]), self.params["kernel"], self.params.get("bias"),

@@ -292,7 +292,7 @@ class LSTM(Parts, Recurrent):
             batch than the kept state of a stateful layer has.
         """
         self._check_built()
-        x = self._placed("x", x)
+        x = self._as_floats(x)
         self.output_shape(float_like("x", x).shape)
         h0, c0 = self._start(x.shape[1 if self.time_major else 0], initial_state)
         y, state, cache, *cells = ops.lstm_forward(

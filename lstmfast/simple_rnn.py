@@ -170,6 +170,7 @@ class SimpleRNN(Recurrent):
             batch than the kept state of a stateful layer has.
         """
         self._check_built()
+        x = self._as_floats(x)
         self.output_shape(float_array("x", x).shape)
         y, h_n, cache = ops.rnn_forward(
             x,

@@ -148,9 +148,10 @@ def test_double_precision():
         assert_alike(*layers, bar=DOUBLE_BAR, x=drawn(B, T, I, dtype="float64"))
 
 
-def test_integers_are_taken_as_floats():
+@pytest.mark.parametrize("dtype", ("bool", "int8", "uint8", "int64"))
+def test_whole_numbers_and_truth_values_are_taken_as_floats(dtype):
     theirs, ours = pair()
-    x = {"x": np.arange(B * T * I).reshape(B, T, I) % 5}
+    x = {"x": (np.arange(B * T * I).reshape(B, T, I) % 5).astype(dtype)}
     assert error([called(ours, x)], [called(theirs, x)]) <= BAR
 
 

@@ -30,7 +30,12 @@ def processes(tmp_path_factory):
         # Most of the time on JAX goes into compiling Keras's loops.
         environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        command += ["-W", "ignore::DeprecationWarning:keras", "keras_lstm.py"]
+        command += [
+            "-W",
+            "ignore::DeprecationWarning:keras",
+            "keras_lstm.py",
+            "keras_transforms.py",
+        ]
         started[backend] = subprocess.Popen(
             command, cwd=HERE, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from agreement import difference_quotient
 
-from lstmfast import constraints, initializers, regularizers
+from lstmfast import Model, SimpleRNN, constraints, initializers, regularizers
 from lstmfast.layers import LSTM, Dense, Embedding
 
 GRADIENT_BAR = 1e-8  # measured: 6e-10
@@ -236,7 +236,7 @@ def test_calling_a_layer_builds_it_for_what_it_sees():
         (LSTM(2), [[[1.0]]], "x: expected a NumPy array, got list"),
         (LSTM(2), np.zeros((2, 3)), r"x: expected \(B, T, I\), got \(2, 3\)"),
         (LSTM(2), np.zeros((1, 1, 1), complex), "x: expected real numbers"),
-        (LSTM(2), np.zeros((1, 1, 1), int), "x: expected dtype float32 or float64, got <i8"),
+        (LSTM(2), np.zeros((1, 1, 1), "f2"), "x: expected dtype float32 or float64, got <f2"),
         (Embedding(3, 2), np.zeros((1, 1)), "x: expected integer ids, got dtype float64"),
         (Embedding(3, 2), np.array([0, 3]), r"x: expected ids in \[0, 3\), got ids in \[0, 3\]"),
         (Embedding(3, 2), np.array([-1, 2]), r"x: expected ids in \[0, 3\)"),
@@ -416,3 +416,29 @@ def test_dx_is_left_out_on_request():
         layer.forward(x, training=True)
         assert layer.backward(dy, need_dx=False) is None
         assert list(layer.grads) == list(layer.params)
+
+
+@pytest.mark.parametrize("dtype", ("bool", "int8", "uint8", "int64", "uint64"))
+@pytest.mark.parametrize("make", (lambda: LSTM(3), lambda: SimpleRNN(3), lambda: Dense(3)))
+def test_whole_numbers_and_truth_values_are_taken_as_floats(make, dtype):
+    """As Keras's layers take them, also within a Model."""
+    layer = make()
+    shape = (5, 2) if isinstance(layer, Dense) else (5, 4, 2)
+    x = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
+    y = layer(x)
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y, layer.forward(x.astype(np.float32)))
+    np.testing.assert_array_equal(y, Model([layer]).predict(x))
+    layer.forward(x, training=True)
+    layer.backward(np.ones_like(y))
+    assert np.abs(layer.grads["bias" if "bias" in layer.grads else "b"]).max() > 0
+
+
+def test_truth_values_are_ids():
+    layer, ids = Embedding(2, 3), np.array([[True, False, True]])
+    y = layer(ids)
+    np.testing.assert_array_equal(y, layer.params["embeddings"][[[1, 0, 1]]])
+    np.testing.assert_array_equal(y, Model([layer]).predict(ids))
+    layer.forward(ids, training=True)
+    layer.backward(np.ones_like(y))
+    assert layer.grads["embeddings"].tolist() == [[1] * 3, [2] * 3]

@@ -10,6 +10,8 @@ __all__ = ["exporter"]
 EXPORTERS = (
     "keras.src.export.",  # Model.export, in any format
     "tensorflow.python.saved_model.",
+    "tensorflow.lite.",
+    "tf2onnx.",
     "jax.experimental.jax2tf.",
     "jax._src.export.",
     "torch.onnx.",

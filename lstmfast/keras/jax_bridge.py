@@ -10,9 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from . import calls, xla_ffi
-from .calls import ALL, Call, Need
+from .calls import Call, Need
 from .exporting import exporter
 
 __all__ = ["SUPPORTS_JIT", "as_it_is", "reason_against", "run"]
@@ -54,33 +55,25 @@ def _lstm(call: Call, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _forward(call: Call, tensors: Any) -> tuple[Any, Any]:
     of_x, *of_weights = (one.perturbed for one in tensors[:4])
-    need = Need(of_x, any(of_weights))
+    # An array: JAX keeps one structure of residuals for all that are traced of a function.
+    need = np.array([of_x, any(of_weights)])
     tensors = tuple(one.value for one in tensors)
     size = calls.reserve_size(call, [one.shape for one in tensors], tensors[0].dtype)
     shapes = (*_output_shapes(tensors), jax.ShapeDtypeStruct((size,), jnp.uint8))
     y, *state, reserve = _once("lstmfast_forward_kept", shapes, _text(call), tensors)
     outputs = (y, *state) if call.sequences else tuple(state)
-    return outputs, (tensors, y, reserve, [() if one else None for one in need])
+    return outputs, (tensors, y, reserve, need)
 
 
 def _backward(call: Call, residuals: Any, upstream: Any) -> tuple[Any]:
-    tensors, y, reserve, need = residuals
-    need = Need(*(one is not None for one in need))  # told by structure, as residuals are arrays
-    wanted = _needed(need, range(calls.FLOATS))
-    shapes = tuple(jax.ShapeDtypeStruct(tensors[n].shape, tensors[n].dtype) for n in wanted)
-    arguments = (*tensors, y, reserve, *map(_instantiated, upstream))
-    found = _once("lstmfast_backward", shapes, _text(call, need), arguments)
-    by_tensor = dict(zip(wanted, found, strict=True))
-    return (tuple(by_tensor.get(n) for n in range(len(tensors))),)
+    tensors, *kept = residuals
+    shapes = [jax.ShapeDtypeStruct(one.shape, one.dtype) for one in tensors[: calls.FLOATS]]
+    arguments = (*tensors, *kept, *map(_instantiated, upstream))
+    found = _once("lstmfast_backward", shapes, _text(call), arguments)
+    return ((*found, *[None] * (len(tensors) - calls.FLOATS)),)
 
 
 _lstm.defvjp(_forward, _backward, symbolic_zeros=True)
-
-
-def _needed(need: Need, of_all: Sequence[Any]) -> list[Any]:
-    """Of what belongs to x, W_ih, W_hh, b, h0 and c0 leave what is needed."""
-    x, *weights, h0, c0 = of_all
-    return [x] * need.dx + weights * need.weights + [h0, c0]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
@@ -109,30 +102,30 @@ def _output_shapes(tensors: Sequence[Any]) -> tuple[jax.ShapeDtypeStruct, ...]:
 # has compiled for others.
 
 
-def _text(call: Call, need: Need = ALL) -> str:
-    return json.dumps([astuple(call), need])
+def _text(call: Call) -> str:
+    return json.dumps(astuple(call))
 
 
 @cache
-def _read(text: str) -> tuple[Call, Need]:
-    call, need = json.loads(text)
-    return Call(*call), Need(*need)
+def _read(text: str) -> Call:
+    return Call(*json.loads(text))
 
 
 def _on_host(text: str, *arrays: Any) -> Sequence[Any]:
-    return calls.forward(_read(text)[0], *arrays)
+    return calls.forward(_read(text), *arrays)
 
 
 def _on_host_kept(text: str, *arrays: Any) -> Sequence[Any]:
-    return calls.forward_kept(_read(text)[0], *arrays)
+    return calls.forward_kept(_read(text), *arrays)
 
 
 def _on_host_back(text: str, *arrays: Any) -> Sequence[Any]:
-    call, need = _read(text)
+    call = _read(text)
     outputs = 2 + call.sequences
-    *tensors, y, reserve = arrays[:-outputs]
-    found = calls.backward(call, tensors, y, reserve, arrays[-outputs:], need)
-    return _needed(need, found)
+    *tensors, y, reserve, need = arrays[:-outputs]
+    found = calls.backward(call, tensors, y, reserve, arrays[-outputs:], Need(*need.tolist()))
+    zeros = np.zeros((), y.dtype)
+    return [zeros if one is None else one for one in found]
 
 
 xla_ffi.register("lstmfast_forward", _on_host)

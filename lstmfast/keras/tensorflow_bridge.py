@@ -1,9 +1,14 @@
-"""Keras's LSTM on TensorFlow: a custom gradient, in graphs round NumPy functions."""
+"""Keras's LSTM on TensorFlow: a custom gradient, in graphs round NumPy functions.
+
+Tapes know of custom gradients alone. Where TensorFlow copies the operations of a graph one by one
+(vectorized_map), these are lost: there, the NumPy functions have the same gradients of their own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from itertools import count as numbers
 from typing import Any
 
 import numpy as np
@@ -16,6 +21,7 @@ from .exporting import exporter
 __all__ = ["SUPPORTS_JIT", "as_it_is", "reason_against", "run"]
 
 SUPPORTS_JIT = False  # XLA has no kernel that calls Python
+MARK = 1 << 10  # entries of a tensor that is captured; small ones become constants
 SMALL = 1 << 15  # entries of a matrix that NumPy transposes in less time
 as_it_is = tf.autograph.experimental.do_not_convert  # what tf.function would rewrite
 
@@ -42,7 +48,9 @@ def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
     tensors = [tf.convert_to_tensor(one) for one in tensors]  # variables read
     if tf.executing_eagerly():
         return tuple(_operation(_eager_passes, call, training)(*tensors))
-    return tuple(_operation(_graph_passes, call, training)(*_turned(tensors)))
+    _tie_to_process()
+    here = map(tf.identity, _turned(tensors))  # gradients in a branch of tf.cond ask its own graph
+    return tuple(_operation(_graph_passes, call, training)(*here))
 
 
 @cache
@@ -93,7 +101,8 @@ def _eager_passes(call: Call, keeps: bool, tensors: Sequence[Any]) -> tuple[Any,
 
     def way_back(*arguments: Any) -> list[Any]:
         if not tf.executing_eagerly():  # for the rows of a Jacobian, side by side
-            return _turned(_graph_gradients(call, len(tensors), _turned(arguments)))
+            given, above = arguments[: len(tensors)], arguments[len(tensors) :]
+            return _turned(_graph_gradients(call, _turned(given), above))
         upstream = call.of_all(arguments[len(tensors) :])
         cache = caches.pop() if caches else calls.forward_cached(call, *arrays)[-1]
         dx, dW_ih, dW_hh, *others = calls.gradients(cache, upstream)
@@ -123,27 +132,59 @@ def _graph_passes(call: Call, keeps: bool, tensors: Sequence[Any]) -> tuple[Any,
     kinds = [tensors[0].dtype] * 3
     kept = []
     if keeps:
-        *outputs, reserve = _on_host(calls.forward_kept, call)(tensors, [*kinds, tf.uint8])
+        *outputs, reserve = _forward_kept(call)(tensors, [*kinds, tf.uint8])
         kept = [outputs[0], reserve]
         outputs = outputs if call.sequences else outputs[1:]
     else:
-        outputs = _on_host(calls.forward, call)(tensors, kinds[0 if call.sequences else 1 :])
+        outputs = _forward(call)(tensors, kinds[0 if call.sequences else 1 :])
 
     def way_back(*arguments: Any) -> list[Any]:
-        return _graph_gradients(call, len(tensors), arguments, kept)
+        given, upstream = arguments[: len(tensors)], arguments[len(tensors) :]
+        return _graph_gradients(call, given, upstream, kept)
 
     return _shaped(outputs, tensors), way_back
 
 
+@cache
+def _forward(call: Call) -> Callable[..., Any]:
+    """Return the operation that keeps nothing."""
+
+    def gradient(op: Any, *upstream: Any) -> list[Any]:
+        return _of_every(op.inputs, _graph_gradients(call, op.inputs, upstream))
+
+    return _on_host(partial(calls.forward, call), gradient)
+
+
+@cache
+def _forward_kept(call: Call) -> Callable[..., Any]:
+    """Return the operation that keeps y and the reserve for its gradient."""
+
+    def gradient(op: Any, *upstream: Any) -> list[Any]:
+        y, *_, reserve = op.outputs
+        wanted = upstream[0 if call.sequences else 1 : -1]
+        return _of_every(op.inputs, _graph_gradients(call, op.inputs, wanted, (y, reserve)))
+
+    return _on_host(partial(calls.forward_kept, call), gradient)
+
+
+def _of_every(inputs: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
+    return [*gradients, *[None] * (len(inputs) - len(gradients))]
+
+
 def _graph_gradients(
-    call: Call, count: int, arguments: Sequence[Any], kept: Sequence[Any] = ()
+    call: Call, tensors: Sequence[Any], upstream: Sequence[Any], kept: Sequence[Any] = ()
 ) -> list[Any]:
-    """The gradients, of `count` tensors and the upstream gradients; y and the reserve if kept."""
-    host = _on_host(_host_gradients, call, count, bool(kept))
-    found = host([*arguments, *kept], [arguments[0].dtype] * calls.FLOATS)
-    for one, tensor in zip(found, arguments, strict=False):
+    """The gradients of all tensors but the mask; kept: y and the reserve, if there are any."""
+    host = _backward(call, len(tensors), bool(kept))
+    found = host([*tensors, *upstream, *kept], [tensors[0].dtype] * calls.FLOATS)
+    for one, tensor in zip(found, tensors, strict=False):
         one.set_shape(tensor.shape)
     return list(found)
+
+
+@cache
+def _backward(call: Call, count: int, keeps: bool) -> Callable[..., Any]:
+    return _on_host(partial(_host_gradients, call, count, keeps), calls.refuse)
 
 
 def _host_gradients(call: Call, count: int, keeps: bool, *arrays: Any) -> Any:
@@ -155,13 +196,21 @@ def _host_gradients(call: Call, count: int, keeps: bool, *arrays: Any) -> Any:
     return calls.gradients(cache, call.of_all(others))
 
 
-@cache
-def _on_host(function: Callable[..., Any], *static: Any) -> Callable[..., Any]:
-    """Return the operation on tensors that calls function(*static, *arrays)."""
-    host = partial(function, *static)
+_numbers = numbers()
+
+
+def _on_host(function: Callable[..., Any], gradient: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the operation on tensors that calls a function of arrays and has this gradient.
+
+    gradient: of the operation and the upstream gradients of its outputs.
+    """
+    name = f"lstmfast {next(_numbers)}"
+    tf.RegisterGradient(name)(gradient)
 
     def operation(tensors: Sequence[Any], kinds: Sequence[Any]) -> Any:
-        return tf.numpy_function(host, tensors, kinds, stateful=False)
+        graph = tf.compat.v1.get_default_graph()
+        with graph.gradient_override_map({"PyFuncStateless": name}):
+            return tf.numpy_function(function, tensors, kinds, stateful=False)
 
     return operation
 
@@ -172,3 +221,33 @@ def _shaped(outputs: Sequence[Any], tensors: Sequence[Any]) -> Sequence[Any]:
     for one, shape in zip(reversed(outputs), ((B, H), (B, H), (B, T, H)), strict=False):
         one.set_shape(shape)
     return outputs
+
+
+# ---------------------------------------------------------------- graphs belong to this process
+
+
+def _tie_to_process() -> None:
+    """Make files of this graph an error: it calls functions that no other process has.
+
+    What is traced for a file is `exporter`'s affair; a graph that is there already captures a
+    tensor whose value nobody can read, as those must who write it (SavedModel, frozen graphs).
+    """
+    graph = tf.compat.v1.get_default_graph()
+    if hasattr(graph, "capture"):
+        graph.capture(_mark())
+
+
+@cache
+def _mark() -> Any:
+    with tf.init_scope():
+        mark = tf.zeros(MARK, tf.uint8)
+    mark.numpy = _refuse_to_save
+    return mark
+
+
+def _refuse_to_save() -> Any:
+    raise NotImplementedError(
+        "lstmfast.keras.LSTM: expected a function that is traced while it is saved, got one that "
+        "was traced before and calls lstmfast in this process; save a tf.function (its concrete "
+        "functions are traced ones), Model.export the model, or build it of keras.layers.LSTM"
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..torch.routes import PLAIN, is_traced, mode_against, needs_gradient
 from . import calls
 from .calls import Call, Need
 from .exporting import exporter
@@ -19,12 +20,16 @@ as_it_is = torch.compiler.disable  # torch.compile leaves it out of its graphs
 
 def reason_against(x: Any) -> str:
     """Say why the kernels cannot take x; "" if they can."""
-    usual = type(x) in (torch.Tensor, torch.nn.Parameter) and x.layout == torch.strided
+    usual = type(x) in PLAIN and x.layout == torch.strided
     if (not usual or torch.jit.is_tracing()) and exporter():
         return f"an export by {exporter()}"
     if not usual:
         return f"inputs of type {type(x).__name__}"
-    return "" if x.device.type in ("cpu", "meta") else f"tensors on {x.device.type}"
+    if is_traced():
+        return "a call under a mode of torch.dispatch, which sees operators of PyTorch alone"
+    if x.device.type == "meta":
+        return ""
+    return mode_against(x, False) or ("" if x.is_cpu else f"tensors on {x.device.type}")
 
 
 def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
@@ -33,8 +38,9 @@ def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
     if x.device.type == "meta":
         return _shapes_only(call, x, recurrent_kernel)
     tensors = (x, kernel.t().contiguous(), recurrent_kernel.t().contiguous(), *others)
-    if torch.is_grad_enabled() and any(one.requires_grad for one in tensors):
-        y, *state = _LSTM.apply(call, *tensors)
+    if needs_gradient(tensors):
+        # autograd keeps no tensor that was made in inference mode
+        y, *state = _LSTM.apply(call, *(t.clone() if t.is_inference() else t for t in tensors))
         return (y, *state) if call.sequences else tuple(state)
     return tuple(torch.from_numpy(one) for one in calls.forward(call, *_arrays(tensors)))
 
@@ -57,6 +63,11 @@ class _LSTM(torch.autograd.Function):
         none = (None,) * (1 + len(tensors))
         if all(one is None for one in upstream):
             return none
+        if any(map(_is_batched, upstream)):
+            raise NotImplementedError(
+                "lstmfast.keras.LSTM: expected one gradient of each output, got batches of them "
+                "(is_grads_batched, vectorize), which keras.layers.LSTM takes"
+            )
         cache, ctx.cache = ctx.cache, None
         if cache is None:  # a second time, with retain_graph
             *_, cache = calls.forward_cached(ctx.call, *_arrays(tensors))
@@ -75,7 +86,7 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, cache: Any, need: Need, upstream: Any, *_: Any) -> tuple[Any, ...]:
-        arrays = [None if one is None else one.detach().numpy() for one in upstream]
+        arrays = [None if one is None else one.numpy(force=True) for one in upstream]
         found = calls.gradients(cache, arrays, need)
         return tuple(None if one is None else torch.from_numpy(one) for one in found)
 
@@ -84,8 +95,12 @@ class _Gradients(torch.autograd.Function):
         calls.refuse()
 
 
+def _is_batched(gradient: Any) -> bool:
+    return gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient)
+
+
 def _arrays(tensors: Sequence[Any]) -> list[Any]:
-    return [one.detach().numpy() for one in tensors]
+    return [one.numpy(force=True) for one in tensors]
 
 
 def _shapes_only(call: Call, x: Any, recurrent_kernel: Any) -> tuple[Any, ...]:

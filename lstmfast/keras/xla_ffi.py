@@ -91,7 +91,7 @@ def register(name: str, function: Function) -> None:
     """Make `function(text, *arrays)` the operation `name` of XLA on the CPU.
 
     It is given arrays that are not to be written, nor kept after it returns, and gives arrays of
-    the shapes and dtypes that `call` told.
+    the shapes and dtypes that `call` told, or a number of the dtype that fills one.
     """
 
     def handle(frame: Any) -> int | None:
