@@ -9,8 +9,8 @@ WHAT = "OpenUnmix, 3 layers both ways, (frames, batch, features); training and e
 def run(trial):
     model = trial.model(OpenUnmix(65, nb_channels=2, hidden_size=48, nb_layers=3, max_bin=40))
     mixture = torch.rand(4, 2, 65, 20)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.001, weight_decay=1e-5)
-    for _ in range(8):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+    for _ in range(12):
         optimizer.zero_grad()
         loss = torch.nn.functional.mse_loss(model(mixture), mixture * 0.3)
         loss.backward()
