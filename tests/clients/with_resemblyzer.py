@@ -13,7 +13,7 @@ def run(trial):
     voices = [np.sin(2 * np.pi * hertz * t * (1 + t / 9)).astype("float32") for hertz in (120, 210)]
     trial.output(*(encoder.embed_utterance(voice) for voice in voices))
     mels = torch.rand(6, 40, 40)
-    optimizer = torch.optim.SGD(encoder.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD(encoder.parameters(), lr=0.001)
     for _ in range(6):
         optimizer.zero_grad()
         made = encoder(mels)
