@@ -1,0 +1,27 @@
+"""transformers: EnCodec from a configuration, an LSTM in its encoder and in its decoder."""
+
+import torch
+from transformers import EncodecConfig, EncodecModel
+
+WHAT = "EncodecModel of 8 filters: sound to codes and back; encoder and decoder trained"
+
+
+def run(trial):
+    config = EncodecConfig(
+        num_filters=8, hidden_size=16, codebook_size=32, codebook_dim=16, upsampling_ratios=[4, 2],
+        sampling_rate=800, target_bandwidths=[1.5], normalize=False,
+    )  # fmt: skip
+    model = trial.model(EncodecModel(config))
+    sound = torch.sin(torch.arange(400) / 9.0).repeat(2, 1, 1) + torch.randn(2, 1, 400) / 20
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, eps=1e-4)
+    model.train()
+    for _ in range(15):
+        optimizer.zero_grad()
+        loss = (model.decoder(model.encoder(sound)) - sound).square().mean()
+        loss.backward()
+        optimizer.step()
+        trial.step(loss)
+    model.eval()
+    with torch.no_grad():
+        made = model(sound)
+        trial.output(made.audio_codes, made.audio_values)
