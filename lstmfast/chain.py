@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Array, Shape, choice, integer, shape_text
-from .layer import DTYPES
+from .arguments import LARGEST_SEED, Array, Shape, choice, integer, shape_text, shown
+from .layer import DTYPES, in_a_list, sizes
 from .layers import Dense, Layer
 from .losses import Crossentropy, Loss
 from .placement import assign, check_device
@@ -33,10 +33,10 @@ class Chain:
         device: str = "cpu", precision: str | None = None,
     ):  # fmt: skip
         self.dtype = choice("dtype", dtype, DTYPES)
-        self.seed = None if seed is None else integer("seed", seed, 0)
+        self.seed = None if seed is None else integer("seed", seed, 0, LARGEST_SEED)
         self.name = "model" if name is None else name
         if not isinstance(self.name, str):
-            raise ValueError(f"name: expected a str, got {name!r}")
+            raise ValueError(f"name: expected a str, got {shown(name)}")
         self.layers = with_unique_names(layers)
         self.rng = np.random.default_rng(self.seed)
         self.input_shape: Shape | None = None
@@ -51,7 +51,7 @@ class Chain:
         Does nothing to layers that are built; ValueError when one does not fit, and then none
         is built.
         """
-        shapes = shapes_through(self.layers, tuple(input_shape))
+        shapes = shapes_through(self.layers, sizes("input_shape", input_shape, 0))
         for layer, shape in zip(self.layers, shapes, strict=False):
             layer.param_shapes(shape)
             if layer.built and layer.dtype != self.dtype:
@@ -84,7 +84,7 @@ class Chain:
         ValueError
             When their number, a shape or a dtype does not fit; then none is set.
         """
-        params, rest = self.params, list(weights)
+        params, rest = self.params, in_a_list("weights", weights)
         if len(rest) != len(params):
             raise ValueError(f"weights: expected {len(params)} arrays, got {len(rest)}")
         checked = []
@@ -184,7 +184,7 @@ def with_unique_names(layers: Sequence[Layer]) -> list[Layer]:
     """
     found = list(layers) if isinstance(layers, (list, tuple)) else []
     if not found or not all(isinstance(layer, Layer) for layer in found):
-        raise ValueError(f"layers: expected a list of one layer or more, got {layers!r}")
+        raise ValueError(f"layers: expected a list of one layer or more, got {shown(layers)}")
     if len({id(layer) for layer in found}) < len(found):
         raise ValueError("layers: expected each layer once, got one twice")
     if more := [layer.name for layer in found if not layer.single_output]:
@@ -220,7 +220,7 @@ def check_loss(loss: Loss | None, last: Layer) -> None:
 def metric_names(metrics: Sequence[str] | None, loss: Loss | None) -> list[str]:
     """Return the names; ValueError for an unknown one and for one that the loss does not fit."""
     if metrics is not None and not isinstance(metrics, (list, tuple)):
-        raise ValueError(f"metrics: expected a list of names, got {metrics!r}")
+        raise ValueError(f"metrics: expected a list of names, got {shown(metrics)}")
     names = [choice("metrics", name, ACCURACIES) for name in metrics or ()]
     for name in names:
         if type(loss).__name__ not in ACCURACIES[name]:

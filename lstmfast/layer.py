@@ -12,7 +12,17 @@ import numpy as np
 
 from . import activations, constraints, initializers, regularizers
 from .activations import Activation
-from .arguments import Array, Shape, check_shape, choice, construct, integer, shape_text
+from .arguments import (
+    LARGEST_SEED,
+    Array,
+    Shape,
+    check_shape,
+    choice,
+    construct,
+    integer,
+    shape_text,
+    shown,
+)
 from .arrays import float_like, not_empty
 from .constraints import Constraint
 from .initializers import Initializer
@@ -76,10 +86,10 @@ class Layer:
 
     def __init__(self, name: str | None, seed: int | None, input_shape: Shape | None = None):
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
-            raise ValueError(f"name: expected a word without '/', got {name!r}")
+            raise ValueError(f"name: expected a word without '/', got {shown(name)}")
         self.name = name or type(self).__name__.lower()
         self.has_own_name = name is not None
-        self.seed = None if seed is None else integer("seed", seed, 0)
+        self.seed = None if seed is None else integer("seed", seed, 0, LARGEST_SEED)
         self.input_shape = None if input_shape is None else _with_batch(input_shape)
         self.rng: np.random.Generator | None = None  # of what is drawn in training: a Model's
         self.params: dict[str, Array] = {}
@@ -173,6 +183,7 @@ class Layer:
         """
         if self.built:
             raise ValueError(f"{self.name}: is built already")
+        input_shape = sizes("input_shape", input_shape, 0)
         self.output_shape(input_shape)
         if self.seed is not None or rng is None:
             rng = np.random.default_rng(self.seed)
@@ -231,7 +242,7 @@ class Layer:
         if device == "cuda":
             import_module("lstmfast.cuda.support").check_layer(self, precision)
         elif precision is not None:
-            raise ValueError(f"precision: expected None on the CPU, got {precision!r}")
+            raise ValueError(f"precision: expected None on the CPU, got {shown(precision)}")
 
     def _move(self, device: str) -> None:
         self.params = {name: to_device(param, device) for name, param in self.params.items()}
@@ -284,6 +295,7 @@ class Layer:
     def check_weights(self, weights: Sequence[Array]) -> list[Array]:
         """Return `weights` as `params` would hold them; ValueError as for `set_weights`."""
         self._check_built()
+        weights = in_a_list("weights", weights)
         if len(weights) != len(self.params):
             raise ValueError(f"weights: expected {len(self.params)} arrays, got {len(weights)}")
         return [
@@ -419,10 +431,22 @@ def kind_of(name: str) -> str:
 
 def _with_batch(input_shape: Shape) -> Shape:
     """Put the batch axis before what a user gave as `input_shape`."""
-    if not isinstance(input_shape, (tuple, list)) or not input_shape:
-        raise ValueError(f"input_shape: expected a tuple such as (None, 8), got {input_shape!r}")
-    sizes = [None if size is None else integer("input_shape", size, 1) for size in input_shape]
-    return (None, *sizes)
+    return (None, *sizes("input_shape", input_shape, 1))
+
+
+def sizes(name: str, shape: Any, least: int) -> Shape:
+    """Return `shape` as a tuple of whole numbers >= least and None; ValueError for others."""
+    if not isinstance(shape, (tuple, list)) or not shape:
+        raise ValueError(f"{name}: expected a tuple such as (None, 8), got {shown(shape)}")
+    return tuple(None if size is None else integer(name, size, least) for size in shape)
+
+
+def in_a_list(name: str, arrays: Any) -> list[Any]:
+    """Return what can be passed over as a list; ValueError for anything else."""
+    try:
+        return list(arrays)
+    except TypeError:
+        raise ValueError(f"{name}: expected a list of arrays, got {shown(arrays)}") from None
 
 
 def rounded(name: str, weight: Any, shape: tuple[int, ...], dtype: str) -> Array:

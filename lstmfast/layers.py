@@ -153,7 +153,9 @@ class Dense(Layer):
     ):
         super().__init__(name, seed, input_shape)
         self.units = integer("units", units, 1)
-        self.activation = choice("activation", activation or "linear", ACTIVATIONS)
+        self.activation = choice(
+            "activation", "linear" if activation is None else activation, ACTIVATIONS
+        )
         self.use_bias = flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
