@@ -208,13 +208,21 @@ def _name_others(layers: list[Layer], taken: set[str]) -> None:
             taken.add(layer.name)
 
 
-def check_loss(loss: Loss | None, last: Layer) -> None:
-    """Raise ValueError for a cross-entropy that would see no softmax, or two of them."""
+def check_loss(loss: Loss | None, layers: Sequence[Layer]) -> None:
+    """Raise ValueError for a loss that cannot fall, or that would see no softmax, or two of them.
+
+    A softmax over one number is one whatever it gets, so nothing before it could learn.
+    """
+    last = layers[-1]
     softmax = isinstance(last, Dense) and last.activation == "softmax"
     if isinstance(loss, Crossentropy) and loss.from_logits is softmax:
         expected = "from_logits=False" if softmax else "a Dense(activation='softmax') at the end"
         instead = "" if softmax else ", or from_logits=True"
         raise ValueError(f"loss: expected {expected}{instead}, got {loss.get_config()}")
+    for layer in layers if loss else ():
+        if isinstance(layer, Dense) and layer.activation == "softmax" and layer.units == 1:
+            expected = "a softmax over two units or more (of two classes: units=2)"
+            raise ValueError(f"{layer.name}: expected {expected} to learn from, got units=1")
 
 
 def metric_names(metrics: Sequence[str] | None, loss: Loss | None) -> list[str]:

@@ -94,6 +94,7 @@ class Layer:
         self.rng: np.random.Generator | None = None  # of what is drawn in training: a Model's
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
+        self._dtype: str | None = None  # None until built
         self._regularizers: dict[str, Regularizer] = {}
         self._constraints: dict[str, Constraint] = {}
         self._cache: Any = None
@@ -101,8 +102,8 @@ class Layer:
     # What each layer says of itself.
 
     def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each weight, in Keras's order and layout."""
-        raise NotImplementedError
+        """Return the shape of each weight, in Keras's order and layout; {} of a layer without."""
+        return {}
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the output for an input of this shape, None for any size.
@@ -147,13 +148,13 @@ class Layer:
 
     @property
     def built(self) -> bool:
-        return bool(self.params)
+        return self._dtype is not None
 
     @property
     def dtype(self) -> str:
         """Of the weights, so of every float array that goes in and comes out."""
         self._check_built()
-        return next(iter(self.params.values())).dtype.name
+        return str(self._dtype)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
@@ -203,12 +204,11 @@ class Layer:
             raise ValueError(f"params: expected {list(shapes)}, got {list(params)}")
         for name, shape in shapes.items():
             check_shape(f"params[{name!r}]", params[name].shape, shape)
+        self.params = {name: _held(name, param, dtype) for name, param in params.items()}
         self.input_shape = self.input_shape or tuple(input_shape)
-        self.params = {
-            name: np.array(param, dtype=dtype, order="C") for name, param in params.items()
-        }
         self._regularizers = self._rules("regularizer", shapes)
         self._constraints = self._rules("constraint", shapes)
+        self._dtype = dtype
         if self.device != "cpu":
             self.check_place(self.device, self.precision)
             self._move(self.device)
@@ -262,7 +262,7 @@ class Layer:
 
     def check_input(self, x: Array) -> None:
         """Raise ValueError unless x holds real numbers in a shape that the layer takes."""
-        if x.dtype.kind not in "iuf":
+        if x.dtype.kind not in "biuf":
             raise ValueError(f"x: expected real numbers, got dtype {x.dtype}")
         self.output_shape(x.shape)
 
@@ -439,6 +439,15 @@ def sizes(name: str, shape: Any, least: int) -> Shape:
     if not isinstance(shape, (tuple, list)) or not shape:
         raise ValueError(f"{name}: expected a tuple such as (None, 8), got {shown(shape)}")
     return tuple(None if size is None else integer(name, size, least) for size in shape)
+
+
+def _held(name: str, param: Any, dtype: str) -> Array:
+    """Return a copy in `dtype`; ValueError for numbers that it cannot hold."""
+    with np.errstate(over="ignore"):
+        found = np.array(param, dtype=dtype, order="C")
+    if (np.isfinite(param) & ~np.isfinite(found)).any():
+        raise ValueError(f"{name}: expected values that {dtype} can hold, got larger")
+    return found
 
 
 def in_a_list(name: str, arrays: Any) -> list[Any]:

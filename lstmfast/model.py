@@ -22,8 +22,9 @@ from .layers import Layer
 from .losses import AnyLoss, Loss
 from .optimizers import Optimizer
 from .placement import to_device, to_host
-from .training import Data, History, Progress, RunningMean, as_array, batches, split
-from .training import with_same_length as paired
+from .samples import Data, as_array, check_held, split
+from .samples import with_same_length as paired
+from .training import History, Progress, RunningMean, batches
 
 __all__ = ["Model", "load"]
 
@@ -112,7 +113,7 @@ class Model(Chain):
             For unknown names, and for a loss or metric that does not fit; nothing is changed then.
         """
         chosen = None if loss is None else losses.get(loss)
-        check_loss(chosen, self.layers[-1])
+        check_loss(chosen, self.layers)
         checked = metric_names(metrics, chosen)
         self.optimizer, self.loss, self.metrics = optimizers.get(optimizer), chosen, checked
 
@@ -139,7 +140,8 @@ class Model(Chain):
         epochs, initial_epoch : int
             Runs the epochs initial_epoch + 1 ... epochs.
         verbose : {0, 1, 2}
-            Nothing, a bar, or a line per epoch.
+            Nothing, a bar (a line per epoch where stderr is no terminal and no notebook), or a line
+            per epoch on stdout.
         validation_split : float in [0, 1)
             This share of the samples, the last ones before shuffling, is kept out of training and
             evaluated after each epoch.
@@ -156,7 +158,8 @@ class Model(Chain):
         Raises
         ------
         ValueError
-            For bad arguments or data, before the first step.
+            For bad arguments or data, before the first step: also for NaN, Inf and for numbers that
+            the model's dtype cannot hold, wherever they are.
         """
         optimizer = self._optimizer()
         last = integer("epochs", epochs, 1)
@@ -219,7 +222,10 @@ class Model(Chain):
         return list(logs.values()) if self.metrics else logs["loss"]
 
     def predict(self, x: Any, batch_size: int = 32, verbose: int = 0) -> Array:
-        """Return the outputs for all samples, (N, ...) of the model's dtype."""
+        """Return the outputs for all samples, (N, ...) of the model's dtype.
+
+        NaN and Inf go through; numbers that the dtype cannot hold are a ValueError.
+        """
         x = as_array("x", x)
         self._check_x(x, batch_size)
         self._build_for(x)
@@ -364,13 +370,14 @@ class Model(Chain):
         """Raise ValueError unless all samples can go in and all targets be learnt."""
         (x, y), (_, loss) = data, self._compiled()
         self._check_x(x, batch_size)
-        if not np.isfinite(x).all():
-            raise ValueError("x: expected finite numbers to learn from, got NaN or Inf")
+        check_held("x", x, self.dtype)
         loss.check(y, shapes_through(self.layers, x.shape)[-1])
+        check_held("y", y, self.dtype, finite=False)  # NaN and Inf are out already
 
     def _check_x(self, x: Array, batch_size: int) -> None:
         size = integer("batch_size", batch_size, 1)
         self.layers[0].check_input(x)
+        check_held("x", x, self.dtype, finite=False)
         shapes_through(self.layers, x.shape)
         if len(x) > size and len(x) % size and any(layer.stateful for layer in self._recurrent()):
             expected = f"a multiple of batch_size {size} for stateful layers"

@@ -22,7 +22,7 @@ FLOORS = (
     "array_ops lstm_keys lstm_call lstm_ops prepared rnn_ops foreign cuda stream ops interop "
     "config",
     "threadpool initializers regularizers constraints layer parts recurrent lstm simple_rnn layers "
-    "losses optimizers",
+    "samples losses optimizers",
     "training files chain saving model",
     "__init__",
     "torch keras onnx examples",
