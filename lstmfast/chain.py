@@ -12,8 +12,9 @@ from .arguments import LARGEST_SEED, Array, Shape, choice, integer, shape_text, 
 from .layer import DTYPES, in_a_list, sizes
 from .layers import Dense, Layer
 from .losses import Crossentropy, Loss
-from .placement import assign, check_device
+from .placement import assign_all, check_device
 from .recurrent import Recurrent
+from .whole import Attributes, or_as_before, with_copies
 
 __all__ = ["Chain", "check_loss", "metric_names", "shapes_through"]
 
@@ -56,6 +57,10 @@ class Chain:
             layer.param_shapes(shape)
             if layer.built and layer.dtype != self.dtype:
                 raise ValueError(f"{layer.name}: expected dtype {self.dtype}, got {layer.dtype}")
+        before = [*self._generator(), *(one for layer in self.layers for one in layer.as_it_is())]
+        or_as_before([*before, (self, "input_shape", self.input_shape)], self._build, shapes)
+
+    def _build(self, shapes: list[Shape]) -> None:
         for layer, shape in zip(self.layers, shapes, strict=False):
             if not layer.built:
                 layer.build(shape, self.rng, self.dtype)
@@ -70,7 +75,7 @@ class Chain:
     @property
     def params(self) -> list[Array]:
         """The weights themselves, in the layers' order and layout, for `optimizer.apply`."""
-        return [param for layer in self._built_layers() for param in layer.params.values()]
+        return _params_of(self._built_layers())
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights in Keras's order and layout."""
@@ -91,8 +96,7 @@ class Chain:
         for layer in self.layers:
             own, rest = rest[: len(layer.params)], rest[len(layer.params) :]
             checked += layer.check_weights(own)
-        for param, weight in zip(params, checked, strict=True):
-            assign(param, weight)
+        assign_all(params, checked)
 
     def count_params(self) -> int:
         """Return the number of single weights."""
@@ -103,8 +107,16 @@ class Chain:
         return sum((layer.penalty() for layer in self._built_layers()), 0.0)
 
     def constrain(self) -> None:
-        """Change the weights as the layers' constraints want; `fit` does it after each step."""
-        for layer in self._built_layers():
+        """Change the weights as the layers' constraints want; `fit` does it after each step.
+
+        After an exception all weights are as before.
+        """
+        bound = [layer for layer in self._built_layers() if layer.is_constrained]
+        if bound:
+            with_copies(_params_of(bound), [], self._constrain, bound)
+
+    def _constrain(self, layers: Sequence[Layer]) -> None:
+        for layer in layers:
             layer.constrain()
 
     def summary(self, print_fn: Callable[[str], Any] = print) -> None:
@@ -140,6 +152,14 @@ class Chain:
             return last.forward_linear(x, training)
         return last.forward(x, training).copy()
 
+    def _states(self) -> Attributes:
+        """What stateful layers go on from."""
+        return [(one, "_state", one._state) for one in self._recurrent() if one.stateful]
+
+    def _generator(self) -> Attributes:
+        """Where the generator is."""
+        return [(self.rng.bit_generator, "state", self.rng.bit_generator.state)]
+
     def _check_place(self, device: str, precision: str | None) -> None:
         """Raise ValueError unless every layer can be on this device."""
         check_device(device)
@@ -160,6 +180,10 @@ class Chain:
 
     def _recurrent(self) -> Iterator[Recurrent]:
         return (layer for layer in self.layers if isinstance(layer, Recurrent))
+
+
+def _params_of(layers: Sequence[Layer]) -> list[Array]:
+    return [param for layer in layers for param in layer.params.values()]
 
 
 def shapes_through(layers: Sequence[Layer], input_shape: Shape) -> list[Shape]:

@@ -26,8 +26,9 @@ from .arguments import (
 from .arrays import float_like, not_empty
 from .constraints import Constraint
 from .initializers import Initializer
-from .placement import assign, check_device, on_device, to_device, to_host
+from .placement import assign_all, check_device, on_device, to_device, to_host
 from .regularizers import Regularizer
+from .whole import Attributes
 
 __all__ = ["Layer"]
 
@@ -70,6 +71,7 @@ class Layer:
     """
 
     takes_ids = False
+    draws = True  # from `rng` in training, as far as is known
     device = "cpu"
     precision: str | None = None
     roles: ClassVar[dict[str, str]] = {}  # kind of param: what Keras's arguments call it
@@ -289,8 +291,7 @@ class Layer:
         ValueError
             When one does not fit; then none is set.
         """
-        for param, weight in zip(self.params.values(), self.check_weights(weights), strict=True):
-            assign(param, weight)
+        assign_all(list(self.params.values()), self.check_weights(weights))
 
     def check_weights(self, weights: Sequence[Array]) -> list[Array]:
         """Return `weights` as `params` would hold them; ValueError as for `set_weights`."""
@@ -351,12 +352,23 @@ class Layer:
                 w = self.params[name]
                 _there().add_penalty_gradient(self.grads[name], w, *_factors(regularizer))
 
+    @property
+    def is_constrained(self) -> bool:
+        """May `constrain` change anything?"""
+        return bool(self._constraints) or type(self).constrain is not Layer.constrain
+
     def constrain(self) -> None:
         """Change `params` as the constraints want; after each step of an optimizer."""
         for name, constraint in self._constraints.items():
             constraint.project(self._inside(name, self.params[name]))
 
     # Helpers.
+
+    def as_it_is(self) -> Attributes:
+        """What `build` and `to` set, for `whole.or_as_before`."""
+        names = ("input_shape", "params", "grads", "_cache", "_dtype", "_regularizers",
+                 "_constraints", "device", "precision")  # fmt: skip
+        return [(self, name, getattr(self, name)) for name in names]
 
     def _rules(self, ending: str, names: Iterable[str]) -> dict[str, Any]:
         """Return what the arguments `kernel_<ending>` and so on hold, for each of these params."""

@@ -49,6 +49,7 @@ class Embedding(Layer):
     """
 
     takes_ids = True
+    draws = False
     roles: ClassVar = {"embeddings": "embeddings"}
 
     def __init__(
@@ -133,6 +134,7 @@ class Dense(Layer):
         Of the initial weights; without it they come from the Model's generator, or from chance.
     """
 
+    draws = False
     roles: ClassVar = {"kernel": "kernel", "bias": "bias"}
 
     def __init__(

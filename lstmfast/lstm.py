@@ -176,6 +176,7 @@ class LSTM(Parts, Recurrent):
         self.noise = Noise(
             dropout, layer_dropout, recurrent_dropout, weight_drop, zoneout_h, zoneout_c
         )
+        self.draws = bool(self.noise.keys())
         self.dropout, self.layer_dropout = self.noise.input_dropout, self.noise.layer_dropout
         self.recurrent_dropout = self.noise.recurrent_dropout
         self.weight_drop = self.noise.weight_drop

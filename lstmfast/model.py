@@ -24,7 +24,8 @@ from .optimizers import Optimizer
 from .placement import to_device, to_host
 from .samples import Data, as_array, check_held, split
 from .samples import with_same_length as paired
-from .training import History, Progress, RunningMean, batches
+from .training import History, Progress, RunningMean, Steps, batches
+from .whole import or_as_before
 
 __all__ = ["Model", "load"]
 
@@ -185,11 +186,13 @@ class Model(Chain):
         return history
 
     def train_on_batch(self, x: Any, y: Any) -> float | list[float]:
-        """Take one step on one batch; return its loss, or [loss, metrics...], before the step."""
+        """Take one step on one batch; return its loss, or [loss, metrics...], before the step.
+
+        After an exception, KeyboardInterrupt too, the step has been taken or nothing has changed:
+        weights, the optimizer's state, that of stateful layers, random numbers. So in `fit`.
+        """
         optimizer = self._optimizer()
-        loss, grads = self._gradients(*self._one_batch(x, y))
-        optimizer.apply(self.params, grads)
-        self.constrain()
+        loss = Steps(self, optimizer).take(*self._one_batch(x, y))
         return self._result(loss)
 
     def gradients(self, x: Any, y: Any) -> tuple[float, list[Array]]:
@@ -202,7 +205,9 @@ class Model(Chain):
         ...     optimizer.apply(model.params, grads)
         ...     model.constrain()             # where layers have constraints
         """
-        loss, grads = self._gradients(*self._one_batch(x, y))
+        batch = self._one_batch(x, y)
+        before = [*self._states(), *self._generator()]
+        loss, grads = or_as_before(before, self._gradients, *batch)
         return loss.mean, grads
 
     def evaluate(
@@ -233,7 +238,8 @@ class Model(Chain):
         outputs = np.empty([len(x), *(size or 0 for size in trailing)], self.dtype)
         with Progress(verbose, "Predict", len(x)) as progress:
             for at in batches(len(x), batch_size, None):
-                outputs[at] = to_host(self._run(to_device(self._cast(x[at]), self.device)))
+                batch = to_device(self._cast(x[at]), self.device)
+                outputs[at] = to_host(or_as_before(self._states(), self._run, batch))
                 progress.step(at.stop - at.start, {})
             progress.finish({})
         return outputs
@@ -247,12 +253,17 @@ class Model(Chain):
             As the constructor; the model is then as it was.
         """
         self._check_place(device, precision)
+        before = [one for layer in self.layers for one in layer.as_it_is()] + self._states()
+        places = [(self, "device", self.device), (self, "precision", self.precision)]
+        or_as_before([*before, *places], self._move, device, precision)
+        return self
+
+    def _move(self, device: str, precision: str | None) -> None:
         for layer in self.layers:
             layer.to(device, precision)
         self.device, self.precision = device, precision
         if self.optimizer is not None:
             self.optimizer.to(device)
-        return self
 
     # Files.
 
@@ -310,12 +321,9 @@ class Model(Chain):
         optimizer: Optimizer,
         progress: Progress,
     ) -> dict[str, float]:
-        mean, params = RunningMean(self.metrics), self.params
+        mean, steps = RunningMean(self.metrics), Steps(self, optimizer)
         for x, y in self._batches(data, batch_size, self.rng if shuffle else None):
-            loss, grads = self._gradients(x, y)
-            optimizer.apply(params, grads)
-            self.constrain()
-            mean.add(loss)
+            mean.add(steps.take(x, y))
             progress.step(len(x), mean.logs())
         return mean.result()
 
@@ -337,7 +345,7 @@ class Model(Chain):
         mean, penalty = RunningMean(self.metrics), self.penalty()
         _, loss = self._compiled()
         for x, y in self._batches(data, batch_size):
-            outputs = self._run(x, False, loss.wants_logits)
+            outputs = or_as_before(self._states(), self._run, x, False, loss.wants_logits)
             mean.add(loss.forward(outputs, y).plus(penalty))
             if progress is not None:
                 progress.step(len(x), mean.logs())

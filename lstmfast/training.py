@@ -5,14 +5,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arguments import choice
+from . import capi
+from .arguments import Array, choice
 from .losses import AnyLoss, BatchLoss
+from .optimizers import Optimizer
+from .whole import Attributes, with_copies
 
-__all__ = ["History", "Progress", "RunningMean", "batches"]
+if TYPE_CHECKING:
+    from .model import Model
+
+__all__ = ["History", "Progress", "RunningMean", "Steps", "batches"]
 
 
 class History:
@@ -122,6 +128,42 @@ def _shows_bars(file: Any) -> bool:
         return bool(file.isatty())
     except Exception:  # None, or closed
         return False
+
+
+class Steps:
+    """Steps of a model, of which each is whole or did not happen, whatever exception comes.
+
+    Without constraints a step ends in one call that no signal divides, so nothing is copied;
+    with them, weights and slots are, to go back to.
+    """
+
+    def __init__(self, model: Model, optimizer: Optimizer):
+        self.model, self.optimizer, self.params = model, optimizer, model.params
+        self.constrained = any(layer.is_constrained for layer in model.layers)
+        self.draws = any(layer.draws for layer in model.layers)
+
+    def take(self, x: Array, y: Array) -> AnyLoss:
+        """Take a step on a batch as the layers take it; return the loss before it."""
+        model, optimizer, slots = self.model, self.optimizer, self.optimizer.slots
+        before: Attributes = model._states() + (model._generator() if self.draws else [])
+        if self.constrained:
+            before += [(optimizer, "slots", slots), (optimizer, "iterations", optimizer.iterations)]
+            arrays = [*self.params, *(slot for kept in slots.values() for slot in kept)]
+            return with_copies(arrays, before, self._take, x, y)
+        iterations = optimizer.iterations
+        try:
+            return self._take(x, y)
+        except BaseException:
+            if optimizer.iterations == iterations:
+                capi.copy_all([], [], before)
+            raise
+
+    def _take(self, x: Array, y: Array) -> AnyLoss:
+        loss, grads = self.model._gradients(x, y)
+        self.optimizer.apply(self.params, grads)
+        if self.constrained:
+            self.model.constrain()
+        return loss
 
 
 def batches(samples: int, batch_size: int, rng: np.random.Generator | None) -> Iterator[Any]:

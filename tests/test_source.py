@@ -18,9 +18,9 @@ NATIVE = Path(__file__).parent.parent / "native"
 FLOORS = (
     "kernels",
     "capi",
-    "kernels.jit fallback arguments placement activations options arrays steps weights squares "
-    "array_ops lstm_keys lstm_call lstm_ops prepared rnn_ops foreign cuda stream ops interop "
-    "config",
+    "kernels.jit fallback arguments placement whole activations options arrays steps weights "
+    "squares array_ops lstm_keys lstm_call lstm_ops prepared rnn_ops foreign cuda stream ops "
+    "interop config",
     "threadpool initializers regularizers constraints layer parts recurrent lstm simple_rnn layers "
     "samples losses optimizers",
     "training files chain saving model",
