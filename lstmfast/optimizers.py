@@ -164,6 +164,7 @@ class Optimizer:
         return [self.slots[name][index].reshape(-1) for name in self.slot_names]
 
     def _check(self, params: Sequence[Array], grads: Sequence[Array]) -> None:
+        integer("iterations", self.iterations, 0)
         if len(params) != len(grads):
             raise ValueError(f"grads: expected {len(params)} arrays, got {len(grads)}")
         for index, (w, g) in enumerate(zip(params, grads, strict=True)):

@@ -90,8 +90,9 @@ def as_array(name: str, data: Any) -> Array:
         raise ValueError(f"{name}: expected one sample or more, got shape {shape}")
     if found.dtype.kind == "O":
         _check_ragged(name, found)
-        other = next((a for a in found.ravel() if not isinstance(a, (int, float))), found.flat[0])
-        raise ValueError(f"{name}: expected numbers, got {shown(other)} among them")
+        others = [one for one in found.ravel() if not isinstance(one, (int, float))]
+        what = f"{shown(others[0])} among them" if others else "objects (see astype)"
+        raise ValueError(f"{name}: expected numbers, got {what}")
     return found
 
 

@@ -139,8 +139,8 @@ class Steps:
 
     def __init__(self, model: Model, optimizer: Optimizer):
         self.model, self.optimizer, self.params = model, optimizer, model.params
-        self.constrained = any(layer.is_constrained for layer in model.layers)
-        self.draws = any(layer.draws for layer in model.layers)
+        self.constrained = any([layer.is_constrained for layer in model.layers])
+        self.draws = any([layer.draws for layer in model.layers])
 
     def take(self, x: Array, y: Array) -> AnyLoss:
         """Take a step on a batch as the layers take it; return the loss before it."""

@@ -129,6 +129,7 @@ class Sparse:
         (np.array([[1.0], [1.0, 2.0]], object), "samples of one length .*, got lengths from 1 to"),
         ([[1.0, None]], "expected numbers, got None among them"),
         ([[1.0, Decimal(1)]], r"expected numbers, got Decimal\('1'\) among them"),
+        (np.array([[1.0, 2.0]], object), r"expected numbers, got objects \(see astype\)"),
         (ENDLESS, "expected"),
         ([np.array(1.0), np.zeros(3)], r"samples of one shape, got array\(1.\) beside sequences"),
         (generator(), r"an array of samples, got a generator; pass np.stack\(list\(...\)\) of it"),

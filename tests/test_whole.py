@@ -204,6 +204,12 @@ def test_numbers_that_the_weights_dtype_cannot_hold_are_refused():
             optimizer.apply(w, [np.zeros(3, "f4")])
         assert optimizer.iterations == 0 and not optimizer.slots and (w[0] == 1.0).all()
         optimizer.apply([np.ones(3)], [np.zeros(3)])
+    optimizer = Adam()
+    for count in (10**400, -1, 0.5, None):
+        optimizer.iterations = count
+        with pytest.raises(ValueError, match=r"^iterations: expected an integer"):
+            optimizer.apply(w, [np.zeros(3, "f4")])
+        assert (w[0] == 1.0).all() and not optimizer.slots
     SGD(0.0).apply(w, w)
     SGD(1e-45).apply(w, [np.ones(3, "f4")])
 
