@@ -192,7 +192,8 @@ class Model(Chain):
         weights, the optimizer's state, that of stateful layers, random numbers. So in `fit`.
         """
         optimizer = self._optimizer()
-        loss = Steps(self, optimizer).take(*self._one_batch(x, y))
+        batch = self._one_batch(x, y)  # which builds the model
+        loss = Steps(self, optimizer).take(*batch)
         return self._result(loss)
 
     def gradients(self, x: Any, y: Any) -> tuple[float, list[Array]]:

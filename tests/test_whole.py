@@ -268,6 +268,12 @@ def test_a_penalty_that_fails_leaves_all_as_it_was(monkeypatch):
 # ---------------------------------------------------------------- weights, building, files
 
 
+def test_the_first_batch_builds_the_model():
+    model = Model([LSTM(3), Dense(2)], seed=0)
+    model.compile("adam", "mse")
+    assert np.isfinite(model.train_on_batch(X, Y)) and model.optimizer.iterations == 1
+
+
 def test_weights_are_set_all_or_none():
     model, event = compiled(interrupts.plain), 0
     old, new = ([(w + by).tolist() for w in model.get_weights()] for by in (0, 1))
