@@ -16,6 +16,9 @@ Shape = tuple[int | None, ...]
 
 T = TypeVar("T")
 
+LARGEST = 2**63 - 1  # of integers: what fits in 64 bits with a sign
+LARGEST_SEED = 2**128 - 1  # such as `np.random.SeedSequence().entropy`
+
 
 class UsedOnce:
     """A base of what forward keeps for one backward: it refuses to be copied or pickled."""
@@ -53,26 +56,43 @@ def one_line(text: Any, most: int = 500) -> str:
     return "".join(printable)
 
 
-def integer(name: str, value: Any, at_least: int) -> int:
+def shown(value: Any, most: int = 80) -> str:
+    """Return what a user passed as an error quotes it: its repr, on one line and not too long."""
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return f"an int of {value.bit_length()} bits"  # Python does not write very long ones
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        return f"a {type(value).__name__}"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def integer(name: str, value: Any, at_least: int, at_most: int = LARGEST) -> int:
     """Return `value` as an int, or raise ValueError (bool and float are no integers here)."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < at_least:
-        raise ValueError(f"{name}: expected an integer >= {at_least}, got {value!r}")
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not at_least <= value <= at_most:
+        limits = f">= {at_least}" if not whole or value < at_least else f"<= {at_most}"
+        raise ValueError(f"{name}: expected an integer {limits}, got {shown(value)}")
     return int(value)
 
 
 def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
     """Return `value` as a finite float in [low, high], or raise ValueError."""
     real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not real or not math.isfinite(value) or not low <= value <= high:
+    try:
+        found = float(value) if real else math.nan
+    except OverflowError:  # an int such as 10**400
+        found = math.inf
+    if not math.isfinite(found) or not low <= found <= high:
         limits = f">= {low}" if high == math.inf else f"in [{low}, {high}]"
-        raise ValueError(f"{name}: expected a finite number {limits}, got {value!r}")
-    return float(value)
+        raise ValueError(f"{name}: expected a finite number {limits}, got {shown(value)}")
+    return found
 
 
 def flag(name: str, value: Any) -> bool:
     """Return `value`, or raise ValueError when it is not a bool."""
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name}: expected True or False, got {value!r}")
+        raise ValueError(f"{name}: expected True or False, got {shown(value)}")
     return bool(value)
 
 
@@ -82,13 +102,13 @@ def choice(name: str, value: Any, allowed: Collection[T]) -> T:
         if type(candidate) is type(value) and candidate == value:
             return candidate
     listed = ", ".join(repr(candidate) for candidate in allowed)
-    raise ValueError(f"{name}: expected one of {listed}, got {value!r}")
+    raise ValueError(f"{name}: expected one of {listed}, got {shown(value)}")
 
 
 def keys(name: str, found: Any, expected: Collection[str]) -> Mapping[str, Any]:
     """Return `found`, or raise ValueError unless it is a mapping with exactly these keys."""
     if not isinstance(found, Mapping) or set(found) != set(expected):
-        got = sorted(map(str, found)) if isinstance(found, Mapping) else repr(found)
+        got = shown(sorted(map(str, found)) if isinstance(found, Mapping) else found, 400)
         raise ValueError(f"{name}: expected a mapping with keys {sorted(expected)}, got {got}")
     return found
 
@@ -102,13 +122,16 @@ def construct(name: str, config: Any, classes: Mapping[str, type[T]]) -> T:
         When the class is unknown, when a key is no argument of it, or when a value does not fit.
     """
     if not isinstance(config, Mapping) or "class" not in config:
-        raise ValueError(f"{name}: expected a mapping with the key 'class', got {config!r}")
+        got = shown(config)
+        raise ValueError(f"{name}: expected a mapping with the key 'class', got {got}")
     made = classes[choice(f"{name}: class", config["class"], classes)]
     arguments = {key: value for key, value in config.items() if key != "class"}
     known = inspect.signature(made).parameters
     missing = {key for key, one in known.items() if one.default is one.empty} - set(arguments)
     if unknown := set(arguments) - set(known):
-        raise ValueError(f"{name}: {made.__name__} has no argument {sorted(unknown)}")
+        raise ValueError(
+            f"{name}: {made.__name__} has no argument {shown(sorted(map(str, unknown)), 400)}"
+        )
     if missing:
         raise ValueError(f"{name}: {made.__name__} lacks the argument {sorted(missing)}")
     return made(**arguments)

@@ -6,7 +6,6 @@ Part of `ops`, which is where to import them from; see there for what holds of a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from .arrays import (
     whole_numbers,
     writable,
 )
+from .squares import squares_of, times_power
 
 KERAS_EPSILON = 1e-7
 
@@ -243,12 +243,17 @@ def squared_error(
     """
     dtype = float_array("outputs", outputs).dtype
     check_shape("targets", float_array("targets", targets, dtype).shape, outputs.shape)
-    difference, features = outputs - targets, outputs.shape[-1]
-    total = sum_of_squares(difference) / features
+    with np.errstate(over="ignore"):
+        difference, features = outputs - targets, outputs.shape[-1]
+    found, exponent = squares_of(difference)
+    if not math.isfinite(found):  # float32 may hold both numbers, but not what lies between them
+        difference = np.subtract(outputs, targets, dtype=np.float64)
+        found, exponent = squares_of(difference)
+    total = times_power(found / features, exponent)
     if not gradient:
         return total, None
-    difference *= dtype.type(2 * number("scale", scale, 0.0) / features)
-    return total, difference
+    difference *= difference.dtype.type(2 * number("scale", scale, 0.0) / features)
+    return total, difference.astype(dtype, copy=False)
 
 
 def sum_losses(losses: Array, correct: Array) -> tuple[float, int]:
@@ -396,26 +401,12 @@ def sgd_update(
     capi.sgd(_double(w), w.size, w, g, velocity, rate, kept, flag("nesterov", nesterov))
 
 
-def sum_of_squares(a: Array) -> float:
-    """Σ a², the same bits at any number of threads."""
-    a = dense("a", a, float_array("a", a).shape, a.dtype)
-    sums = np.empty(-(-a.size // capi.CHUNK), a.dtype)
-    capi.squares(_double(a), a.size, a, sums)
-    return float(sums.sum(dtype=np.float64))
-
-
 def clip_by_value(a: Array, limit: float) -> None:
     """Bring each element into [-limit, limit], in place."""
     writable("a", a, float_array("a", a).shape, a.dtype)
-    np.clip(a, -limit, limit, out=a)
-
-
-def clip_by_norm(arrays: Sequence[Array], limit: float) -> None:
-    """Scale the arrays in place so that the norm of them all together is `limit` at most."""
-    norm = math.sqrt(sum(sum_of_squares(a) for a in arrays))
-    if norm > limit:
-        for a in arrays:
-            scale(a, limit / norm)
+    limit = number("limit", limit, 0.0)
+    if limit <= float(np.finfo(a.dtype).max):
+        np.clip(a, -limit, limit, out=a)
 
 
 def zeros_like(a: Array, shape: tuple[int, ...] | None = None) -> Array:
@@ -442,4 +433,4 @@ def flipped(a: Array, axis: int) -> Array:
 def scale(a: Array, factor: float) -> None:
     """a *= factor, in place."""
     writable("a", a, float_array("a", a).shape, a.dtype)
-    a *= a.dtype.type(factor)
+    a *= a.dtype.type(number("factor", factor, -math.inf))

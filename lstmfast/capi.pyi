@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 _Array = np.ndarray[Any, np.dtype[Any]] | None
+_List = list[np.ndarray[Any, np.dtype[Any]]]
 _Strides = tuple[int, int]
 _Weights = Sequence[tuple[_Array, ...]]  # of each part: W_ih, W_hh, b, p, W_hr, gain_x, ...
 
@@ -191,6 +192,33 @@ def sgd(
     rate: float,
     momentum: float,
     nesterov: bool,
+) -> None: ...
+def adam_step(
+    owner: Any,
+    slots: dict[str, _List],
+    iterations: int,
+    w: _List,
+    g: _List,
+    m: _List,
+    v: _List,
+    rate: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None: ...
+def sgd_step(
+    owner: Any,
+    slots: dict[str, _List],
+    iterations: int,
+    w: _List,
+    g: _List,
+    velocity: _List,
+    rate: float,
+    momentum: float,
+    nesterov: bool,
+) -> None: ...
+def copy_all(
+    targets: _List, sources: _List, attributes: list[tuple[Any, str, Any]] = ...
 ) -> None: ...
 def activation(
     is_double: bool, count: int, kind: int, alpha: float, beta: float, x: _Array, y: _Array

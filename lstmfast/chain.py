@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Array, Shape, choice, integer, shape_text
-from .layer import DTYPES
+from .arguments import LARGEST_SEED, Array, Shape, choice, integer, shape_text, shown
+from .layer import DTYPES, in_a_list, sizes
 from .layers import Dense, Layer
 from .losses import Crossentropy, Loss
-from .placement import assign, check_device
+from .placement import assign_all, check_device
 from .recurrent import Recurrent
+from .whole import Attributes, or_as_before, with_copies
 
 __all__ = ["Chain", "check_loss", "metric_names", "shapes_through"]
 
@@ -33,10 +34,10 @@ class Chain:
         device: str = "cpu", precision: str | None = None,
     ):  # fmt: skip
         self.dtype = choice("dtype", dtype, DTYPES)
-        self.seed = None if seed is None else integer("seed", seed, 0)
+        self.seed = None if seed is None else integer("seed", seed, 0, LARGEST_SEED)
         self.name = "model" if name is None else name
         if not isinstance(self.name, str):
-            raise ValueError(f"name: expected a str, got {name!r}")
+            raise ValueError(f"name: expected a str, got {shown(name)}")
         self.layers = with_unique_names(layers)
         self.rng = np.random.default_rng(self.seed)
         self.input_shape: Shape | None = None
@@ -51,11 +52,15 @@ class Chain:
         Does nothing to layers that are built; ValueError when one does not fit, and then none
         is built.
         """
-        shapes = shapes_through(self.layers, tuple(input_shape))
+        shapes = shapes_through(self.layers, sizes("input_shape", input_shape, 0))
         for layer, shape in zip(self.layers, shapes, strict=False):
             layer.param_shapes(shape)
             if layer.built and layer.dtype != self.dtype:
                 raise ValueError(f"{layer.name}: expected dtype {self.dtype}, got {layer.dtype}")
+        before = [*self._generator(), *(one for layer in self.layers for one in layer.as_it_is())]
+        or_as_before([*before, (self, "input_shape", self.input_shape)], self._build, shapes)
+
+    def _build(self, shapes: list[Shape]) -> None:
         for layer, shape in zip(self.layers, shapes, strict=False):
             if not layer.built:
                 layer.build(shape, self.rng, self.dtype)
@@ -70,7 +75,7 @@ class Chain:
     @property
     def params(self) -> list[Array]:
         """The weights themselves, in the layers' order and layout, for `optimizer.apply`."""
-        return [param for layer in self._built_layers() for param in layer.params.values()]
+        return _params_of(self._built_layers())
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights in Keras's order and layout."""
@@ -84,15 +89,14 @@ class Chain:
         ValueError
             When their number, a shape or a dtype does not fit; then none is set.
         """
-        params, rest = self.params, list(weights)
+        params, rest = self.params, in_a_list("weights", weights)
         if len(rest) != len(params):
             raise ValueError(f"weights: expected {len(params)} arrays, got {len(rest)}")
         checked = []
         for layer in self.layers:
             own, rest = rest[: len(layer.params)], rest[len(layer.params) :]
             checked += layer.check_weights(own)
-        for param, weight in zip(params, checked, strict=True):
-            assign(param, weight)
+        assign_all(params, checked)
 
     def count_params(self) -> int:
         """Return the number of single weights."""
@@ -103,8 +107,16 @@ class Chain:
         return sum((layer.penalty() for layer in self._built_layers()), 0.0)
 
     def constrain(self) -> None:
-        """Change the weights as the layers' constraints want; `fit` does it after each step."""
-        for layer in self._built_layers():
+        """Change the weights as the layers' constraints want; `fit` does it after each step.
+
+        After an exception all weights are as before.
+        """
+        bound = [layer for layer in self._built_layers() if layer.is_constrained]
+        if bound:
+            with_copies(_params_of(bound), [], self._constrain, bound)
+
+    def _constrain(self, layers: Sequence[Layer]) -> None:
+        for layer in layers:
             layer.constrain()
 
     def summary(self, print_fn: Callable[[str], Any] = print) -> None:
@@ -140,6 +152,14 @@ class Chain:
             return last.forward_linear(x, training)
         return last.forward(x, training).copy()
 
+    def _states(self) -> Attributes:
+        """What stateful layers go on from."""
+        return [(one, "_state", one._state) for one in self._recurrent() if one.stateful]
+
+    def _generator(self) -> Attributes:
+        """Where the generator is."""
+        return [(self.rng.bit_generator, "state", self.rng.bit_generator.state)]
+
     def _check_place(self, device: str, precision: str | None) -> None:
         """Raise ValueError unless every layer can be on this device."""
         check_device(device)
@@ -160,6 +180,10 @@ class Chain:
 
     def _recurrent(self) -> Iterator[Recurrent]:
         return (layer for layer in self.layers if isinstance(layer, Recurrent))
+
+
+def _params_of(layers: Sequence[Layer]) -> list[Array]:
+    return [param for layer in layers for param in layer.params.values()]
 
 
 def shapes_through(layers: Sequence[Layer], input_shape: Shape) -> list[Shape]:
@@ -184,7 +208,7 @@ def with_unique_names(layers: Sequence[Layer]) -> list[Layer]:
     """
     found = list(layers) if isinstance(layers, (list, tuple)) else []
     if not found or not all(isinstance(layer, Layer) for layer in found):
-        raise ValueError(f"layers: expected a list of one layer or more, got {layers!r}")
+        raise ValueError(f"layers: expected a list of one layer or more, got {shown(layers)}")
     if len({id(layer) for layer in found}) < len(found):
         raise ValueError("layers: expected each layer once, got one twice")
     if more := [layer.name for layer in found if not layer.single_output]:
@@ -208,19 +232,27 @@ def _name_others(layers: list[Layer], taken: set[str]) -> None:
             taken.add(layer.name)
 
 
-def check_loss(loss: Loss | None, last: Layer) -> None:
-    """Raise ValueError for a cross-entropy that would see no softmax, or two of them."""
+def check_loss(loss: Loss | None, layers: Sequence[Layer]) -> None:
+    """Raise ValueError for a loss that cannot fall, or that would see no softmax, or two of them.
+
+    A softmax over one number is one whatever it gets, so nothing before it could learn.
+    """
+    last = layers[-1]
     softmax = isinstance(last, Dense) and last.activation == "softmax"
     if isinstance(loss, Crossentropy) and loss.from_logits is softmax:
         expected = "from_logits=False" if softmax else "a Dense(activation='softmax') at the end"
         instead = "" if softmax else ", or from_logits=True"
         raise ValueError(f"loss: expected {expected}{instead}, got {loss.get_config()}")
+    for layer in layers if loss else ():
+        if isinstance(layer, Dense) and layer.activation == "softmax" and layer.units == 1:
+            expected = "a softmax over two units or more (of two classes: units=2)"
+            raise ValueError(f"{layer.name}: expected {expected} to learn from, got units=1")
 
 
 def metric_names(metrics: Sequence[str] | None, loss: Loss | None) -> list[str]:
     """Return the names; ValueError for an unknown one and for one that the loss does not fit."""
     if metrics is not None and not isinstance(metrics, (list, tuple)):
-        raise ValueError(f"metrics: expected a list of names, got {metrics!r}")
+        raise ValueError(f"metrics: expected a list of names, got {shown(metrics)}")
     names = [choice("metrics", name, ACCURACIES) for name in metrics or ()]
     for name in names:
         if type(loss).__name__ not in ACCURACIES[name]:

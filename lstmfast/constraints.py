@@ -15,6 +15,7 @@ import numpy as np
 
 from .arguments import Array, described, integer, named, number, shape_text
 from .arrays import float_array
+from .squares import lengths_along
 
 __all__ = [
     "Constraint",
@@ -67,8 +68,12 @@ class ScaledVectors(Constraint):
 
     def project(self, w: Array) -> None:
         self.check("w", float_array("w", w).shape)
-        norms = np.sqrt(np.sum(np.square(w, dtype=np.float64), axis=self.axis, keepdims=True))
-        w *= (self.wanted(norms) / (EPSILON + norms)).astype(w.dtype)
+        norms = lengths_along(w, self.axis)
+        factors = self.wanted(norms) / (EPSILON + norms)
+        if np.any((factors > 0.0) & (factors < np.finfo(w.dtype).tiny)):
+            w[...] = w / (EPSILON + norms) * self.wanted(norms)  # in float64, and no such factor
+        else:
+            w *= factors.astype(w.dtype)
 
     def check(self, argument: str, shape: tuple[int, ...]) -> None:
         axes = self.axis if isinstance(self.axis, tuple) else (self.axis,)

@@ -12,12 +12,23 @@ import numpy as np
 
 from . import activations, constraints, initializers, regularizers
 from .activations import Activation
-from .arguments import Array, Shape, check_shape, choice, construct, integer, shape_text
+from .arguments import (
+    LARGEST_SEED,
+    Array,
+    Shape,
+    check_shape,
+    choice,
+    construct,
+    integer,
+    shape_text,
+    shown,
+)
 from .arrays import float_like, not_empty
 from .constraints import Constraint
 from .initializers import Initializer
-from .placement import assign, check_device, on_device, to_device, to_host
+from .placement import assign_all, check_device, on_device, to_device, to_host
 from .regularizers import Regularizer
+from .whole import Attributes
 
 __all__ = ["Layer"]
 
@@ -65,6 +76,7 @@ class Layer:
     """
 
     takes_ids = False
+    draws = True  # from `rng` in training, as far as is known
     device = "cpu"
     precision: str | None = None
     roles: ClassVar[dict[str, str]] = {}  # kind of param: what Keras's arguments call it
@@ -81,14 +93,15 @@ class Layer:
 
     def __init__(self, name: str | None, seed: int | None, input_shape: Shape | None = None):
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
-            raise ValueError(f"name: expected a word without '/', got {name!r}")
+            raise ValueError(f"name: expected a word without '/', got {shown(name)}")
         self.name = name or type(self).__name__.lower()
         self.has_own_name = name is not None
-        self.seed = None if seed is None else integer("seed", seed, 0)
+        self.seed = None if seed is None else integer("seed", seed, 0, LARGEST_SEED)
         self.input_shape = None if input_shape is None else _with_batch(input_shape)
         self.rng: np.random.Generator | None = None  # of what is drawn in training: a Model's
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
+        self._dtype: str | None = None  # None until built
         self._regularizers: dict[str, Regularizer] = {}
         self._constraints: dict[str, Constraint] = {}
         self._cache: Any = None
@@ -100,8 +113,8 @@ class Layer:
     # What each layer says of itself.
 
     def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each weight, in Keras's order and layout."""
-        raise NotImplementedError
+        """Return the shape of each weight, in Keras's order and layout; {} of a layer without."""
+        return {}
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the output for an input of this shape, None for any size.
@@ -146,13 +159,13 @@ class Layer:
 
     @property
     def built(self) -> bool:
-        return bool(self.params)
+        return self._dtype is not None
 
     @property
     def dtype(self) -> str:
         """Of the weights, so of every float array that goes in and comes out."""
         self._check_built()
-        return next(iter(self.params.values())).dtype.name
+        return str(self._dtype)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
@@ -182,6 +195,7 @@ class Layer:
         """
         if self.built:
             raise ValueError(f"{self.name}: is built already")
+        input_shape = sizes("input_shape", input_shape, 0)
         self.output_shape(input_shape)
         if self.seed is not None or rng is None:
             rng = np.random.default_rng(self.seed)
@@ -201,12 +215,11 @@ class Layer:
             raise ValueError(f"params: expected {list(shapes)}, got {list(params)}")
         for name, shape in shapes.items():
             check_shape(f"params[{name!r}]", params[name].shape, shape)
+        self.params = {name: _held(name, param, dtype) for name, param in params.items()}
         self.input_shape = self.input_shape or tuple(input_shape)
-        self.params = {
-            name: np.array(param, dtype=dtype, order="C") for name, param in params.items()
-        }
         self._regularizers = self._rules("regularizer", shapes)
         self._constraints = self._rules("constraint", shapes)
+        self._dtype = dtype
         if self.device != "cpu":
             self.check_place(self.device, self.precision)
             self._move(self.device)
@@ -240,7 +253,7 @@ class Layer:
         if device == "cuda":
             import_module("lstmfast.cuda.support").check_layer(self, precision)
         elif precision is not None:
-            raise ValueError(f"precision: expected None on the CPU, got {precision!r}")
+            raise ValueError(f"precision: expected None on the CPU, got {shown(precision)}")
 
     def _move(self, device: str) -> None:
         self.params = {name: to_device(param, device) for name, param in self.params.items()}
@@ -259,7 +272,7 @@ class Layer:
         }
 
     def check_input(self, x: Array) -> None:
-        """Raise ValueError unless x holds numbers or truth values, in a shape that is taken."""
+        """Raise ValueError unless x holds real numbers or truth values in a shape that is taken."""
         if x.dtype.kind not in "biuf":
             raise ValueError(f"x: expected real numbers, got dtype {x.dtype}")
         self.output_shape(x.shape)
@@ -287,12 +300,12 @@ class Layer:
         ValueError
             When one does not fit; then none is set.
         """
-        for param, weight in zip(self.params.values(), self.check_weights(weights), strict=True):
-            assign(param, weight)
+        assign_all(list(self.params.values()), self.check_weights(weights))
 
     def check_weights(self, weights: Sequence[Array]) -> list[Array]:
         """Return `weights` as `params` would hold them; ValueError as for `set_weights`."""
         self._check_built()
+        weights = in_a_list("weights", weights)
         if len(weights) != len(self.params):
             raise ValueError(f"weights: expected {len(self.params)} arrays, got {len(weights)}")
         return [
@@ -348,12 +361,23 @@ class Layer:
                 w = self.params[name]
                 _there().add_penalty_gradient(self.grads[name], w, *_factors(regularizer))
 
+    @property
+    def is_constrained(self) -> bool:
+        """May `constrain` change anything?"""
+        return bool(self._constraints) or type(self).constrain is not Layer.constrain
+
     def constrain(self) -> None:
         """Change `params` as the constraints want; after each step of an optimizer."""
         for name, constraint in self._constraints.items():
             constraint.project(self._inside(name, self.params[name]))
 
     # Helpers.
+
+    def as_it_is(self) -> Attributes:
+        """What `build` and `to` set, for `whole.or_as_before`."""
+        names = ("input_shape", "params", "grads", "_cache", "_dtype", "_regularizers",
+                 "_constraints", "device", "precision")  # fmt: skip
+        return [(self, name, getattr(self, name)) for name in names]
 
     def _rules(self, ending: str, names: Iterable[str]) -> dict[str, Any]:
         """Return what the arguments `kernel_<ending>` and so on hold, for each of these params."""
@@ -435,10 +459,31 @@ def kind_of(name: str) -> str:
 
 def _with_batch(input_shape: Shape) -> Shape:
     """Put the batch axis before what a user gave as `input_shape`."""
-    if not isinstance(input_shape, (tuple, list)) or not input_shape:
-        raise ValueError(f"input_shape: expected a tuple such as (None, 8), got {input_shape!r}")
-    sizes = [None if size is None else integer("input_shape", size, 1) for size in input_shape]
-    return (None, *sizes)
+    return (None, *sizes("input_shape", input_shape, 1))
+
+
+def sizes(name: str, shape: Any, least: int) -> Shape:
+    """Return `shape` as a tuple of whole numbers >= least and None; ValueError for others."""
+    if not isinstance(shape, (tuple, list)) or not shape:
+        raise ValueError(f"{name}: expected a tuple such as (None, 8), got {shown(shape)}")
+    return tuple(None if size is None else integer(name, size, least) for size in shape)
+
+
+def _held(name: str, param: Any, dtype: str) -> Array:
+    """Return a copy in `dtype`; ValueError for numbers that it cannot hold."""
+    with np.errstate(over="ignore"):
+        found = np.array(param, dtype=dtype, order="C")
+    if (np.isfinite(param) & ~np.isfinite(found)).any():
+        raise ValueError(f"{name}: expected values that {dtype} can hold, got larger")
+    return found
+
+
+def in_a_list(name: str, arrays: Any) -> list[Any]:
+    """Return what can be passed over as a list; ValueError for anything else."""
+    try:
+        return list(arrays)
+    except TypeError:
+        raise ValueError(f"{name}: expected a list of arrays, got {shown(arrays)}") from None
 
 
 def rounded(name: str, weight: Any, shape: tuple[int, ...], dtype: str) -> Array:

@@ -49,6 +49,7 @@ class Embedding(Layer):
     """
 
     takes_ids = True
+    draws = False
     roles: ClassVar = {"embeddings": "embeddings"}
 
     def __init__(
@@ -138,6 +139,7 @@ class Dense(Layer):
         Of the initial weights; without it they come from the Model's generator, or from chance.
     """
 
+    draws = False
     roles: ClassVar = {"kernel": "kernel", "bias": "bias"}
 
     def __init__(
@@ -158,7 +160,9 @@ class Dense(Layer):
     ):
         super().__init__(name, seed, input_shape)
         self.units = integer("units", units, 1)
-        self.activation = choice("activation", activation or "linear", ACTIVATIONS)
+        self.activation = choice(
+            "activation", "linear" if activation is None else activation, ACTIVATIONS
+        )
         self.use_bias = flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")

@@ -14,6 +14,7 @@ import numpy as np
 from . import ops
 from .arguments import Array, Shape, choice, construct, flag, shape_text
 from .placement import on_device
+from .samples import check_held
 
 __all__ = [
     "BatchLoss",
@@ -138,6 +139,7 @@ class Loss:
             found = f"{shape_text(outputs.shape)} of {outputs.dtype}"
             raise ValueError(f"y_pred: expected (B, ..., N) of float32 or float64, got {found}")
         self.check(y, outputs.shape)
+        check_held("y_true", y, outputs.dtype.name, finite=False)
         return self._mean(outputs, y)
 
     def _mean(self, outputs: Array, y: Array) -> float:
@@ -188,12 +190,13 @@ class SparseCategoricalCrossentropy(Crossentropy):
     def check(self, y: Array, output_shape: Shape) -> None:
         """Raise ValueError unless y (...) or (..., 1) are integers in [0, N)."""
         *leading, classes = output_shape
-        if y.dtype.kind not in "iu":
+        _check_classes(classes)
+        if y.dtype.kind not in "iub":
             raise ValueError(f"y: expected integer labels, got dtype {y.dtype}")
         if not (_fits(y.shape, leading) or _fits(y.shape, [*leading, 1])):
             expected = f"labels of shape {shape_text(leading)}"
             raise ValueError(f"y: expected {expected}, got {shape_text(y.shape)}")
-        if y.size and not 0 <= y.min() <= y.max() < (classes or 0):
+        if y.size and not 0 <= int(y.min()) <= int(y.max()) < (classes or 0):
             found = f"[{y.min()}, {y.max()}]"
             raise ValueError(f"y: expected labels in [0, {classes}), got labels in {found}")
 
@@ -215,6 +218,7 @@ class CategoricalCrossentropy(Crossentropy):
 
         A row need not sum to one: its loss is `-Σ y · log(probability)` whatever the sum.
         """
+        _check_classes(output_shape[-1])
         _check_numbers(y, output_shape)
 
     def targets(self, y: Array, shape: Shape, dtype: str) -> Array:
@@ -277,6 +281,15 @@ def _fits(found: Shape, expected: list[int | None]) -> bool:
     return len(found) == len(expected) and all(
         want in (None, size) for want, size in zip(expected, found, strict=True)
     )
+
+
+def _check_classes(classes: int | None) -> None:
+    """Raise ValueError where one class is all there is: its probability is one, the loss zero."""
+    if classes == 1:
+        expected = "outputs of two classes or more for a cross-entropy"
+        raise ValueError(
+            f"loss: expected {expected}, got one (mean_squared_error takes one output)"
+        )
 
 
 def _check_numbers(y: Array, shape: Shape) -> None:

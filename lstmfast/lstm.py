@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import constraints, initializers, ops, regularizers
-from .arguments import Array, Shape, check_shape, choice, flag, integer
+from .arguments import Array, Shape, check_shape, choice, flag, integer, shown
 from .arrays import float_like
 from .options import CellOptions, Noise
 from .parts import Parts
@@ -176,6 +176,7 @@ class LSTM(Parts, Recurrent):
         self.noise = Noise(
             dropout, layer_dropout, recurrent_dropout, weight_drop, zoneout_h, zoneout_c
         )
+        self.draws = bool(self.noise.keys())
         self.dropout, self.layer_dropout = self.noise.input_dropout, self.noise.layer_dropout
         self.recurrent_dropout = self.noise.recurrent_dropout
         self.weight_drop = self.noise.weight_drop
@@ -401,7 +402,7 @@ class LSTM(Parts, Recurrent):
             shape = self.output_shape(cache.x_shape)
             check_shape("dy", float_like("dy", dy, dtype).shape, shape)  # type: ignore[arg-type]
         if not isinstance(dstate, (tuple, list)) or len(dstate) != 2:
-            raise ValueError(f"dstate: expected (dh, dc), got {dstate!r}")
+            raise ValueError(f"dstate: expected (dh, dc), got {shown(dstate)}")
         leading = (self.num_layers * self.directions, rows) if self.is_stack else (rows,)
         placed = [
             None if part is None else self._placed(f"dstate {letter}", part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .arguments import choice, flag, integer
+from .arguments import LARGEST, LARGEST_SEED, choice, flag, integer
 from .options import PLAIN, QUIET, CellOptions, Noise
 from .steps import PADS
 
@@ -62,6 +62,6 @@ def seed_of(noise: Noise, seed: Any, training: bool) -> int:
         if training and noise.keys():
             raise ValueError("seed: expected an integer, as noise is to be drawn, got None")
         return 0
-    if integer("seed", seed, 0) >= 2**63:
+    if integer("seed", seed, 0, LARGEST_SEED) > LARGEST:
         raise ValueError(f"seed: expected an integer below 2**63, got {seed}")
     return int(seed)

@@ -22,8 +22,10 @@ from .layers import Layer
 from .losses import AnyLoss, Loss
 from .optimizers import Optimizer
 from .placement import to_device, to_host
-from .training import Data, History, Progress, RunningMean, as_array, batches, split
-from .training import with_same_length as paired
+from .samples import Data, as_array, check_held, split
+from .samples import with_same_length as paired
+from .training import History, Progress, RunningMean, Steps, batches
+from .whole import or_as_before
 
 __all__ = ["Model", "load"]
 
@@ -112,7 +114,7 @@ class Model(Chain):
             For unknown names, and for a loss or metric that does not fit; nothing is changed then.
         """
         chosen = None if loss is None else losses.get(loss)
-        check_loss(chosen, self.layers[-1])
+        check_loss(chosen, self.layers)
         checked = metric_names(metrics, chosen)
         self.optimizer, self.loss, self.metrics = optimizers.get(optimizer), chosen, checked
 
@@ -139,7 +141,8 @@ class Model(Chain):
         epochs, initial_epoch : int
             Runs the epochs initial_epoch + 1 ... epochs.
         verbose : {0, 1, 2}
-            Nothing, a bar, or a line per epoch.
+            Nothing, a bar (a line per epoch where stderr is no terminal and no notebook), or a line
+            per epoch on stdout.
         validation_split : float in [0, 1)
             This share of the samples, the last ones before shuffling, is kept out of training and
             evaluated after each epoch.
@@ -156,7 +159,8 @@ class Model(Chain):
         Raises
         ------
         ValueError
-            For bad arguments or data, before the first step.
+            For bad arguments or data, before the first step: also for NaN, Inf and for numbers that
+            the model's dtype cannot hold, wherever they are.
         """
         optimizer = self._optimizer()
         last = integer("epochs", epochs, 1)
@@ -182,11 +186,14 @@ class Model(Chain):
         return history
 
     def train_on_batch(self, x: Any, y: Any) -> float | list[float]:
-        """Take one step on one batch; return its loss, or [loss, metrics...], before the step."""
+        """Take one step on one batch; return its loss, or [loss, metrics...], before the step.
+
+        After an exception, KeyboardInterrupt too, the step has been taken or nothing has changed:
+        weights, the optimizer's state, that of stateful layers, random numbers. So in `fit`.
+        """
         optimizer = self._optimizer()
-        loss, grads = self._gradients(*self._one_batch(x, y))
-        optimizer.apply(self.params, grads)
-        self.constrain()
+        batch = self._one_batch(x, y)  # which builds the model
+        loss = Steps(self, optimizer).take(*batch)
         return self._result(loss)
 
     def gradients(self, x: Any, y: Any) -> tuple[float, list[Array]]:
@@ -199,7 +206,9 @@ class Model(Chain):
         ...     optimizer.apply(model.params, grads)
         ...     model.constrain()             # where layers have constraints
         """
-        loss, grads = self._gradients(*self._one_batch(x, y))
+        batch = self._one_batch(x, y)
+        before = [*self._states(), *self._generator()]
+        loss, grads = or_as_before(before, self._gradients, *batch)
         return loss.mean, grads
 
     def evaluate(
@@ -219,7 +228,10 @@ class Model(Chain):
         return list(logs.values()) if self.metrics else logs["loss"]
 
     def predict(self, x: Any, batch_size: int = 32, verbose: int = 0) -> Array:
-        """Return the outputs for all samples, (N, ...) of the model's dtype."""
+        """Return the outputs for all samples, (N, ...) of the model's dtype.
+
+        NaN and Inf go through; numbers that the dtype cannot hold are a ValueError.
+        """
         x = as_array("x", x)
         self._check_x(x, batch_size)
         self._build_for(x)
@@ -227,7 +239,8 @@ class Model(Chain):
         outputs = np.empty([len(x), *(size or 0 for size in trailing)], self.dtype)
         with Progress(verbose, "Predict", len(x)) as progress:
             for at in batches(len(x), batch_size, None):
-                outputs[at] = to_host(self._run(to_device(self._cast(x[at]), self.device)))
+                batch = to_device(self._cast(x[at]), self.device)
+                outputs[at] = to_host(or_as_before(self._states(), self._run, batch))
                 progress.step(at.stop - at.start, {})
             progress.finish({})
         return outputs
@@ -241,12 +254,17 @@ class Model(Chain):
             As the constructor; the model is then as it was.
         """
         self._check_place(device, precision)
+        before = [one for layer in self.layers for one in layer.as_it_is()] + self._states()
+        places = [(self, "device", self.device), (self, "precision", self.precision)]
+        or_as_before([*before, *places], self._move, device, precision)
+        return self
+
+    def _move(self, device: str, precision: str | None) -> None:
         for layer in self.layers:
             layer.to(device, precision)
         self.device, self.precision = device, precision
         if self.optimizer is not None:
             self.optimizer.to(device)
-        return self
 
     # Files.
 
@@ -309,12 +327,9 @@ class Model(Chain):
         optimizer: Optimizer,
         progress: Progress,
     ) -> dict[str, float]:
-        mean, params = RunningMean(self.metrics), self.params
+        mean, steps = RunningMean(self.metrics), Steps(self, optimizer)
         for x, y in self._batches(data, batch_size, self.rng if shuffle else None):
-            loss, grads = self._gradients(x, y)
-            optimizer.apply(params, grads)
-            self.constrain()
-            mean.add(loss)
+            mean.add(steps.take(x, y))
             progress.step(len(x), mean.logs())
         return mean.result()
 
@@ -336,7 +351,7 @@ class Model(Chain):
         mean, penalty = RunningMean(self.metrics), self.penalty()
         _, loss = self._compiled()
         for x, y in self._batches(data, batch_size):
-            outputs = self._run(x, False, loss.wants_logits)
+            outputs = or_as_before(self._states(), self._run, x, False, loss.wants_logits)
             mean.add(loss.forward(outputs, y).plus(penalty))
             if progress is not None:
                 progress.step(len(x), mean.logs())
@@ -369,13 +384,14 @@ class Model(Chain):
         """Raise ValueError unless all samples can go in and all targets be learnt."""
         (x, y), (_, loss) = data, self._compiled()
         self._check_x(x, batch_size)
-        if not np.isfinite(x).all():
-            raise ValueError("x: expected finite numbers to learn from, got NaN or Inf")
+        check_held("x", x, self.dtype)
         loss.check(y, shapes_through(self.layers, x.shape)[-1])
+        check_held("y", y, self.dtype, finite=False)  # NaN and Inf are out already
 
     def _check_x(self, x: Array, batch_size: int) -> None:
         size = integer("batch_size", batch_size, 1)
         self.layers[0].check_input(x)
+        check_held("x", x, self.dtype, finite=False)
         shapes_through(self.layers, x.shape)
         if len(x) > size and len(x) % size and any(layer.stateful for layer in self._recurrent()):
             expected = f"a multiple of batch_size {size} for stateful layers"

@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import array_ops, capi, foreign, lstm_ops, rnn_ops
+from . import array_ops, capi, foreign, lstm_ops, rnn_ops, squares
 from .arguments import integer
 from .lstm_ops import LSTMCache, LSTMGradients
 from .placement import on_device
@@ -108,7 +108,7 @@ activation_backward = _either(array_ops.activation_backward, 1, writes="dy")
 activation_forward = _either(array_ops.activation_forward, 1, writes="out")
 adam_update = _either(array_ops.adam_update, writes="w m v")
 add_to = _either(array_ops.add_to, writes="a")
-clip_by_norm = _either(array_ops.clip_by_norm, writes="arrays")
+clip_by_norm = _either(squares.clip_by_norm, writes="arrays")
 clip_by_value = _either(array_ops.clip_by_value, writes="a")
 crossentropy = _either(array_ops.crossentropy, writes="probabilities")
 dense_backward = _either(array_ops.dense_backward)
@@ -130,7 +130,7 @@ softmax_backward = _either(array_ops.softmax_backward, writes="dy")
 softmax_crossentropy = _either(array_ops.softmax_crossentropy, writes="logits")
 squared_error = _either(array_ops.squared_error)
 sum_losses = _either(array_ops.sum_losses)
-sum_of_squares = _either(array_ops.sum_of_squares)
+sum_of_squares = _either(squares.sum_of_squares)
 zeros_like = _either(array_ops.zeros_like)
 
 MAX_LAYERS = capi.MAX_LAYERS  # of a stack

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from . import ops
+from . import capi, ops
 from .arguments import Array, check_shape, choice, construct, flag, integer, number
 from .arrays import FLOATS
 from .placement import check_device, is_own, to_device
+from .whole import Attributes, are_here, held, or_as_before, with_copies
 
 __all__ = ["SGD", "Adam", "Optimizer", "get"]
 
@@ -96,23 +97,55 @@ class Optimizer:
         Raises
         ------
         ValueError
-            When they do not fit each other or the earlier steps; then nothing is changed.
+            When they do not fit each other or the earlier steps.
+
+        Notes
+        -----
+        A step is whole or did not happen: after any exception, KeyboardInterrupt too, params,
+        `slots` and `iterations` are as before or all a step ahead. (On a GPU that holds of Ctrl-C
+        in the main thread.)
         """
         self._check(params, grads)
-        if not self.slots:
-            self.slots = {name: [ops.zeros_like(w) for w in params] for name in self.slot_names}
+        slots = self.slots or self._first_slots(params)
         self._clip(grads)
+        self._step(list(params), list(grads), slots)
+
+    def _first_slots(self, params: Sequence[Array]) -> dict[str, list[Array]]:
+        return {name: [ops.zeros_like(w) for w in params] for name in self.slot_names}
+
+    def _step(self, params: list[Array], grads: list[Array], slots: dict[str, list[Array]]) -> None:
+        """Change params and slots, keep the slots and count the step, or leave all as it was."""
+        before: Attributes = [(self, "slots", self.slots), (self, "iterations", self.iterations)]
+        if not are_here(params):  # nobody copies a GPU's memory for an interrupt's sake
+            with held():
+                or_as_before(before, self._update_all, params, grads, slots)
+        elif type(self) in CLASSES.values():
+            self._at_once(params, grads, slots)
+        else:
+            arrays = [*params, *(slot for kept in slots.values() for slot in kept)]
+            with_copies(arrays, before, self._update_all, params, grads, slots)
+
+    def _update_all(
+        self, params: list[Array], grads: list[Array], slots: dict[str, list[Array]]
+    ) -> None:
+        self.slots = slots
         for index, (w, g) in enumerate(zip(params, grads, strict=True)):
             self._update(index, w.reshape(-1), g.reshape(-1))
         self.iterations += 1
+
+    def _at_once(
+        self, params: list[Array], grads: list[Array], slots: dict[str, list[Array]]
+    ) -> None:
+        """As `_update_all`, in one call of the extension that no signal divides."""
+        raise NotImplementedError
 
     def restore(self, iterations: int, slots: dict[str, list[Array]]) -> None:
         """Go on from a saved state; `slots` is kept, not copied."""
         expected = self.slot_names if iterations else ()
         if set(slots) != set(expected):
             raise ValueError(f"slots: expected {sorted(expected)}, got {sorted(slots)}")
-        self.iterations = integer("iterations", iterations, 0)
-        self.slots = dict(slots)
+        count, kept = integer("iterations", iterations, 0), dict(slots)
+        self.iterations, self.slots = count, kept
 
     def to(self, device: str) -> None:
         """Bring the state to "cpu" or "cuda", as `Model.to` does."""
@@ -131,15 +164,13 @@ class Optimizer:
         return [self.slots[name][index].reshape(-1) for name in self.slot_names]
 
     def _check(self, params: Sequence[Array], grads: Sequence[Array]) -> None:
+        integer("iterations", self.iterations, 0)
         if len(params) != len(grads):
             raise ValueError(f"grads: expected {len(params)} arrays, got {len(grads)}")
         for index, (w, g) in enumerate(zip(params, grads, strict=True)):
             _check_array(f"params[{index}]", w, w)
             _check_array(f"grads[{index}]", g, w)
-            if isinstance(w, np.ndarray) and not w.flags.writeable:
-                raise ValueError(
-                    f"params[{index}]: expected a writeable array, got a read-only one"
-                )
+            _check_writeable(f"params[{index}]", w)
         for name, kept in self.slots.items():
             if len(kept) != len(params):
                 raise ValueError(
@@ -147,6 +178,7 @@ class Optimizer:
                 )
             for index, (slot, w) in enumerate(zip(kept, params, strict=True)):
                 _check_array(f"params[{index}] ({name} of earlier steps)", w, slot)
+                _check_writeable(f"{name}[{index}]", slot)
 
     def _clip(self, grads: Sequence[Array]) -> None:
         if (limit := self._clips["clipvalue"]) is not None:
@@ -195,6 +227,15 @@ class SGD(Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
+
+    def _at_once(
+        self, params: list[Array], grads: list[Array], slots: dict[str, list[Array]]
+    ) -> None:
+        _check_held("learning_rate", self.learning_rate, params)
+        capi.sgd_step(
+            self, slots, self.iterations + 1, params, grads, slots.get("velocity", []),
+            self.learning_rate, self.momentum, self.nesterov,
+        )  # fmt: skip
 
     def _update(self, index: int, w: Array, g: Array) -> None:
         velocity = self._slots_of(index)[0] if self.slot_names else None
@@ -251,16 +292,29 @@ class Adam(Optimizer):
             "epsilon": self.epsilon,
         }
 
+    def _at_once(
+        self, params: list[Array], grads: list[Array], slots: dict[str, list[Array]]
+    ) -> None:
+        step_size = self._step_size()
+        _check_held("learning_rate", step_size, params)
+        _check_held("epsilon", self.epsilon, params)
+        capi.adam_step(
+            self, slots, self.iterations + 1, params, grads, slots["momentum"], slots["velocity"],
+            step_size, self.beta_1, self.beta_2, self.epsilon,
+        )  # fmt: skip
+
+    def _step_size(self) -> float:
+        step = self.iterations + 1
+        return self.learning_rate * (math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step))
+
     def _update(self, index: int, w: Array, g: Array) -> None:
         m, v = self._slots_of(index)
-        step = self.iterations + 1
-        corrected = math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
         ops.adam_update(
             w,
             g,
             m,
             v,
-            step_size=self.learning_rate * corrected,
+            step_size=self._step_size(),
             beta_1=self.beta_1,
             beta_2=self.beta_2,
             epsilon=self.epsilon,
@@ -278,7 +332,7 @@ def get(identifier: str | dict[str, Any] | Optimizer) -> Optimizer:
 
 def _check_array(name: str, found: Any, like: Any) -> None:
     both_here = type(found) is type(like) is np.ndarray and found.dtype == like.dtype in FLOATS
-    if both_here and found.shape == like.shape and found.flags.c_contiguous:
+    if both_here and found.shape == like.shape and _in_order(found):
         return
     is_array = isinstance(found, np.ndarray) or is_own(found)
     if not is_array or found.dtype not in (np.float32, np.float64):
@@ -290,8 +344,28 @@ def _check_array(name: str, found: Any, like: Any) -> None:
     if is_own(found) != is_own(like):
         places = ["a GPU's memory" if is_own(a) else "the host's memory" for a in (like, found)]
         raise ValueError(f"{name}: expected an array in {places[0]}, got one in {places[1]}")
-    if not (found.is_contiguous if is_own(found) else found.flags.c_contiguous):
+    if not (found.is_contiguous if is_own(found) else _in_order(found)):
         raise ValueError(f"{name}: expected a C-contiguous array, got strides {found.strides}")
+
+
+def _in_order(array: Array) -> bool:
+    flags = array.flags
+    return flags.c_contiguous and flags.aligned
+
+
+def _check_writeable(name: str, array: Any) -> None:
+    if isinstance(array, np.ndarray) and not array.flags.writeable:
+        raise ValueError(f"{name}: expected a writeable array, got a read-only one")
+
+
+def _check_held(name: str, value: float, params: Sequence[Array]) -> None:
+    """Raise ValueError for a number, not 0, that an array's dtype would make Inf or 0."""
+    for dtype in {param.dtype for param in params}:
+        limits = np.finfo(dtype)
+        if value and not float(limits.tiny) <= value <= float(limits.max):
+            if name == "learning_rate" and value < 1.0:
+                continue  # no step is a small one
+            raise ValueError(f"{name}: expected a number that {dtype} can hold, got {value}")
 
 
 CLASSES: dict[str, type[Optimizer]] = {"SGD": SGD, "Adam": Adam}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import activations
-from .arguments import flag, number
+from .arguments import flag, number, shown
 
 __all__ = ["CellOptions", "Noise"]
 
@@ -61,7 +61,7 @@ class CellOptions:
         for name in ("clip", "cell_clip"):
             value = getattr(self, name)
             if value is not None and number(name, value, 0) == 0:
-                raise ValueError(f"{name}: expected a number > 0 or None, got {value!r}")
+                raise ValueError(f"{name}: expected a number > 0 or None, got {shown(value)}")
             if value is not None:
                 object.__setattr__(self, name, float(value))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .arguments import Array, Shape
 from .layer import features_of, kind_of, rounded
-from .placement import assign, to_host
+from .placement import assign_all, to_host
 from .weights import Norm
 
 __all__ = ["Parts"]
@@ -165,8 +165,7 @@ class Parts:
                 param = self.params[wanted[kind]]
                 label = f"parts[{k}][{kind!r}]"
                 checked[wanted[kind]] = rounded(label, weight, param.shape, param.dtype.name)
-        for name, weight in checked.items():
-            assign(self.params[name], weight)
+        assign_all([self.params[name] for name in checked], list(checked.values()))
 
     def _names_of_parts(self) -> list[list[str]]:
         ends = self.suffixes()

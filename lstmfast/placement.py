@@ -6,17 +6,20 @@ goes through `ops`, which runs where its arrays are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from . import capi
 from .arguments import Array, choice
 
 __all__ = [
     "DEVICES",
     "assign",
+    "assign_all",
     "check_device",
     "is_own",
     "library_of",
@@ -99,3 +102,19 @@ def assign(target: Any, values: Array) -> None:
         import_module("lstmfast.cuda.array").to_device(target, values)
     else:
         target[...] = values
+
+
+def assign_all(targets: Sequence[Any], values: Sequence[Array]) -> None:
+    """`assign` each of the values, all of them or, if an exception comes between, none.
+
+    (On a GPU one after another.)
+    """
+    if any(is_own(target) for target in targets):
+        for target, value in zip(targets, values, strict=True):
+            assign(target, value)
+        return
+    sources = [
+        np.ascontiguousarray(np.broadcast_to(value, target.shape), target.dtype)
+        for target, value in zip(targets, values, strict=True)
+    ]
+    capi.copy_all(list(targets), sources)

@@ -16,6 +16,7 @@ import numpy as np
 from . import ops
 from .arguments import Array, choice, described, named, number, shape_text
 from .arrays import float_array
+from .squares import lengths_along, squares_of, times_power
 
 __all__ = [
     "L1",
@@ -88,7 +89,7 @@ class L2(Regularizer):
         return 0.0, self.l2
 
     def value(self, w: Array) -> float:
-        return self.l2 * _sum_of_squares(w)
+        return _times_squares(self.l2, w)
 
     def gradient(self, w: Array) -> Array:
         return 2.0 * self.l2 * float_array("w", w)
@@ -110,7 +111,7 @@ class L1L2(Regularizer):
         return self.l1, self.l2
 
     def value(self, w: Array) -> float:
-        return self.l1 * _sum_of_magnitudes(w) + self.l2 * _sum_of_squares(w)
+        return self.l1 * _sum_of_magnitudes(w) + _times_squares(self.l2, w)
 
     def gradient(self, w: Array) -> Array:
         return self.l1 * np.sign(float_array("w", w)) + 2.0 * self.l2 * w
@@ -152,7 +153,7 @@ class OrthogonalRegularizer(Regularizer):
         """Return the vectors as rows of a C-contiguous matrix in float64, and their norms."""
         self.check("w", float_array("w", w).shape)
         rows = np.array(w if self.mode == "rows" else w.T, np.float64, order="C")
-        norms = np.sqrt(np.sum(np.square(rows), axis=1, keepdims=True))
+        norms = lengths_along(rows, 1)
         rows /= np.maximum(norms, EPSILON)
         return rows, norms
 
@@ -190,8 +191,10 @@ def _sum_of_magnitudes(w: Array) -> float:
     return float(np.sum(np.abs(float_array("w", w)), dtype=np.float64))
 
 
-def _sum_of_squares(w: Array) -> float:
-    return ops.sum_of_squares(float_array("w", w).ravel(order="K"))  # no copy of a transpose
+def _times_squares(factor: float, w: Array) -> float:
+    """factor Σ w²"""
+    found, exponent = squares_of(float_array("w", w).ravel(order="K"))  # no copy of a transpose
+    return times_power(factor * found, exponent)
 
 
 def _products(n: Array) -> Array:

@@ -17,7 +17,7 @@ from .arguments import Array, Shape, construct, integer, keys
 from .chain import shapes_through
 from .layer import DTYPES, Layer
 from .optimizers import Optimizer
-from .placement import assign, to_host
+from .placement import assign_all, to_host
 
 if TYPE_CHECKING:
     from .model import Model
@@ -37,12 +37,27 @@ def save(model: Model, path: files.StrPath, include_optimizer: bool) -> None:
     config = {"model": _model_config(model), "compile": _compile_config(model), "training": None}
     if include_optimizer:
         optimizer = model.optimizer
-        iterations = optimizer.iterations if optimizer else 0
+        iterations = _checked_iterations(model) if optimizer else 0
         config["training"] = {"iterations": iterations, "rng": model.rng.bit_generator.state}
         for slot, arrays in optimizer.slots.items() if optimizer else ():
             kept = map(to_host, arrays)
             tensors |= dict(zip((f"optimizer/{slot}/{n}" for n in names), kept, strict=True))
     files.write(path, config, tensors)
+
+
+def _checked_iterations(model: Model) -> int:
+    """Return the optimizer's steps; ValueError unless its slots are of the model's weights."""
+    optimizer = model.optimizer
+    assert optimizer is not None
+    integer("optimizer: iterations", optimizer.iterations, 0)
+    expected = optimizer.slot_names if optimizer.iterations else ()
+    sizes = [(param.shape, param.dtype) for param in model.params]
+    same = all([(a.shape, a.dtype) for a in kept] == sizes for kept in optimizer.slots.values())
+    if set(optimizer.slots) != set(expected) or not same:
+        found = f"{sorted(optimizer.slots)} after {optimizer.iterations} steps"
+        expected_text = f"{sorted(expected)} of this model's weights, or include_optimizer=False"
+        raise ValueError(f"optimizer: expected the slots {expected_text}, got {found}")
+    return optimizer.iterations
 
 
 def load(file: files.Reader, make: Callable[..., Model]) -> Model:
@@ -80,8 +95,7 @@ def load_weights(model: Model, path: files.StrPath) -> None:
     with files.opened(path) as file:
         file.check_names(set(shapes), "layers/")
         tensors = file.read(shapes, model.dtype)
-    for param, tensor in zip(model.params, tensors.values(), strict=True):
-        assign(param, tensor)
+    assign_all(model.params, list(tensors.values()))
 
 
 # Configs out.

@@ -61,6 +61,7 @@ class SimpleRNN(Recurrent):
     Simard and Frasconi 1994); an LSTM's cell is made against that.
     """
 
+    draws = False
     roles: ClassVar = {"W_ih": "kernel", "W_hh": "recurrent", "b": "bias"}
 
     @property

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arguments import Array, choice, number
+from . import capi
+from .arguments import Array, choice
 from .losses import AnyLoss, BatchLoss
+from .optimizers import Optimizer
+from .whole import Attributes, with_copies
 
-__all__ = ["History", "Progress", "RunningMean", "batches", "split", "with_same_length"]
+if TYPE_CHECKING:
+    from .model import Model
 
-Data = tuple[Array, Array]
+__all__ = ["History", "Progress", "RunningMean", "Steps", "batches"]
 
 
 class History:
@@ -78,7 +82,8 @@ class Progress:
     Parameters
     ----------
     verbose : {0, 1, 2}
-        Nothing, a bar with loss and speed on stderr, or one line at the end on stdout.
+        Nothing; on stderr a bar with loss and speed, or one line at the end where that is no
+        terminal and no notebook; or one line at the end on stdout.
     title : str
     samples : int
     """
@@ -87,7 +92,7 @@ class Progress:
         self.verbose = choice("verbose", verbose, (0, 1, 2))
         self.title, self.start = title, time.perf_counter()
         self.bar: Any = None
-        if verbose == 1:
+        if self.verbose == 1 and _shows_bars(sys.stderr):
             from tqdm import tqdm  # here: it costs more to import than all of lstmfast
 
             self.bar = tqdm(total=samples, desc=title, unit=" samples")
@@ -100,9 +105,12 @@ class Progress:
     def finish(self, logs: dict[str, float]) -> None:
         if self.bar is not None:
             self.bar.set_postfix(logs, refresh=False)
-        elif self.verbose == 2:
+        elif self.verbose:
             values = "".join(f" - {name}: {value:.4f}" for name, value in logs.items())
-            print(f"{self.title} - {time.perf_counter() - self.start:.1f}s{values}")
+            line = f"{self.title} - {time.perf_counter() - self.start:.1f}s{values}"
+            file = sys.stderr if self.verbose == 1 else sys.stdout
+            if file is not None:  # as in programs without a console
+                print(line, file=file, flush=self.verbose == 1)
 
     def __enter__(self) -> Progress:
         return self
@@ -112,68 +120,55 @@ class Progress:
             self.bar.close()
 
 
+def _shows_bars(file: Any) -> bool:
+    """Is this a terminal or a notebook's output, where a line can be written over?"""
+    if type(file).__module__.startswith(("ipykernel.", "spyder_kernels.")):
+        return True
+    try:
+        return bool(file.isatty())
+    except Exception:  # None, or closed
+        return False
+
+
+class Steps:
+    """Steps of a model, of which each is whole or did not happen, whatever exception comes.
+
+    Without constraints a step ends in one call that no signal divides, so nothing is copied;
+    with them, weights and slots are, to go back to.
+    """
+
+    def __init__(self, model: Model, optimizer: Optimizer):
+        self.model, self.optimizer, self.params = model, optimizer, model.params
+        self.constrained = any([layer.is_constrained for layer in model.layers])
+        self.draws = any([layer.draws for layer in model.layers])
+
+    def take(self, x: Array, y: Array) -> AnyLoss:
+        """Take a step on a batch as the layers take it; return the loss before it."""
+        model, optimizer, slots = self.model, self.optimizer, self.optimizer.slots
+        before: Attributes = model._states() + (model._generator() if self.draws else [])
+        if self.constrained:
+            before += [(optimizer, "slots", slots), (optimizer, "iterations", optimizer.iterations)]
+            arrays = [*self.params, *(slot for kept in slots.values() for slot in kept)]
+            return with_copies(arrays, before, self._take, x, y)
+        iterations = optimizer.iterations
+        try:
+            return self._take(x, y)
+        except BaseException:
+            if optimizer.iterations == iterations:
+                capi.copy_all([], [], before)
+            raise
+
+    def _take(self, x: Array, y: Array) -> AnyLoss:
+        loss, grads = self.model._gradients(x, y)
+        self.optimizer.apply(self.params, grads)
+        if self.constrained:
+            self.model.constrain()
+        return loss
+
+
 def batches(samples: int, batch_size: int, rng: np.random.Generator | None) -> Iterator[Any]:
     """Yield what to index the samples with: slices, or with `rng` shuffled positions."""
     order = None if rng is None else rng.permutation(samples)
     for start in range(0, samples, batch_size):
         stop = min(start + batch_size, samples)
         yield slice(start, stop) if order is None else order[start:stop]
-
-
-def with_same_length(x: Any, y: Any) -> Data:
-    """Return both as arrays; ValueError unless they hold the same number of samples, not 0."""
-    x, y = as_array("x", x), as_array("y", y)
-    if len(y) != len(x):
-        raise ValueError(f"y: expected {len(x)} samples, as x has, got {len(y)}")
-    return x, y
-
-
-def as_array(name: str, data: Any) -> Array:
-    """Return `data` as an array with at least one sample; ValueError without."""
-    try:
-        found = np.asarray(data)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{name}: expected an array, got {type(data).__name__}") from error
-    if found.ndim == 0 or len(found) == 0:
-        raise ValueError(f"{name}: expected one sample or more, got shape {found.shape}")
-    return found
-
-
-def split(x: Any, y: Any, fraction: float, validation: Any) -> tuple[Data, Data | None]:
-    """Return the data to train on and to validate on, as Keras divides them.
-
-    Parameters
-    ----------
-    x, y : array_like
-    fraction : float in [0, 1)
-        The LAST samples, this share of them, are for validation.
-    validation : (x, y) or None
-
-    Raises
-    ------
-    ValueError
-        When both ways are asked for, or one part would be empty.
-    """
-    x, y = with_same_length(x, y)
-    fraction = number("validation_split", fraction, 0.0, math.nextafter(1.0, 0.0))
-    if validation is not None:
-        return (x, y), _given(validation, fraction)
-    if not fraction:
-        return (x, y), None
-    at = math.floor(len(x) * (1.0 - fraction))
-    if at in (0, len(x)):
-        parts = f"{at} and {len(x) - at} samples"
-        raise ValueError(f"validation_split: expected two parts that are not empty, got {parts}")
-    return (x[:at], y[:at]), (x[at:], y[at:])
-
-
-def _given(validation: Any, fraction: float) -> Data:
-    if fraction:
-        raise ValueError("validation_split: expected 0 with validation_data, got both")
-    if not isinstance(validation, (tuple, list)) or len(validation) != 2:
-        kind = type(validation).__name__
-        raise ValueError(f"validation_data: expected (x, y), got {kind}")
-    try:
-        return with_same_length(*validation)
-    except ValueError as error:
-        raise ValueError(f"validation_data: {error}") from error

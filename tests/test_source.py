@@ -18,10 +18,11 @@ NATIVE = Path(__file__).parent.parent / "native"
 FLOORS = (
     "kernels",
     "capi",
-    "kernels.jit fallback arguments placement activations options arrays steps weights array_ops "
-    "lstm_keys lstm_call lstm_ops prepared rnn_ops foreign cuda stream ops interop config",
+    "kernels.jit fallback arguments placement whole activations options arrays steps weights "
+    "squares array_ops lstm_keys lstm_call lstm_ops prepared rnn_ops foreign cuda stream ops "
+    "interop config",
     "threadpool initializers regularizers constraints layer parts recurrent lstm simple_rnn layers "
-    "losses optimizers",
+    "samples losses optimizers",
     "training disk files chain saving model",
     "__init__",
     "torch keras onnx examples",

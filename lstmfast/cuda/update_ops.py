@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import activations
 from ..arguments import flag, number
 from . import array
@@ -193,10 +195,12 @@ def clip_by_norm(grads: Sequence[DeviceArray], limit: float, *, stream: Any = No
     limit = number("limit", limit, math.ulp(0.0))
     if not grads:
         return
-    squares = reductions.penalties_of(grads, 0.0, 1.0, stream)
+    squares = scaled = reductions.penalties_of(grads, 0.0, 1.0, stream)
+    if any(g.dtype == np.float64 for g in grads):  # squares of float32 are finite in float64
+        scaled = reductions.penalties_of(grads, 0.0, 1.0, stream, elementwise.DOWN)
     for name in sorted({name_of(g.dtype) for g in grads}):
-        factor = array.empty((1,), name, stream)
-        elementwise.make_shrink_factor(name).launch(stream, 1, squares, limit, factor)
+        factor = array.empty((2,), name, stream)
+        elementwise.make_shrink_factor(name).launch(stream, 1, squares, scaled, limit, factor)
         for g in grads:
             if name_of(g.dtype) == name:
                 kernel = elementwise.make_shrink(name)

@@ -398,6 +398,27 @@ def test_clip_by_norm_of_what_has_no_norm(wrong):
         check(got, want)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "size"), [("f4", 1e20), ("f4", 3e38), ("f8", 1e160), ("f8", 1.5e308)]
+)
+@pytest.mark.parametrize("limit", [1.0, 1e-6])
+def test_clip_by_norm_of_exploding_gradients(dtype, size, limit):
+    grads = [np.full(3, size, dtype), np.full(1, -size, dtype)]
+    device = put(*grads)
+    array_ops.clip_by_norm(device, limit)
+    for got, sign in zip(device, (1, -1), strict=True):
+        np.testing.assert_allclose(got.copy_to_host(), sign * limit / 2, rtol=1e-6)
+
+
+def test_squared_errors_and_penalties_beyond_the_dtype():
+    x, y = np.full((1, 2), 3e38, "f4"), np.full((1, 2), -3e38, "f4")
+    total, gradient = array_ops.squared_error(*put(x, y), scale=0.25)
+    assert total.copy_to_host()[0] == pytest.approx(3.6e77, rel=1e-6)
+    np.testing.assert_allclose(gradient.copy_to_host(), 1.5e38, rtol=1e-6)
+    found = array_ops.penalty(put(np.full(4, 1e160)), 0.0, 1e-30)
+    assert found.copy_to_host()[0] == pytest.approx(4e290)
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_scale_fill_add_and_clip(rng, dtype):
     a, b = (rng.normal(size=(5, 7)).astype(dtype) for _ in range(2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 from numba import cuda, types
 
 from ...kernels.activations import KINDS, activate, at_least, at_most, slope
@@ -14,6 +15,7 @@ from . import formulas  # noqa: F401  # it lets kernels call activations
 from .numbers import BY_NAME, device_function
 
 __all__ = [
+    "DOWN",
     "ROWS",
     "THREADS",
     "blocks_for",
@@ -30,6 +32,8 @@ __all__ = [
 THREADS = 256
 ROWS = 8  # of a matrix, that a block of `make_add_row` passes over
 I64, F64 = types.int64, types.float64
+DOWN = 2.0**-538  # times this, squares of all of float64's numbers are finite
+TWO_STEPS = 2.0**-64
 
 
 def blocks_for(kernel: Kernel, n: int) -> int:
@@ -106,26 +110,37 @@ def make_change(what: str, name: str) -> Kernel:
 
 @kernel_maker
 def make_shrink_factor(name: str) -> Kernel:
-    """factor[0] = limit / norm where the norm, √squares[0], is above the limit; else 1."""
-    real = BY_NAME[name].real
+    """factor[0] · factor[1] = limit / norm where the norm, √squares[0], is above the limit; else 1.
 
-    def shrink_factor(squares, limit, factor):
+    Where squares[0] is Inf, the norm is √scaled[0] / DOWN. One of the factors is 1, unless the
+    quotient is less than the dtype can hold.
+    """
+    real, least = BY_NAME[name].real, F64(np.finfo(name).tiny)
+
+    def shrink_factor(squares, scaled, limit, factor):
         norm = math.sqrt(squares[0])
-        factor[0] = real(limit / norm) if norm > limit else real(1)
+        first, second = F64(1), F64(1)
+        if math.isinf(norm):
+            first, second = F64(DOWN), limit / math.sqrt(scaled[0])
+        elif norm > limit:
+            first = limit / norm
+            if first < least:
+                first, second = F64(TWO_STEPS), first / F64(TWO_STEPS)
+        factor[0], factor[1] = real(first), real(second)
 
-    arguments = (pointer(F64), F64, BY_NAME[name].pointer)
+    arguments = (pointer(F64), pointer(F64), F64, BY_NAME[name].pointer)
     return Kernel(f"factor to shrink by, {name} from float64", shrink_factor, arguments, 1)
 
 
 @kernel_maker
 def make_shrink(name: str) -> Kernel:
-    """x *= factor[0]; nothing is written where that is 1."""
+    """x *= factor[0] · factor[1]; nothing is written where that is 1."""
     real = BY_NAME[name].real
 
     def shrink(x, n, factor):
         i = cuda.grid(1)
         if i < n and factor[0] != real(1):
-            x[i] = x[i] * factor[0]
+            x[i] = (x[i] * factor[0]) * factor[1]
 
     arguments = (BY_NAME[name].pointer, I64, BY_NAME[name].pointer)
     return Kernel(f"shrink, {name}", shrink, arguments, THREADS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from math import exp, inf, log, nan
+from math import exp, inf, isinf, log, nan
 from typing import Any
 
 from numba import cuda, types
@@ -293,9 +293,14 @@ def make_squared_error(name: str, gradient: bool, side: int) -> Kernel:
         total = F64(0)
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
             difference = real(x[i] - y[i])
-            total += F64(difference) * F64(difference)
+            exact = F64(difference)
+            if isinf(difference):  # float32 holds both, but not what lies between them
+                exact = F64(x[i]) - F64(y[i])
+            total += exact * exact
             if gradient:
                 dx[i] = factor * difference
+                if isinf(difference):
+                    dx[i] = real(F64(factor) * exact)
         total = combined(sums, cuda.threadIdx.x, total)
         if cuda.threadIdx.x == 0:
             partials[cuda.blockIdx.x] = total

@@ -90,10 +90,10 @@ def blocks_for(n: int, side: int) -> int:
 
 @kernel_maker
 def make_penalty_sums(name: str, absolute: bool, squared: bool, side: int) -> Kernel:
-    """partials[first + block] = a part of l1 Σ |x| (`absolute`) + l2 Σ x² (`squared`)."""
+    """partials[first + block] = a part of l1 Σ |x| (`absolute`) + l2 Σ (by · x)² (`squared`)."""
     combined, room = make_combined(summed, side), room_for(side)
 
-    def penalty_sums(x, n, l1, l2, partials, first):
+    def penalty_sums(x, n, l1, l2, by, partials, first):
         sums = cuda.shared.array(room, F64)
         total = F64(0)
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
@@ -101,12 +101,14 @@ def make_penalty_sums(name: str, absolute: bool, squared: bool, side: int) -> Ke
             if absolute:
                 total += l1 * math.fabs(value)
             if squared:
-                total += l2 * (value * value)
+                value *= by
+                term = l2 * (value * value)
+                total += (l2 * value) * value if math.isinf(term) else term
         total = combined(sums, cuda.threadIdx.x, total)
         if cuda.threadIdx.x == 0:
             partials[first + cuda.blockIdx.x] = total
 
-    arguments = (BY_NAME[name].pointer, I64, F64, F64, pointer(F64), I64)
+    arguments = (BY_NAME[name].pointer, I64, F64, F64, F64, pointer(F64), I64)
     form = " and ".join(["|x|"] * absolute + ["x²"] * squared)
     return Kernel(f"sums of {form}, {name} in float64", penalty_sums, arguments, side * side)
 
@@ -161,14 +163,16 @@ def totals_of(partials: Any, factor: float, stream: Any = None) -> Any:
     return found
 
 
-def penalties_of(arrays: Sequence[Any], l1: float, l2: float, stream: Any = None) -> Any:
-    """Return l1 Σ |x| + l2 Σ x² over contiguous arrays of floats together, (1,) of float64."""
+def penalties_of(
+    arrays: Sequence[Any], l1: float, l2: float, stream: Any = None, by: float = 1.0
+) -> Any:
+    """Return l1 Σ |x| + l2 Σ (by · x)² over contiguous arrays together, (1,) of float64."""
     counts = [blocks_for(x.size, SIDE) for x in arrays]
     partials = empty((sum(counts),), "float64", stream)
     first = 0
     for x, count in zip(arrays, counts, strict=True):
         kernel = make_penalty_sums(x.dtype.name, l1 > 0, l2 > 0 or l1 == 0, SIDE)
-        kernel.launch(stream, count, x, x.size, l1, l2, partials, first)
+        kernel.launch(stream, count, x, x.size, l1, l2, by, partials, first)
         first += count
     return totals_of(partials, 1.0, stream)
 

@@ -1,0 +1,165 @@
+"""What `fit`, `evaluate` and `predict` take as data: arrays of samples, or an error that helps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .arguments import Array, number, shape_text, shown
+
+__all__ = ["Data", "as_array", "check_held", "split", "with_same_length"]
+
+Data = tuple[Array, Array]
+
+MOST_AXES = 16  # of lists in lists that are looked through for the odd one
+CHUNK = 1 << 20  # elements that are cast at a time to see whether they fit
+
+
+def with_same_length(x: Any, y: Any) -> Data:
+    """Return both as arrays; ValueError unless they hold the same number of samples, not 0."""
+    x, y = as_array("x", x), as_array("y", y)
+    if len(y) != len(x):
+        raise ValueError(f"y: expected {len(x)} samples, as x has, got {len(y)}")
+    return x, y
+
+
+def split(x: Any, y: Any, fraction: float, validation: Any) -> tuple[Data, Data | None]:
+    """Return the data to train on and to validate on, as Keras divides them.
+
+    Parameters
+    ----------
+    x, y : array_like
+    fraction : float in [0, 1)
+        The LAST samples, this share of them, are for validation.
+    validation : (x, y) or None
+
+    Raises
+    ------
+    ValueError
+        When both ways are asked for, or one part would be empty.
+    """
+    x, y = with_same_length(x, y)
+    fraction = number("validation_split", fraction, 0.0, math.nextafter(1.0, 0.0))
+    if validation is not None:
+        return (x, y), _given(validation, fraction)
+    if not fraction:
+        return (x, y), None
+    at = math.floor(len(x) * (1.0 - fraction))
+    if at in (0, len(x)):
+        parts = f"{at} and {len(x) - at} samples"
+        raise ValueError(f"validation_split: expected two parts that are not empty, got {parts}")
+    return (x[:at], y[:at]), (x[at:], y[at:])
+
+
+def _given(validation: Any, fraction: float) -> Data:
+    if fraction:
+        raise ValueError("validation_split: expected 0 with validation_data, got both")
+    if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+        kind = type(validation).__name__
+        raise ValueError(f"validation_data: expected (x, y), got {kind}")
+    try:
+        return with_same_length(*validation)
+    except ValueError as error:
+        raise ValueError(f"validation_data: {error}") from error
+
+
+def as_array(name: str, data: Any) -> Array:
+    """Return `data` as an array with at least one sample.
+
+    Raises
+    ------
+    ValueError
+        For what is no array and no list of samples of one length: the text says what it is, and
+        what to do.
+    """
+    if np.ma.is_masked(data):
+        raise ValueError(f"{name}: expected an array without masked values, got some (fill them)")
+    try:
+        found = np.asarray(data)
+    except Exception as error:
+        _check_ragged(name, data)
+        reason = shown(str(error)).strip("'\"")
+        kind = type(data).__name__
+        raise ValueError(f"{name}: expected an array, got {kind}: {reason}") from error
+    if found.ndim == 0:
+        raise ValueError(f"{name}: expected an array of samples, got {_kind(data)}")
+    if len(found) == 0:
+        shape = shape_text(found.shape)
+        raise ValueError(f"{name}: expected one sample or more, got shape {shape}")
+    if found.dtype.kind == "O":
+        _check_ragged(name, found)
+        others = [one for one in found.ravel() if not isinstance(one, (int, float))]
+        what = f"{shown(others[0])} among them" if others else "objects (see astype)"
+        raise ValueError(f"{name}: expected numbers, got {what}")
+    return found
+
+
+def _check_ragged(name: str, data: Any) -> None:
+    """Raise ValueError where the samples, or the rows within one, are of unlike lengths."""
+    is_list = (
+        isinstance(data, (list, tuple, np.ndarray))
+        and _is_sized(data)
+        and name.count("[") < MOST_AXES
+    )
+    parts = list(data) if is_list else []
+    lengths = [len(part) for part in parts if _is_sized(part)]
+    if len(lengths) < len(parts) and lengths:
+        found = shown(next(part for part in parts if not _is_sized(part)))
+        raise ValueError(f"{name}: expected samples of one shape, got {found} beside sequences")
+    if len(set(lengths)) > 1:
+        expected = "samples of one length (pad them, as with zeros, or take a batch per length)"
+        found = f"lengths from {min(lengths)} to {max(lengths)}"
+        raise ValueError(f"{name}: expected {expected}, got {found}")
+    for index, part in enumerate(parts):
+        _check_ragged(f"{name}[{index}]", part)
+    shapes = {part.shape for part in parts if isinstance(part, np.ndarray)}
+    if len(shapes) > 1:
+        found = " and ".join(map(shape_text, sorted(shapes)[:2]))
+        raise ValueError(f"{name}: expected samples of one shape, got {found}")
+
+
+def _is_sized(part: Any) -> bool:
+    """Has it a length: all sequences, but no array without axes?"""
+    return hasattr(part, "__len__") and getattr(part, "ndim", 1) > 0
+
+
+def _kind(data: Any) -> str:
+    """What was found in place of an array, and how to make one of it."""
+    kind = type(data).__name__
+    if isinstance(data, (dict, set, frozenset)):
+        return f"a {kind}; pass one array"
+    if hasattr(data, "toarray"):
+        return f"a sparse {kind}; pass its toarray()"
+    if isinstance(data, (str, bytes)) or (np.ndim(data) == 0 and not hasattr(data, "__iter__")):
+        return shown(data)
+    return f"a {kind}; pass np.stack(list(...)) of it, or its batches to train_on_batch one by one"
+
+
+def check_held(name: str, data: Array, dtype: str, finite: bool = True) -> None:
+    """Raise ValueError unless the cast to `dtype` leaves finite numbers.
+
+    Parameters
+    ----------
+    data : ndarray of real numbers
+        It is cast piece by piece: no second array of its size is made.
+    finite : bool
+        NaN and Inf in the data are an error, too; else they may stay.
+    """
+    if data.dtype.kind in "iub" or (not finite and np.can_cast(data.dtype, dtype)):
+        return
+    rows = max(1, CHUNK // max(1, data[0].size))
+    for start in range(0, len(data), rows):
+        part = data[start : start + rows]
+        with np.errstate(over="ignore"):
+            held = np.isfinite(part.astype(dtype, copy=False))
+        if held.all():
+            continue
+        lost = part[~held & np.isfinite(part)]
+        if lost.size:
+            found = shown(lost.flat[0].item())
+            raise ValueError(f"{name}: expected numbers that {dtype} can hold, got {found}")
+        if finite:
+            why = " to learn from" if name == "x" else ""
+            raise ValueError(f"{name}: expected finite numbers{why}, got NaN or Inf")
