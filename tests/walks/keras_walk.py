@@ -20,7 +20,7 @@ from lstmfast.keras import LSTM, accelerate
 BACKEND = keras.backend.backend()
 # Of an array's largest entry, or of 1. Measured: 1.4e-6.
 BAR = 1e-5
-SEQUENCES = {"torch": 12, "tensorflow": 4, "jax": 2}[BACKEND]  # JAX compiles each of Keras's loops
+SEQUENCES = {"torch": 6, "tensorflow": 2, "jax": 1}[BACKEND]  # JAX compiles each of Keras's loops
 COUNT = {"sequences": 0, "calls": 0}
 DTYPES = ["float32"] * 4 + ["mixed_bfloat16"] + ["float64"] * (BACKEND != "jax")
 ACTIVATIONS = ("tanh", "sigmoid", "relu", "softsign", "gelu")
