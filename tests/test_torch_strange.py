@@ -250,3 +250,14 @@ def test_a_tensor_that_only_its_reason_is_asked_of():
             with contextlib.suppress(RuntimeError):
                 reason_against(tensors, True)
             assert isinstance(asked(reason_against, tensors, True), str)
+
+
+@pytest.mark.parametrize("capturing", (False, True))
+def test_what_a_cuda_graph_captures_is_left_to_torch(monkeypatch, capturing):
+    from lstmfast.cuda import device
+    from lstmfast.torch import routes
+
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing)
+    monkeypatch.setattr(device, "explain", lambda: None)
+    reason = "a call that torch.cuda.graph captures" if capturing else None
+    assert routes._reason_against_cuda(graph=False) == reason

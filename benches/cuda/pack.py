@@ -78,6 +78,8 @@ def no_gpu(found: Kernels) -> Iterator[None]:
         in_paths("supports_cooperative", True),
         in_paths("sm_count", MULTIPROCESSORS),
         in_paths("shared_limit", SHARED),
+        in_paths("capability", GPU),
+        in_paths("current", None),
         mock.patch.object(products, "_multiply", lambda *given: None),
         mock.patch.object(np.linalg, "qr", lambda matrix: (matrix, matrix)),  # slow
         mock.patch.object(Kernel, "launch", noted),

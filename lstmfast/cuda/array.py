@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -144,6 +143,14 @@ class DeviceArray:
         if self.size:
             to_host(found, dense, stream)
         return found
+
+    def copy_bytes(self, source: DeviceArray, stream: Any = None) -> None:
+        """Set the elements to those of an array of the same shape and dtype; both contiguous."""
+        if device.simulated():
+            self.flat_memory()[: self.size] = source.flat_memory()[: source.size]
+        else:
+            device.current()
+            driver.copy(self.address, source.address, source.nbytes, stream)
 
     def copy(self, stream: Any = None) -> DeviceArray:
         """Return a contiguous copy."""
@@ -309,21 +316,6 @@ def to_host(values: np.ndarray[Any, Any], array: DeviceArray, stream: Any = None
         device.current()
         driver.copy_to_host(values.ctypes.data, array.address, array.nbytes, stream)
     device.synchronize(stream)
-
-
-def copy_bytes(target: DeviceArray, source: DeviceArray, stream: Any = None) -> None:
-    """target = source, both contiguous and of one size and dtype."""
-    if device.simulated():
-        target.flat_memory()[: target.size] = source.flat_memory()[: source.size]
-    else:
-        device.current()
-        driver.copy(target.address, source.address, source.nbytes, stream)
-
-
-@lru_cache(None)
-def name_of(dtype: np.dtype[Any]) -> str:
-    """Return the name of a dtype, which NumPy makes anew each time that it is asked."""
-    return str(dtype.name)
 
 
 def copy(array: DeviceArray, stream: Any = None) -> DeviceArray:

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..arguments import check_shape
 from ..arrays import describe, not_empty
-from .array import DeviceArray, copy, name_of
-from .kernels.numbers import REALS
+from .array import DeviceArray, copy
+from .kernels.numbers import REALS, name_of
 
 __all__ = [
     "On", "apart", "dense", "float_array", "matrix", "real_array", "rows_in_place",

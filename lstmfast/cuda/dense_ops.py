@@ -8,10 +8,11 @@ import numpy as np
 
 from ..arguments import check_shape, choice, flag, integer
 from . import array, products
-from .array import BFLOAT16, DeviceArray, name_of
+from .array import BFLOAT16, DeviceArray
 from .checks import dense, float_array, matrix, whole_numbers
 from .kernels import elementwise, embedding, reductions
 from .kernels.copying import copy_into
+from .kernels.numbers import name_of
 
 __all__ = ["dense_backward", "dense_forward", "embedding_backward", "embedding_forward"]
 

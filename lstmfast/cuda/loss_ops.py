@@ -9,9 +9,10 @@ import numpy as np
 from ..arguments import check_shape, flag, number
 from ..array_ops import KERAS_EPSILON
 from . import array
-from .array import DeviceArray, name_of
+from .array import DeviceArray
 from .checks import apart, dense, float_array, whole_numbers, writable
 from .kernels import losses, reductions
+from .kernels.numbers import name_of
 
 __all__ = [
     "crossentropy",

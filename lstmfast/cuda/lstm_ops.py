@@ -28,11 +28,11 @@ from ..lstm_keys import (
 from ..lstm_ops import LSTMGradients, as_given
 from ..options import PLAIN, QUIET, CellOptions, Noise
 from ..weights import Weights, is_stack, weights_of
-from .array import DeviceArray, empty, name_of
+from .array import DeviceArray, empty
 from .checks import On, real_array, rows_in_place
 from .kernels.cell_kind import CellKind, formula_of
 from .kernels.copying import copy_into
-from .kernels.numbers import REALS
+from .kernels.numbers import REALS, name_of
 from .order import Order
 from .part import Part, PartWeights
 from .part_backward import Gradients

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from . import graphs
-from .array import DeviceArray, clear, empty, name_of
+from .array import DeviceArray, clear, empty
 from .array_ops import fill
 from .kernels.cell_kind import CellKind
 from .kernels.copying import copy_into
 from .kernels.noise import make_dropout
+from .kernels.numbers import name_of
 from .kernels.philox import stream_of
 from .products import product
 

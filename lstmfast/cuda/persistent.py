@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .array import name_of, zeros
+from .array import zeros
 from .kernels.exchange import FLAG_STRIDE
+from .kernels.numbers import name_of
 from .kernels.persistent_backward import make_backward
 from .kernels.persistent_forward import make_forward
 from .kernels.share import Share

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from . import cublas, device
-from .array import clear, name_of
+from .array import clear
+from .kernels.numbers import name_of
 
 __all__ = ["product"]
 

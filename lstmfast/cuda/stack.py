@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..options import Noise
-from .array import DeviceArray, empty, name_of
+from .array import DeviceArray, empty
 from .kernels.copying import copy_into
 from .kernels.noise import make_dropout
+from .kernels.numbers import name_of
 from .kernels.philox import stream_of
 from .order import Order
 from .part import Part, Pass, blocks

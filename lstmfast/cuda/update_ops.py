@@ -14,9 +14,10 @@ import numpy as np
 from .. import activations
 from ..arguments import flag, number
 from . import array
-from .array import DeviceArray, name_of
+from .array import DeviceArray
 from .checks import apart, dense, float_array, writable
 from .kernels import elementwise, reductions, updates
+from .kernels.numbers import name_of
 
 __all__ = [
     "activation_backward",

@@ -6,9 +6,8 @@ from typing import Any
 
 from numba import cuda, types
 
-from ..array import copy_bytes, name_of
 from ..kernel import Kernel, kernel_maker
-from .numbers import BY_NAME, REALS
+from .numbers import BY_NAME, REALS, name_of
 
 __all__ = ["copy_into", "make_copy"]
 
@@ -54,7 +53,7 @@ def copy_into(y: Any, x: Any, stream: Any = None, *, flip: bool = False, add: bo
     if not x.size:
         return
     if x.dtype == y.dtype and x.is_contiguous and y.is_contiguous and not (flip or add):
-        copy_bytes(y, x, stream)
+        y.copy_bytes(x, stream)
         return
     source, target = name_of(x.dtype), name_of(y.dtype)
     if source not in BY_NAME:

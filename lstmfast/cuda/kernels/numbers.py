@@ -6,6 +6,7 @@ float32; float32 and float64 are themselves.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -22,9 +23,15 @@ from numba import cuda
 from ..compiler import SIMULATED, pointer
 from .ptx import float_of, rounded_bfloat16
 
-__all__ = ["BFLOAT16", "BY_NAME", "REALS", "Number"]
+__all__ = ["BFLOAT16", "BY_NAME", "REALS", "Number", "name_of"]
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+@lru_cache(None)
+def name_of(dtype: np.dtype[Any]) -> str:
+    """Return the name of a dtype, which NumPy makes anew each time that it is asked."""
+    return str(dtype.name)
 
 
 class Number(NamedTuple):
