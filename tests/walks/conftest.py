@@ -5,6 +5,7 @@ nobody thought of, so these tests draw them. Short and repeatable by default; LS
 is the long form: so many sequences of each machine, from a new seed.
 """
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -24,3 +25,5 @@ settings.register_profile(
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("walks")
+
+collect_ignore = [] if importlib.util.find_spec("torch") else ["test_walk_torch.py"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import conftest
 import pytest
 
-# Of TensorFlow and JAX a sequence takes seconds, and minutes to make smaller: in the long form alone.
+# Of TensorFlow and JAX, whose sequences take seconds each, in the long form alone.
 BACKENDS = ("torch", "tensorflow", "jax") if conftest.WALKS else ("torch",)
 LIMIT = 900 + 60 * conftest.WALKS  # seconds
 
