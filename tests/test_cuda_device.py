@@ -186,6 +186,14 @@ def test_arguments_lie_as_the_kernel_reads_them():
     assert found == [77, -3, 2**64 - 1, np.float32(0.1), 0.1, 0, 2**32 - 1]
 
 
+def test_a_float_beyond_float32_is_infinite_there():
+    room = launch_driver.Arguments(("float32", "float64", "float32"))
+    places = room.write((-1e39, 1e39, 0.5))
+    kinds = ctypes.c_float, ctypes.c_double, ctypes.c_float
+    found = [kind.from_address(at).value for kind, at in zip(kinds, places, strict=True)]
+    assert found == [-np.inf, 1e39, 0.5]
+
+
 def test_each_thread_has_room_of_its_own_for_arguments():
     room, places = launch_driver.Arguments(("int32",)), []
     here = room.write((1,))

@@ -8,6 +8,7 @@ calls `device.current()` first: it then has a GPU whose functions these are.
 from __future__ import annotations
 
 import ctypes
+import math
 import struct
 import sys
 import threading
@@ -24,6 +25,7 @@ __all__ = [
 FORMATS = {  # of an argument in a slot of eight bytes
     "int32": "i4x", "uint32": "I4x", "int64": "q", "uint64": "Q", "float32": "f4x", "float64": "d",
 }  # fmt: skip
+LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 GRID = (c_uint,) * 6
 SIGNATURES = {
     "cuLaunchKernel": (c_void_p, *GRID, c_uint, c_void_p, c_void_p, c_void_p),
@@ -55,7 +57,7 @@ class Arguments(threading.local):
     """
 
     def __init__(self, kinds: tuple[str | None, ...]):
-        self.pointers = [kind is None for kind in kinds]
+        self.kinds, self.pointers = kinds, [kind is None for kind in kinds]
         self.layout = struct.Struct("=" + "".join(FORMATS[kind or "uint64"] for kind in kinds))
         self.room = ctypes.create_string_buffer(max(self.layout.size, 8))
         first = ctypes.addressof(self.room)
@@ -67,8 +69,17 @@ class Arguments(threading.local):
             (0 if value is None else value.address) if is_pointer else value
             for value, is_pointer in zip(given, self.pointers, strict=True)
         ]
-        self.layout.pack_into(self.room, 0, *values)
+        try:
+            self.layout.pack_into(self.room, 0, *values)
+        except OverflowError:
+            self.layout.pack_into(self.room, 0, *map(_rounded, values, self.kinds))
         return self.places
+
+
+def _rounded(value: Any, kind: str | None) -> Any:
+    """A float beyond those of float32 as what it rounds to there, an infinity."""
+    too_large = kind == "float32" and math.isfinite(value) and abs(value) > LARGEST_FLOAT32
+    return math.copysign(math.inf, value) if too_large else value
 
 
 def launch(
