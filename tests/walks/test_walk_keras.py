@@ -9,8 +9,7 @@ from pathlib import Path
 import conftest
 import pytest
 
-# Of TensorFlow and JAX, whose sequences take seconds each, in the long form alone.
-BACKENDS = ("torch", "tensorflow", "jax") if conftest.WALKS else ("torch",)
+BACKENDS = ("torch", "tensorflow", "jax")
 LIMIT = 900 + 60 * conftest.WALKS  # seconds
 
 
