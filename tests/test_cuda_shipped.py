@@ -76,7 +76,7 @@ def test_what_is_packed_here_is_found_where_there_is_no_numba(tmp_path, environm
     places = os.pathsep.join([environment["PYTHONPATH"], str(ROOT)])
     environment = environment | {"PYTHONPATH": places}
     packing = [sys.executable, "-m", "benches.cuda", "--quick", "--only", "stress", "--pack", path]
-    subprocess.run(packing, cwd=ROOT, env=environment, check=True, timeout=300)
+    subprocess.run(packing, cwd=tmp_path, env=environment, check=True, timeout=300)
     environment["LSTMFAST_CUDA_KERNELS"] = str(path)
     found = subprocess.run([sys.executable, "-c", WITHOUT_NUMBA], cwd=tmp_path, env=environment,
                            capture_output=True, text=True, timeout=300)  # fmt: skip
