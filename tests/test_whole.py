@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from agreement import same_bits
+from stopping import PACKAGE, stopped_at
 
 import lstmfast
 from lstmfast import LSTM, SGD, Adam, Dense, Model, optimizers
@@ -16,38 +17,6 @@ from lstmfast.whole import held
 sys.path.append(str(Path(__file__).parent / "trust"))
 import interrupts
 from interrupts import KINDS, X, Y, compiled, state_of
-
-PACKAGE = str(Path(lstmfast.__file__).parent)
-
-
-class Stop(BaseException):
-    """What no code expects."""
-
-
-def stopped_at(event, call, *arguments, **keywords):
-    """Call with an exception raised at the so-many-th line, call or return in the package.
-
-    Return whether it came to that (where a generator is closed, Python drops the exception).
-    """
-    left = event
-
-    def trace(frame, what, value):
-        nonlocal left
-        if not frame.f_code.co_filename.startswith(PACKAGE):
-            return None
-        left -= 1
-        if left == -1:
-            raise Stop
-        return trace
-
-    sys.settrace(trace)
-    try:
-        call(*arguments, **keywords)
-    except Stop:
-        pass
-    finally:
-        sys.settrace(None)
-    return left < 0
 
 
 def events_of(call, stride):

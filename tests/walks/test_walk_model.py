@@ -2,17 +2,16 @@
 
 import copy
 import pickle
-import sys
 from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from stopping import stopped_at
 
 import lstmfast
 from lstmfast import LSTM, Dense, Embedding, Model, SimpleRNN, losses, ops, optimizers
 
-PACKAGE = str(Path(lstmfast.__file__).parent)
 ROWS, STEPS, FEATURES, CLASSES = 8, 3, 2, 3
 RNG = np.random.default_rng(0)
 NUMBERS = RNG.normal(size=(ROWS, STEPS, FEATURES))
@@ -50,32 +49,6 @@ def layers(draw):
     rules = {"kernel_constraint": draw(rules_of_weights), "bias_regularizer": draw(penalties)}
     made.append(Dense(CLASSES, draw(st.sampled_from(["softmax", None])), **rules))
     return [(type(layer), {**layer.get_config(), "name": None}) for layer in made]
-
-
-class Stop(BaseException):
-    """What no code expects."""
-
-
-def stopped(call, event):
-    """Call with an exception at the so-many-th line of the package."""
-    left = event
-
-    def trace(frame, what, value):
-        nonlocal left
-        if not frame.f_code.co_filename.startswith(PACKAGE):
-            return None
-        left -= 1
-        if left == -1:
-            raise Stop
-        return trace
-
-    sys.settrace(trace)
-    try:
-        call()
-    except Stop:
-        pass
-    finally:
-        sys.settrace(None)
 
 
 def state_of(model):
@@ -186,7 +159,7 @@ class ModelWalk(RuleBasedStateMachine):
         whole = [state_of(other)]
         other.train_on_batch(self.x, self.y)
         whole.append(state_of(other))
-        stopped(lambda: self.model.train_on_batch(self.x, self.y), event)
+        stopped_at(event, self.model.train_on_batch, self.x, self.y)
         assert state_of(self.model) in whole
 
     @rule(factor=st.sampled_from([0.5, 1.0, -1.0]))
