@@ -27,5 +27,3 @@ settings.register_profile(
 settings.load_profile("walks")
 
 collect_ignore = [] if importlib.util.find_spec("torch") else ["test_walk_torch.py"]
-if not WALKS:  # a sequence takes seconds, minutes to make it smaller: in the long form alone
-    collect_ignore.append("test_walk_keras.py")

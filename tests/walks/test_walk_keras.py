@@ -10,7 +10,7 @@ import conftest
 import pytest
 
 BACKENDS = ("torch", "tensorflow", "jax")
-LIMIT = 900 + 60 * conftest.WALKS  # seconds
+LIMIT = 300 + 60 * conftest.WALKS  # seconds
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
