@@ -119,9 +119,9 @@ capi = Extension(
     [
         "native/capi.pyx",
         "native/config.c",
-        "native/kernels.c",
-        "native/layer.c",
-        "native/order.c",
+        "native/dispatch.c",
+        "native/schedule.c",
+        "native/ragged.c",
         "native/pool.c",
         "native/team.c",
         "native/watch.c",

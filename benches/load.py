@@ -49,7 +49,7 @@ TORCH_SIZE = 512  # of the square matrices that torch multiplies: some milliseco
 
 
 class Work(NamedTuple):
-    """A job and how native/layer.c shares it out."""
+    """A job and how native/schedule.c shares it out."""
 
     name: str
     shape: Shape

@@ -28,13 +28,14 @@ if not _capi._choose_isa() or _wanted not in ("", "0"):
 
 from . import constraints, initializers, ops, regularizers
 from . import threadpool as _threadpool
-from .activations import Activation
 from .config import __version__, get_include, show_config
 from .constraints import Constraint
 from .initializers import Initializer
-from .layers import LSTM, Dense, Embedding, Layer, SimpleRNN
+from .layers import LSTM, Dense, Layer, SimpleRNN
+from .layers.embedding import Embedding
 from .losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
 from .model import Model, load
+from .model.fitting import History
 from .ops import (
     LSTMCache,
     LSTMGradients,
@@ -45,11 +46,11 @@ from .ops import (
     lstm_forward,
     set_num_threads,
 )
+from .ops.activations import Activation
+from .ops.options import CellOptions, Noise
+from .ops.weights import Norm
 from .optimizers import SGD, Adam
-from .options import CellOptions, Noise
 from .regularizers import Regularizer
-from .training import History
-from .weights import Norm
 
 _threadpool.watch()
 

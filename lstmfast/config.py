@@ -44,7 +44,7 @@ def show_config() -> dict[str, str]:
 
 
 def _cuda() -> str:
-    device = import_module("lstmfast.cuda.device")
+    device = import_module("lstmfast.cuda.runtime.device")
     reason = device.explain()
     if reason is not None:
         return f"not available: {reason}"

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from .arguments import Array, described, integer, named, number, shape_text
-from .arrays import float_array
-from .squares import lengths_along
+from .ops.checks import float_array
+from .ops.norms import lengths_along
 
 __all__ = [
     "Constraint",

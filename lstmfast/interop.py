@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import Array, check_shape, flag, shape_text
-from .arrays import describe, not_empty
+from .ops.checks import describe, not_empty
 
 __all__ = ["from_keras", "from_onnx", "from_torch", "to_keras", "to_onnx", "to_torch"]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import ops
 from .arguments import Array, Shape, choice, construct, flag, shape_text
-from .placement import on_device
+from .ops.placement import on_device
 from .samples import check_held
 
 __all__ = [

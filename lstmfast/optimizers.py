@@ -15,8 +15,8 @@ import numpy as np
 
 from . import capi, ops
 from .arguments import Array, check_shape, choice, construct, flag, integer, number
-from .arrays import FLOATS
-from .placement import check_device, is_own, to_device
+from .ops.checks import FLOATS
+from .ops.placement import check_device, is_own, to_device
 from .whole import Attributes, are_here, held, or_as_before, with_copies
 
 __all__ = ["SGD", "Adam", "Optimizer", "get"]

@@ -15,8 +15,8 @@ import numpy as np
 
 from . import ops
 from .arguments import Array, choice, described, named, number, shape_text
-from .arrays import float_array
-from .squares import lengths_along, squares_of, times_power
+from .ops.checks import float_array
+from .ops.norms import lengths_along, squares_of, times_power
 
 __all__ = [
     "L1",

@@ -1,7 +1,8 @@
 """Changes of many arrays that are whole, or did not happen, whatever exception comes.
 
 Python answers signals between its own instructions: so each change is one call of the extension,
-which has none of them (native/updates.pxi), and what leads to it leaves something to go back to.
+which has none of them (native/bindings_updates.pxi), and what leads to it leaves something to go
+back to.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 
 from . import capi
 from .arguments import Array
-from .placement import is_own
+from .ops.placement import is_own
 
 __all__ = ["Attributes", "are_here", "held", "or_as_before", "with_copies"]
 

@@ -1,6 +1,6 @@
 # The C-level API (the manual is lstmfast/capi.pxd) and, included below, what Python calls.
 #
-# Checks are made here, once; kernels and native/layer.c trust their arguments.
+# Checks are made here, once; kernels and native/schedule.c trust their arguments.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uintptr_t
@@ -405,13 +405,13 @@ cdef int lf_load_weights(lf_lstm *lstm, const void *W_ih, const void *W_hh,
     return lf_load(lstm, &weights)
 
 
-include "rooms.pxi"
+include "workspace.pxi"
 include "checks.pxi"
-include "draws.pxi"
+include "dropout.pxi"
 include "passes.pxi"
-include "order.pxi"
-include "stack.pxi"
-include "python.pxi"
-include "elements.pxi"
-include "updates.pxi"
-include "rnn.pxi"
+include "ragged.pxi"
+include "lstm.pxi"
+include "bindings.pxi"
+include "bindings_elements.pxi"
+include "bindings_updates.pxi"
+include "bindings_rnn.pxi"

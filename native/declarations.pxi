@@ -204,7 +204,7 @@ cdef extern from "handles.h" nogil:
         char *step_work
         int64_t step_work_size
 
-cdef extern from "kernels.h" nogil:
+cdef extern from "dispatch.h" nogil:
     int lf_choose_isa(const char *wanted)
     const char *lf_best_isa()
     const char *lf_isa_name()
@@ -216,7 +216,7 @@ cdef extern from "pool.h" nogil:
     void *lf_take(int64_t bytes)
     void lf_give(void *block)
 
-cdef extern from "order.h" nogil:
+cdef extern from "ragged.h" nogil:
     ctypedef struct lf_order:
         int64_t T, B, longest, reversed
         int64_t *lengths
@@ -255,7 +255,7 @@ cdef extern from "watch.h" nogil:
     int lf_watch_end(lf_watch *watch)
     lf_watch *lf_watch_for(double ns)
 
-cdef extern from "layer.h" nogil:
+cdef extern from "schedule.h" nogil:
     const double SPEED "LF_SPEED"
     const double PIECE "LF_PIECE"
     ctypedef int (*lf_range_kernel)(void *, int64_t, int64_t, int64_t) noexcept

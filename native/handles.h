@@ -2,7 +2,7 @@
 #ifndef LF_HANDLES_H
 #define LF_HANDLES_H
 #include "config.h"
-#include "kernels.h"
+#include "dispatch.h"
 
 /* One layer in one direction. */
 typedef struct lf_part {

@@ -1,7 +1,7 @@
 /* Long calls of Python's main thread look at signals now and then, so that Ctrl-C ends them.
  *
- * Whoever calls for Python (python.pxi) begins a watch around a call; on any other thread than the
- * process's first that does nothing. Work that is long enough (layer.c) is then cut into pieces
+ * Whoever calls for Python (bindings.pxi) begins a watch around a call; on any other thread than the
+ * process's first that does nothing. Work that is long enough (schedule.c) is then cut into pieces
  * that leave the same bits; between two of them every thread asks lf_stop, and the first thread looks at
  * signals, a few times a second. After a stop all work that is left returns at once: outputs are
  * half-written, nothing else is. Callers of the C-level API never have a watch.

@@ -7,7 +7,7 @@ from agreement import same_bits
 from capi_calls import Arguments, Weights, address, new_handle
 from family import SEED, computed
 
-from lstmfast import lstm_keys
+from lstmfast.ops.keys import keys_of_cell, keys_of_noise, order_keys, way_back_keys
 
 NAMES = ("W_ih", "W_hh", "b", "p", "W_hr")
 SIZES = {"p": "peepholes", "norm": "layer_norm"}  # keys that go with weights
@@ -18,13 +18,13 @@ def keys_of(case, training):
     """The configuration of a case, but sizes and precision."""
     given, weights = case.keywords, case.weights
     unlike = given["lengths"] is not None or given["mask"] is not None
-    keys = lstm_keys.keys_of_cell(given["options"], training)
-    keys |= lstm_keys.keys_of_noise(given["noise"])
-    keys |= lstm_keys.order_keys(
+    keys = keys_of_cell(given["options"], training)
+    keys |= keys_of_noise(given["noise"])
+    keys |= order_keys(
         unlike, given.get("pad", "zeros"), given.get("reverse", False),
         given.get("bidirectional", False),
     )  # fmt: skip
-    keys |= lstm_keys.way_back_keys(given.get("truncate"), given.get("recompute"))
+    keys |= way_back_keys(given.get("truncate"), given.get("recompute"))
     keys |= {"training": training, "cells": 1}
     keys |= {key: 1 for name, key in SIZES.items() if weights[name]}
     if weights["W_hr"]:

@@ -168,7 +168,7 @@ def test_memcpy_alone_is_no_foreign_symbol(tmp_path):
 # ---------------------------------------------------------------- declarations.pxi
 
 
-# Of handles.h and order.h: the C compiler holds them to it.
+# Of handles.h and ragged.h: the C compiler holds them to it.
 OPAQUE = ("lf_config", "lf_part", "lf_lstm", "lf_order", "lf_rows", "lf_watch")
 
 
@@ -197,9 +197,9 @@ def test_struct_fields_match_the_kernels():
 
 
 def test_every_kernel_is_reached_from_c():
-    """By a pointer in declarations.pxi, or, called by the schedule alone, in layer.c."""
+    """By a pointer in declarations.pxi, or, called by the schedule alone, in schedule.c."""
     pointers = {f for f, kind in declared_structs()["lf_table"].items() if kind == "void *"}
-    called = set(re.findall(r"->k->(\w+)[(,]", (NATIVE / "layer.c").read_text()))
+    called = set(re.findall(r"->k->(\w+)[(,]", (NATIVE / "schedule.c").read_text()))
     assert pointers <= table.TABLE.keys()
     assert called <= table.TABLE.keys()
     assert pointers | called == table.TABLE.keys()

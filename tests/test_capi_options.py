@@ -7,7 +7,8 @@ import pytest
 from agreement import DTYPES, lstm_case, same_bits
 from capi_calls import Arguments, Call, Weights, address, new_config, new_handle
 
-from lstmfast import CellOptions, activations, ops
+from lstmfast import CellOptions, ops
+from lstmfast.ops import activations
 
 T, B, I, H = SHAPE = (9, 5, 4, 21)
 CELL = {"coupled": 1, "clip": 0.9, "cell_clip": 0.6, "peepholes": 1}

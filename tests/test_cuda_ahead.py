@@ -15,10 +15,10 @@ pytest.importorskip("cuda.core")
 
 from cuda.bindings import driver
 
-from lstmfast.cuda import ahead as module
-from lstmfast.cuda import array, device
-from lstmfast.cuda.ahead import ahead
-from lstmfast.cuda.array import DeviceArray
+from lstmfast.cuda.runtime import array, device
+from lstmfast.cuda.runtime import prefetch as module
+from lstmfast.cuda.runtime.array import DeviceArray
+from lstmfast.cuda.runtime.prefetch import ahead
 
 
 class FakeStream:

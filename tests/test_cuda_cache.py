@@ -14,11 +14,11 @@ pytest.importorskip("numba_cuda")
 
 from numba import cuda, njit, types
 
-from lstmfast.cuda import cache, kernel, shipped
-from lstmfast.cuda.compiler import pointer
-from lstmfast.cuda.kernel import Kernel
 from lstmfast.cuda.kernels.copying import make_copy
-from lstmfast.cuda.shipped import Code
+from lstmfast.cuda.runtime import cache, kernel, shipped
+from lstmfast.cuda.runtime.compiler import pointer
+from lstmfast.cuda.runtime.kernel import Kernel
+from lstmfast.cuda.runtime.shipped import Code
 from lstmfast.kernels.cell import make_cell
 
 CODE = Code(b"\x7fELF\n\n machine code", "kernel", 40, 0, 128)
@@ -172,7 +172,7 @@ def test_toolkits_that_pip_does_not_know(monkeypatch):
 
 
 KEYS = """
-from lstmfast.cuda import cache
+from lstmfast.cuda.runtime import cache
 from lstmfast.cuda.kernels.copying import make_copy
 print(cache.key(make_copy("float16", "bfloat16"), (9, 0)))
 """

@@ -16,8 +16,8 @@ import cuda.core
 import cuda.pathfinder
 from cuda.bindings import driver
 
-from lstmfast.cuda import array, device
-from lstmfast.cuda import driver as launch_driver
+from lstmfast.cuda.runtime import array, device
+from lstmfast.cuda.runtime import driver as launch_driver
 
 RESULT = driver.CUresult
 
@@ -231,3 +231,18 @@ def test_copies_tell_the_driver_addresses_and_bytes(healthy):
     assert asked.calls == [
         ("cuMemcpyHtoDAsync_v2", 64, at, 48, 1), ("cuMemcpyDtoHAsync_v2", at, 64, 48, 1), "wait",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ("array", "device"))
+def test_old_places_still_serve(name):
+    """Documented until 0.1; `lstmfast.cuda` itself has what they had."""
+    import lstmfast.cuda
+
+    sys.modules.pop(f"lstmfast.cuda.{name}", None)
+    with pytest.warns(DeprecationWarning, match="import from lstmfast.cuda"):
+        old = importlib.import_module(f"lstmfast.cuda.{name}")
+    assert old.__all__
+    for one in old.__all__:
+        assert getattr(old, one) is getattr(lstmfast.cuda, one)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        lstmfast.cuda.nothing  # noqa: B018

@@ -11,7 +11,7 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "0":
     pytest.skip("the simulator compiles nothing", allow_module_level=True)
 
 MODULES = (
-    "cells", "cells_backward", "copying", "noise", "order", "reductions", "elementwise", "updates",
+    "cells", "cells_backward", "copying", "noise", "ragged", "reductions", "elementwise", "updates",
     "embedding", "losses",
 )  # fmt: skip
 KERNELS = [
@@ -26,7 +26,7 @@ APPROXIMATE = ("tanh.approx", "div.approx", "div.full", "sqrt.approx", "lg2.appr
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
 def test_kernel(kernel, cc):
     """It links, spills nothing, fits, and is calculated in the kind of number that it is for."""
-    from lstmfast.cuda.compiler import link
+    from lstmfast.cuda.runtime.compiler import link
 
     ptx = kernel.ptx(cc)
     code = link(ptx, cc)
@@ -65,10 +65,10 @@ def compiled_cell(name, varied):
 
     from numba import cuda
 
-    from lstmfast.cuda.compiler import link, types
-    from lstmfast.cuda.kernel import Kernel
     from lstmfast.cuda.kernels import formulas  # noqa: F401
     from lstmfast.cuda.kernels.numbers import BY_NAME
+    from lstmfast.cuda.runtime.compiler import link, types
+    from lstmfast.cuda.runtime.kernel import Kernel
     from lstmfast.kernels import activations
     from lstmfast.kernels.cell import make_cell
 

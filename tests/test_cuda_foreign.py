@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("numba_cuda")
 pytest.importorskip("cuda.core")
 
-from lstmfast import placement
-from lstmfast.cuda import array, device, dlpack, foreign
-from lstmfast.cuda.array import BFLOAT16, DeviceArray
+from lstmfast.cuda.runtime import array, device, dlpack, foreign
+from lstmfast.cuda.runtime.array import BFLOAT16, DeviceArray
+from lstmfast.ops import placement
 
 VALUES = np.arange(24, dtype=np.float32).reshape(4, 6)
 INTERFACE = {

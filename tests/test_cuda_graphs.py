@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("numba_cuda")
 pytest.importorskip("cuda.core")
 
-from lstmfast.cuda import cublas, device, graphs
-from lstmfast.cuda.array import DeviceArray, empty
+from lstmfast.cuda.runtime import cublas, device, graphs
+from lstmfast.cuda.runtime.array import DeviceArray, empty
 
 
 class FakeStream:

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("numba_cuda")
 
-from lstmfast.cuda.kernels import fragments
-from lstmfast.cuda.kernels.share import Share
+from lstmfast.cuda.kernels.persistent import fragments
+from lstmfast.cuda.kernels.persistent.share import Share
 
 LANES = np.arange(32)
 SHARES = [

@@ -7,10 +7,10 @@ import pytest
 pytest.importorskip("numba_cuda")
 pytest.importorskip("cuda.bindings.nvjitlink")
 
-from lstmfast.cuda.compiler import link
-from lstmfast.cuda.kernels.persistent_backward import make_backward
-from lstmfast.cuda.kernels.persistent_forward import make_forward
-from lstmfast.cuda.persistent import REGISTERS, ROWS, Plan, divides, holds, plan, shares
+from lstmfast.cuda.kernels.persistent.backward import make_backward
+from lstmfast.cuda.kernels.persistent.forward import make_forward
+from lstmfast.cuda.lstm.persistent import REGISTERS, ROWS, Plan, divides, holds, plan, shares
+from lstmfast.cuda.runtime.compiler import link
 
 H100 = 132, 227 * 1024  # multiprocessors, bytes of shared memory of a block
 A100 = 108, 163 * 1024

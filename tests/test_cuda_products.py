@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("numba_cuda")
 pytest.importorskip("cuda.core")
 
-from lstmfast.cuda import cublas, device, products
-from lstmfast.cuda.array import BFLOAT16, DeviceArray
+from lstmfast.cuda.runtime import cublas, device, products
+from lstmfast.cuda.runtime.array import BFLOAT16, DeviceArray
 
 KINDS = {0: np.float32, 1: np.float64, 2: np.float16, 14: BFLOAT16}
 OF_PRECISION = {  # dtype of a and b, dtype of out, cuBLAS's compute type

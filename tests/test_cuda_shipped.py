@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip("numba_cuda")
 
-from lstmfast.cuda import cache, shipped
 from lstmfast.cuda.kernels.cell_kind import CellKind
 from lstmfast.cuda.kernels.cells import make_cells
 from lstmfast.cuda.kernels.copying import make_copy
-from lstmfast.cuda.shipped import Code
+from lstmfast.cuda.runtime import cache, shipped
+from lstmfast.cuda.runtime.shipped import Code
 
 CC = (9, 0)
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,7 +63,7 @@ import sys
 from benches.cuda import standins
 standins.install()
 from benches.cuda import pack, stress
-from lstmfast.cuda import shipped
+from lstmfast.cuda.runtime import shipped
 kernels = pack.rehearsed(stress.jobs(quick=True))
 assert sys.modules["numba"].__class__ is standins.Module
 assert not any(name.startswith("numba_cuda") for name in sys.modules)

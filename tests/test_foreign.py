@@ -22,7 +22,8 @@ from foreign_arrays import (
 )
 
 import lstmfast
-from lstmfast import foreign, ops
+from lstmfast import ops
+from lstmfast.ops import foreign
 
 T, B, I, H, V = 5, 3, 4, 6, 7
 LARGE = (40, 32, 8, 256)  # T, B, I, H: y and dx lie on memory from the pool, aligned to 64 bytes

@@ -13,8 +13,9 @@ import pytest
 from safetensors import SafetensorError, safe_open
 
 import lstmfast
-from lstmfast import LSTM, Dense, Model, files
+from lstmfast import LSTM, Dense, Model
 from lstmfast.arguments import one_line
+from lstmfast.model import files
 
 TRUST = Path(__file__).parent / "trust"
 

@@ -92,7 +92,7 @@ def recurrent_back(T, B, I, H):
     return lambda: ops.rnn_backward(cache, dh_n=numbers(B, H))
 
 
-# By how native/layer.c shares them; steps that are long alone; and many short runs of kernels.
+# By how native/schedule.c shares them; steps that are long alone; and many short runs of kernels.
 LONG = {
     "by rows": lambda: forward(1500, 64, 256, 512),
     "one row": lambda: forward(40_000, 1, 64, 512),

@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 
 from lstmfast import losses
-from lstmfast.losses import (
-    CategoricalCrossentropy,
-    MeanSquaredError,
-    SparseCategoricalCrossentropy,
-)
+from lstmfast.losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
 
 STEP = 1e-5  # of central differences in float64
 GRADIENT_BAR = 1e-9  # measured: below 5e-11

@@ -26,7 +26,7 @@ from lstmfast import (
     optimizers,
     regularizers,
 )
-from lstmfast.options import CellOptions, Noise
+from lstmfast.ops.options import CellOptions, Noise
 
 HUGE = [10**400, -(10**400), 10**5000]
 NO_NUMBERS = [

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from agreement import forward_error
 
-from lstmfast import LSTM, Dense, Embedding, Model, SimpleRNN, activations
+from lstmfast import LSTM, Dense, Embedding, Model, SimpleRNN
 from lstmfast.onnx import export
+from lstmfast.ops import activations
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from agreement import forward_error
 
-from lstmfast import LSTM, Dense, Embedding, Model, SimpleRNN, activations
+from lstmfast import LSTM, Dense, Embedding, Model, SimpleRNN
 from lstmfast.onnx import export, load
+from lstmfast.ops import activations
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

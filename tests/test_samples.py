@@ -11,7 +11,7 @@ from agreement import same_bits
 from lstmfast import LSTM, Dense, Embedding, Layer, Model, losses
 from lstmfast.initializers import Constant, RandomNormal
 from lstmfast.losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
-from lstmfast.training import Progress
+from lstmfast.model.fitting import Progress
 
 X = np.random.default_rng(0).normal(size=(6, 4, 3))
 Y = np.random.default_rng(1).normal(size=(6, 2))

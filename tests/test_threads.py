@@ -13,7 +13,7 @@ from agreement import DTYPES, THREADS, computed, lstm_case, same_bits
 from lstmfast import ops
 
 FORK_TIMEOUT = 60  # seconds; a fork that hangs must fail, not stall the run
-# (T, B, I, H), by how native/layer.c shares them: on one thread; by rows; by panels with a wait
+# (T, B, I, H), by how native/schedule.c shares them: on one thread; by rows; by panels with a wait
 # after every step (few rows, much work in a step; without waits where there is one step); one
 # thread takes the steps and others project ahead, for many chunks of steps, for two, within one.
 ALONE = ((5, 7, 33, 16), (20, 1, 25, 16))

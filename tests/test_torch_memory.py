@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from torch_cases import LSTM, torch
 
-from lstmfast import lstm_call, lstm_ops
-from lstmfast.weights import layer_of
+from lstmfast import ops
+from lstmfast.ops.weights import layer_of
 
 T, B, I, H = 6, 4, 8, 16
 
@@ -33,13 +33,13 @@ class Spy:
 @pytest.fixture
 def seen(monkeypatch):
     """Return what the kernels are given, by name; the last call's."""
-    seen, own = {}, lstm_call.call_of
+    seen, own = {}, ops.call.call_of
 
     def call_of(layer, *others):
         return own(Spy(layer, seen), *others)
 
-    for module in ("lstm_call", "lstm_ops", "prepared"):
-        monkeypatch.setattr(f"lstmfast.{module}.call_of", call_of)
+    for module in ("call", "lstm", "prepared"):
+        monkeypatch.setattr(f"lstmfast.ops.{module}.call_of", call_of)
     return seen
 
 
@@ -101,7 +101,7 @@ def test_parameters_are_read_where_they_lie(monkeypatch):
         read.extend(parts)
         return layer_of(parts, *others, **keywords)
 
-    monkeypatch.setattr(lstm_ops, "layer_of", spied)
+    monkeypatch.setattr(ops.lstm, "layer_of", spied)
     layer = LSTM(I, H, num_layers=2, bidirectional=True)
     layer(torch.randn(T, B, I))
     found = [a.__array_interface__["data"][0] for part in read for a in part[:2]]

@@ -254,7 +254,7 @@ def test_a_tensor_that_only_its_reason_is_asked_of():
 
 @pytest.mark.parametrize("capturing", (False, True))
 def test_what_a_cuda_graph_captures_is_left_to_torch(monkeypatch, capturing):
-    from lstmfast.cuda import device
+    from lstmfast.cuda.runtime import device
     from lstmfast.torch import routes
 
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing)

@@ -79,7 +79,7 @@ def listing(jobs: list[Job]) -> str:
 
 def require_gpu() -> None:
     """End here, and say why, where lstmfast finds no GPU: in another process, to leave it alone."""
-    question = "from lstmfast.cuda import device; print(device.explain() or '')"
+    question = "from lstmfast.cuda.runtime import device; print(device.explain() or '')"
     asked = subprocess.run(
         [sys.executable, "-c", question], cwd=ROOT, capture_output=True, text=True
     )

@@ -43,7 +43,7 @@ def get(value: Any) -> Any:
 
 
 def dtype_of(name: str) -> np.dtype[Any]:
-    from lstmfast.cuda.array import BFLOAT16
+    from lstmfast.cuda.runtime.array import BFLOAT16
 
     return BFLOAT16 if name == "bfloat16" else np.dtype(name)
 
@@ -51,7 +51,7 @@ def dtype_of(name: str) -> np.dtype[Any]:
 def healthy() -> bool:
     """Does the GPU still answer this process?"""
     try:
-        from lstmfast.cuda import device
+        from lstmfast.cuda.runtime import device
 
         device.synchronize(device.default_stream())
     except Exception:
@@ -60,15 +60,15 @@ def healthy() -> bool:
 
 
 def lstm_forward(*arrays: Any, **options: Any) -> Any:
-    from lstmfast.cuda import lstm_ops
+    from lstmfast.cuda.ops import lstm
 
-    return lstm_ops.lstm_forward(*arrays, **options)
+    return lstm.lstm_forward(*arrays, **options)
 
 
 def lstm_backward(*arrays: Any, **options: Any) -> Any:
-    from lstmfast.cuda import lstm_ops
+    from lstmfast.cuda.ops import lstm
 
-    return lstm_ops.lstm_backward(*arrays, **options)
+    return lstm.lstm_backward(*arrays, **options)
 
 
 def operation(name: str) -> Callable[..., Any]:
@@ -88,7 +88,7 @@ def model(layers: list[Any], device: str, precision: str | None = None, seed: in
 
 def event() -> Any:
     """A point in the default stream to take times at: record(), synchronize(), seconds_since()."""
-    from lstmfast.cuda.device import Event
+    from lstmfast.cuda.runtime.device import Event
 
     return Event(timed=True)
 
@@ -99,7 +99,7 @@ def event() -> Any:
 @contextmanager
 def on_path(path: str) -> Iterator[None]:
     """Let layers take this path, one of PATHS, whatever they would choose."""
-    from lstmfast.cuda import graphs
+    from lstmfast.cuda.runtime import graphs
 
     before = graphs.ON
     graphs.ON = path != STEPS
@@ -112,7 +112,7 @@ def on_path(path: str) -> Iterator[None]:
 
 @contextmanager
 def _persistent(forced: bool) -> Iterator[None]:
-    from lstmfast.cuda import paths
+    from lstmfast.cuda.lstm import paths
 
     before = paths.FORCED
     paths.FORCED = forced
@@ -125,7 +125,7 @@ def _persistent(forced: bool) -> Iterator[None]:
 @contextmanager
 def launches() -> Iterator[dict[str, bool]]:
     """The names of the kernels that are launched meanwhile; True: cooperative, so persistent."""
-    from lstmfast.cuda.kernel import Kernel
+    from lstmfast.cuda.runtime.kernel import Kernel
 
     seen: dict[str, bool] = {}
     launch = Kernel.launch
@@ -144,7 +144,7 @@ def launches() -> Iterator[dict[str, bool]]:
 @contextmanager
 def poisoned() -> Iterator[bool]:
     """Fill new arrays with NaN meanwhile; False where that did not work."""
-    from lstmfast.cuda import array
+    from lstmfast.cuda.runtime import array
 
     before = array.POISON
     array.POISON = POISON

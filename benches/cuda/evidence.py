@@ -49,7 +49,7 @@ def codes() -> str:
 
 
 def line(kernel: Any) -> tuple[Any, ...]:
-    from lstmfast.cuda.compiler import link
+    from lstmfast.cuda.runtime.compiler import link
 
     resources, ptx = [], ""
     for cc in GPUS:
@@ -80,9 +80,9 @@ def every_kernel() -> list[Any]:
 def of_persistent() -> Any:
     """What a GPU like PLANNED_FOR runs at the sizes that are measured; one form for each share."""
     try:
-        from lstmfast.cuda.kernels.persistent_backward import make_backward
-        from lstmfast.cuda.kernels.persistent_forward import make_forward
-        from lstmfast.cuda.persistent import plan
+        from lstmfast.cuda.kernels.persistent.backward import make_backward
+        from lstmfast.cuda.kernels.persistent.forward import make_forward
+        from lstmfast.cuda.lstm.persistent import plan
     except ImportError:
         return  # there are none
     sizes = dict.fromkeys((shape.H, B) for shape in measure.SHAPES for B in ROWS)

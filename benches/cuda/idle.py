@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lstmfast.cuda.kernel import Kernel, kernel_maker
+from lstmfast.cuda.runtime.kernel import Kernel, kernel_maker
 
 THREADS = 128
 
@@ -30,9 +30,9 @@ def make_exchanges() -> Any:
     from numba import cuda
     from numba.types import int32, int64, uint32
 
-    from lstmfast.cuda.compiler import pointer
     from lstmfast.cuda.kernels import ptx
-    from lstmfast.cuda.kernels.exchange import publish, wait_for
+    from lstmfast.cuda.kernels.persistent.exchange import publish, wait_for
+    from lstmfast.cuda.runtime.compiler import pointer
 
     def exchanges(flags, slots, errors, steps):
         block, blocks = cuda.blockIdx.x, cuda.gridDim.x

@@ -110,7 +110,7 @@ def copying(case: Case, seed: int) -> Any:
     """Bytes per second of a copy within the GPU's memory: each is read and written."""
     from cuda.bindings import driver
 
-    from lstmfast.cuda.array import empty, zeros
+    from lstmfast.cuda.runtime.array import empty, zeros
 
     source, target = zeros(COPY, np.uint8), empty(COPY, np.uint8)
 
@@ -122,8 +122,8 @@ def copying(case: Case, seed: int) -> Any:
 
 def products(case: Case, seed: int) -> Any:
     """Operations per second of a large product, on random numbers."""
-    from lstmfast.cuda.array import empty
-    from lstmfast.cuda.products import product
+    from lstmfast.cuda.runtime.array import empty
+    from lstmfast.cuda.runtime.products import product
 
     precision, n = case["precision"], SIZE[case["precision"]]
     kind = calls.dtype_of("float32" if precision == "tf32" else precision)
@@ -153,7 +153,7 @@ def launching(case: Case, seed: int) -> Any:
 def replaying(case: Case, seed: int) -> Any:
     """Seconds of one empty kernel in a graph of many, one after the other."""
     from benches.cuda.idle import make_empty
-    from lstmfast.cuda import graphs
+    from lstmfast.cuda.runtime import graphs
 
     kernel = make_empty()
 
@@ -171,8 +171,8 @@ def replaying(case: Case, seed: int) -> Any:
 def exchanging(case: Case, seed: int) -> Any:
     """Seconds of one exchange: every block tells all others, and waits until all have told."""
     from benches.cuda.idle import make_exchanges
-    from lstmfast.cuda import device
-    from lstmfast.cuda.array import clear, empty
+    from lstmfast.cuda.runtime import device
+    from lstmfast.cuda.runtime.array import clear, empty
 
     blocks, kernel = device.sm_count(), make_exchanges()
     flags, slots, errors = (empty(n, np.uint32) for n in (64, 2 * blocks, blocks))

@@ -30,7 +30,7 @@ Kernels = dict[str, Any]  # by their recipes
 
 def pack(path: Path, jobs: list[Job]) -> str:
     """Write the kernels of all cases; return a line that tells what was written."""
-    from lstmfast.cuda import shipped
+    from lstmfast.cuda.runtime import shipped
 
     kernels = list(rehearsed(jobs).values())
     codes = compiled(kernels)
@@ -60,8 +60,9 @@ def rehearse(module: Any, case: Case) -> None:
 @contextmanager
 def no_gpu(found: Kernels) -> Iterator[None]:
     """Arrays on the host, no products, launches noted; as large a GPU as kernels are cut for."""
-    from lstmfast.cuda import device, paths, products
-    from lstmfast.cuda.kernel import Kernel
+    from lstmfast.cuda.lstm import paths
+    from lstmfast.cuda.runtime import device, products
+    from lstmfast.cuda.runtime.kernel import Kernel
 
     def noted(kernel: Any, *given: Any, **how: Any) -> None:
         if not kernel.recipe:

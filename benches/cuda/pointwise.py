@@ -150,7 +150,7 @@ def crossentropy(rng: Any, sizes: Any, dtype: str) -> dict[str, Any]:
 
 
 def activation(rng: Any, name: Any, dtype: str) -> dict[str, Any]:
-    from lstmfast import activations
+    from lstmfast.ops import activations
 
     name = tuple(name) if isinstance(name, list) else name
     x, dy = 2 * rng.standard_normal((2, 10_007))
@@ -188,7 +188,7 @@ def scale(rng: Any, n: int, dtype: str) -> dict[str, Any]:
 
 
 def product(rng: Any, sizes: Any, precision: str) -> dict[str, Any]:
-    from lstmfast.cuda.products import product as multiply
+    from lstmfast.cuda.runtime.products import product as multiply
 
     (M, N, K), real = sizes, "float64" if precision == "float64" else "float32"
     kind = calls.dtype_of({"tf32": "float32"}.get(precision, precision))

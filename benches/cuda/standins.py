@@ -1,9 +1,9 @@
 """Numba's and llvmlite's names, for a process that describes kernels and compiles none.
 
 Kernels are ordinary Python, but their modules take types and decorators of Numba when they are
-imported. Where every kernel comes from a file (`lstmfast.cuda.shipped`), only the names matter: a
-type has to say what it is called, a decorator to return what it is put on, everything else to be
-there. So a machine without Numba can launch what another one compiled.
+imported. Where every kernel comes from a file (`lstmfast.cuda.runtime.shipped`), only the
+names matter: a type has to say what it is called, a decorator to return what it is put on,
+everything else to be there. So a machine without Numba can launch what another one compiled.
 """
 
 from __future__ import annotations

@@ -11,9 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..arguments import choice
-from .lstm_ops import PRECISIONS
 
-__all__ = ["ROWS", "check_layer", "table"]
+__all__ = ["PRECISIONS", "ROWS", "check_layer", "table"]
+
+PRECISIONS = {
+    "float64": ("float64",),
+    "float32": ("float32", "tf32", "bfloat16", "float16"),
+    "float16": ("float16",),
+    "bfloat16": ("bfloat16",),
+}  # of arrays: those to multiply in, the first without being asked
 
 Rows = Mapping[str, bool | str]
 

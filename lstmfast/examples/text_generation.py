@@ -33,10 +33,11 @@ import numpy as np
 from tqdm import tqdm
 
 import lstmfast
-from lstmfast import LSTM, Dense, Embedding, Model, disk
-from lstmfast.examples import corpus, ngram
-from lstmfast.examples.corpus import Corpus, Vocabulary
-from lstmfast.optimizers import Adam
+
+from .. import LSTM, Dense, Embedding, Model, disk
+from ..optimizers import Adam
+from . import corpus, ngram
+from .corpus import Corpus, Vocabulary
 
 __all__ = ["main"]
 

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments import Array
-from ..lstm_keys import keys_of_cell, order_keys
-from ..lstm_ops import LSTMCache, lstm_backward, lstm_forward, reserve_of, restore_cache
-from ..options import PLAIN, CellOptions
-from ..weights import Weights, layer_of
+from ..ops.keys import keys_of_cell, order_keys
+from ..ops.lstm import LSTMCache, lstm_backward, lstm_forward, reserve_of, restore_cache
+from ..ops.options import PLAIN, CellOptions
+from ..ops.weights import Weights, layer_of
 
 __all__ = [
     "ALL", "FLOATS", "Call", "Need", "backward", "forward", "forward_cached", "forward_kept",

@@ -13,7 +13,7 @@ Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (
 and its variants: peepholes p (Gers and Schmidhuber 2000: p_i c_prev and p_f c_prev are added to
 z_i and z_f, p_o c to z_o), the coupled gate f = 1 - i (Greff et al. 2017, CIFG), z and c clipped,
 other activations for the gates, for g and for c; zoneout, which keeps a part k of the old state
-(Krueger et al. 2017). What comes between c and o tanh(c), or after h, is in units.py.
+(Krueger et al. 2017). What comes between c and o tanh(c), or after h, is in cells.py.
 """
 
 from functools import lru_cache

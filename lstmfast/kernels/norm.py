@@ -14,9 +14,9 @@ from functools import lru_cache
 from numba import njit
 
 from .cell import make_cell
+from .cells import make_emit, make_kept, make_receive
 from .simd import at, fma, sqrt
 from .struct import Struct
-from .units import make_emit, make_kept, make_receive
 
 EPSILON = 1e-5
 

@@ -2,7 +2,7 @@
 
 from numba import njit
 
-from .layout import c_before, raw_at, step_taken, steps_taken, z_at
+from .fields import c_before, raw_at, step_taken, steps_taken, z_at
 from .matmul import BLOCK
 from .simd import at, fma
 

@@ -2,7 +2,7 @@
 
 A share is a range of batch rows, or a range of panels (hidden units). Rows never meet, so a share
 of rows may run through all steps at once; shares of panels must wait for each other after every
-step. Whoever calls these kernels (native/layer.c) does the waiting: they know nothing of threads.
+step. native/schedule.c, which calls these kernels, does the waiting: they know nothing of threads.
 
 Forward:   `project` puts  z = W_ih x + b  for some steps into z;
            `steps` adds  W_hh h[t-1]  and applies the cell. With `projects`, `steps` does both for
@@ -12,8 +12,8 @@ Backward:  `steps_backward` goes from the last step to the first:
            dh[t] = dy[t] + dz[t+1] W_hh, then the cell: dz[t] takes the activations' place.
            `input_gradient` is dx = dz W_ih. Weight gradients are in matmul.py: outer products.
 
-Pointers, strides and sizes are in LAYER (layout.py), the cells in units.py. Where a unit is not
-ready before its whole row is, as it is projected or normalised, whole_rows.py takes the cells after
+Pointers, strides and sizes are in LAYER (fields.py), the cells in cells.py. Where a unit is not
+ready before its whole row is, as it is projected or normalised, row_cells.py takes the cells after
 all panels of a step.
 """
 
@@ -21,7 +21,14 @@ from functools import lru_cache
 
 from numba import njit
 
-from .layout import (
+from .cells import (
+    make_plain_backward,
+    make_plain_forward,
+    make_varied_backward,
+    make_varied_forward,
+    row_of_step,
+)
+from .fields import (
     c_at,
     c_before,
     h_at,
@@ -35,16 +42,9 @@ from .layout import (
     zx_at,
 )
 from .matmul import GROUP, make_fill, make_multiply
+from .row_cells import make_rows_backward, make_rows_forward
 from .simd import at, is_null
 from .tiles import Panels, Rows, gates_out, panel_count, plain_out, rows_of
-from .units import (
-    make_plain_backward,
-    make_plain_forward,
-    make_varied_backward,
-    make_varied_forward,
-    row_of_step,
-)
-from .whole_rows import make_rows_backward, make_rows_forward
 
 
 def make_project(simd):

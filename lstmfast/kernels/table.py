@@ -13,7 +13,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.cpu import CPUContext
 
 from . import (
-    layout,
+    fields,
     matmul,
     norm,
     packing,
@@ -21,8 +21,8 @@ from . import (
     philox,
     pointwise,
     rnn,
-    rows,
     sequence,
+    softmax,
     vecmath,  # noqa: F401  (registers exp and tanh of vectors)
 )
 from .isa import Isa
@@ -47,20 +47,20 @@ class Row(NamedTuple):
 
 
 TABLE = {
-    "project": Row(layout.LAYER, SHARE, sequence.make_project),
-    "steps": Row(layout.LAYER, SHARE, sequence.make_steps),
-    "steps_backward": Row(layout.LAYER, SHARE, sequence.make_steps_backward),
-    "input_gradient": Row(layout.LAYER, RANGE, sequence.make_input_gradient),
-    "peephole_gradient": Row(layout.LAYER, RANGE, peepholes.make_peephole_gradient),
+    "project": Row(fields.LAYER, SHARE, sequence.make_project),
+    "steps": Row(fields.LAYER, SHARE, sequence.make_steps),
+    "steps_backward": Row(fields.LAYER, SHARE, sequence.make_steps_backward),
+    "input_gradient": Row(fields.LAYER, RANGE, sequence.make_input_gradient),
+    "peephole_gradient": Row(fields.LAYER, RANGE, peepholes.make_peephole_gradient),
     "column_sums": Row(norm.SUMS, RANGE, norm.make_column_sums),
     "dropout": Row(philox.DROPOUT, RANGE, philox.make_dropout),
     "pack": Row(packing.PACK, RANGE, packing.make_pack),
     "product": Row(matmul.PRODUCT, RANGE, matmul.make_product),
     "outer": Row(matmul.OUTER, RANGE, matmul.make_outer),
-    "softmax": Row(rows.SOFTMAX, RANGE, rows.make_softmax),
-    "crossentropy": Row(rows.SOFTMAX, RANGE, rows.make_crossentropy),
-    "scatter": Row(rows.SCATTER, RANGE, rows.make_scatter),
-    "squares": Row(rows.SQUARES, RANGE, rows.make_squares),
+    "softmax": Row(softmax.SOFTMAX, RANGE, softmax.make_softmax),
+    "crossentropy": Row(softmax.SOFTMAX, RANGE, softmax.make_crossentropy),
+    "scatter": Row(softmax.SCATTER, RANGE, softmax.make_scatter),
+    "squares": Row(softmax.SQUARES, RANGE, softmax.make_squares),
     "adam": Row(pointwise.UPDATE, RANGE, pointwise.make_adam),
     "sgd": Row(pointwise.UPDATE, RANGE, pointwise.make_sgd),
     "activation": Row(pointwise.ACTIVATION, RANGE, pointwise.make_activation),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .. import activations
-from ..activations import Activation
+from ..ops import activations
+from ..ops.activations import Activation
 
 __all__ = ["activations_of", "attributes_of"]
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import activations, disk
+from .. import disk
 from ..arguments import Shape, integer
-from ..chain import shapes_through
 from ..config import __version__
 from ..interop import to_onnx
-from ..layers import LSTM, Dense, Embedding, Layer, SimpleRNN
+from ..layers import LSTM, Dense, Layer, SimpleRNN
+from ..layers.embedding import Embedding
 from ..model import Model
-from ..placement import to_host
+from ..model.chain import shapes_through
+from ..ops import activations
+from ..ops.placement import to_host
 from .activations import ONNX_NAMES, attributes_of
 from .graph import Graph, Signal
 from .limits import check_limits

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import activations, interop
+from .. import interop
 from ..arguments import Array, check_shape, choice
-from ..layers import LSTM, Embedding, SimpleRNN
-from ..options import CellOptions
+from ..layers import LSTM, SimpleRNN
+from ..layers.embedding import Embedding
+from ..ops import activations
+from ..ops.options import CellOptions
 from .activations import NAMES, activations_of
 from .arithmetic import OPERATORS as ARITHMETIC
 from .arithmetic import Inputs, add_integers, optional, required, sizes

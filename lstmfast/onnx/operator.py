@@ -9,9 +9,9 @@ import numpy as np
 
 from .. import interop
 from ..arguments import Array, check_shape, choice
-from ..arrays import float_array, not_empty, whole_numbers
-from ..lstm_ops import lstm_forward
-from ..options import CellOptions
+from ..ops.checks import float_array, not_empty, whole_numbers
+from ..ops.lstm import lstm_forward
+from ..ops.options import CellOptions
 from .activations import activations_of
 
 __all__ = ["cell_options", "lstm"]

@@ -6,7 +6,7 @@ print(lstmfast.torch.accelerate(model))       # or: swaps those of a model in pl
 
 from __future__ import annotations
 
-from . import operators as _operators  # registers torch.ops.lstmfast
+from . import operators as _operators
 from .cell import LSTMCell
 from .compiling import watch as _watch
 from .lstm import LSTM

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..options import QUIET, Noise
+from ..ops.options import QUIET, Noise
 
 __all__ = ["Form", "Layout", "to_array", "to_tensor"]
 

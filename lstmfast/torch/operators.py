@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..capi import Layer
-from ..lstm_keys import keys_of_noise
 from ..ops import reserve_of, restore_cache
+from ..ops.keys import keys_of_noise
 from .eager import gradients_of, run
 from .layout import Form, Layout, to_array
 

@@ -102,7 +102,7 @@ def _reason_against_cuda(graph: bool) -> str | None:
         return "CUDA tensors in a graph"
     if torch.cuda.is_current_stream_capturing():  # a graph must not hold memory that is ours
         return "a call that torch.cuda.graph captures"
-    reason = import_module("lstmfast.cuda.device").explain()
+    reason = import_module("lstmfast.cuda.runtime.device").explain()
     return None if reason is None else f"CUDA tensors, for which it lacks {reason}"
 
 

@@ -26,7 +26,7 @@ from lstmfast.cuda.kernels import (
     embedding,
     losses,
     noise,
-    order,
+    ragged,
     reductions,
     updates,
 )
@@ -39,7 +39,7 @@ SMALL = {
     embedding: {"THREADS": 16, "TILE": 16, "SORTERS": 4, "COLUMNS": 4, "LANES": 2, "CHUNK": 4},
     losses: {"SIDES": ((6, 2), (None, 3))},
     noise: {"THREADS": 8},
-    order: {"THREADS": 2},
+    ragged: {"THREADS": 2},
     reductions: {"SIDE": 2, "COLUMNS": 4, "LANES": 2},
     updates: {"THREADS": 16},
 }

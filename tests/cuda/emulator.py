@@ -23,16 +23,11 @@ import numpy as np
 from numba.cuda.simulator.kernel import _push_kernel_context
 from numba.np import numpy_support
 
-from lstmfast.cuda.kernel import Kernel
-from lstmfast.cuda.kernels import (
-    dots,
-    exchange,
-    fragments,
-    persistent_backward,
-    persistent_forward,
-    ptx,
-    thread_cells,
-)
+from lstmfast.cuda.kernels import ptx
+from lstmfast.cuda.kernels.persistent import backward as persistent_backward
+from lstmfast.cuda.kernels.persistent import dots, exchange, fragments, thread_cells
+from lstmfast.cuda.kernels.persistent import forward as persistent_forward
+from lstmfast.cuda.runtime.kernel import Kernel
 
 MODULES = (
     dots, exchange, fragments, persistent_backward, persistent_forward, thread_cells,

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from lstmfast.cuda import lstm_ops
-from lstmfast.cuda.array import DeviceArray, from_host
-from lstmfast.lstm_ops import LSTMGradients
+from lstmfast.cuda.ops import lstm
+from lstmfast.cuda.runtime.array import DeviceArray, from_host
+from lstmfast.ops.lstm import LSTMGradients
 
 
 def put(value):
@@ -31,8 +31,8 @@ def get(value):
 
 def lstm_forward(*arrays, lengths=None, mask=None, **keywords):
     given = {name: put(value) for name, value in keywords.items()}
-    return get(lstm_ops.lstm_forward(*map(put, arrays), lengths=lengths, mask=mask, **given))
+    return get(lstm.lstm_forward(*map(put, arrays), lengths=lengths, mask=mask, **given))
 
 
 def lstm_backward(cache, **keywords):
-    return get(lstm_ops.lstm_backward(cache, **{k: put(v) for k, v in keywords.items()}))
+    return get(lstm.lstm_backward(cache, **{k: put(v) for k, v in keywords.items()}))

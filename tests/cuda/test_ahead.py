@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lstmfast.cuda import array
-from lstmfast.cuda.ahead import ahead
-from lstmfast.cuda.array import BFLOAT16
+from lstmfast.cuda.runtime import array
+from lstmfast.cuda.runtime.array import BFLOAT16
+from lstmfast.cuda.runtime.prefetch import ahead
 
 
 def batch(size, seed=0):

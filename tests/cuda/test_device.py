@@ -2,7 +2,7 @@
 
 import time
 
-from lstmfast.cuda import device
+from lstmfast.cuda.runtime import device
 
 
 def test_the_simulator_answers_as_a_gpu_does():

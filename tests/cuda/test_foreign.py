@@ -6,8 +6,8 @@ import weakref
 import numpy as np
 import pytest
 
-from lstmfast.cuda import array, dlpack, foreign
-from lstmfast.cuda.array import BFLOAT16
+from lstmfast.cuda.runtime import array, dlpack, foreign
+from lstmfast.cuda.runtime.array import BFLOAT16
 
 
 class OnGpu:

@@ -8,9 +8,9 @@ import pytest
 from agreement import forward_error, gradient_error
 from family import OPTIONS, assert_case_close, computed, expected, family_case
 
-from lstmfast.cuda import lstm_ops
-from lstmfast.cuda.array import BFLOAT16, from_host
-from lstmfast.lstm_ops import LSTMGradients
+from lstmfast.cuda.ops import lstm
+from lstmfast.cuda.runtime.array import BFLOAT16, from_host
+from lstmfast.ops.lstm import LSTMGradients
 
 SHAPE = (3, 3, 2, 5)
 BARRED = ("layer_norm", "recompute")
@@ -83,9 +83,9 @@ def test_precisions_that_do_not_fit():
     x = from_host(np.zeros((2, 1, 3), np.float32))
     W_ih, W_hh = (from_host(np.zeros((8, n), np.float32)) for n in (3, 2))
     with pytest.raises(ValueError, match=r"^precision: expected one of 'float32', 'tf32'.*'int8'"):
-        lstm_ops.lstm_forward(x, W_ih, W_hh, precision="int8")
+        lstm.lstm_forward(x, W_ih, W_hh, precision="int8")
     with pytest.raises(ValueError, match=r"^precision: expected one of 'float64', got 'tf32'"):
-        lstm_ops.lstm_forward(*(a.astype("float64") for a in (x, W_ih, W_hh)), precision="tf32")
+        lstm.lstm_forward(*(a.astype("float64") for a in (x, W_ih, W_hh)), precision="tf32")
 
 
 # ---------------------------------------------------------------- what is refused
@@ -110,18 +110,18 @@ def test_arguments_that_do_not_fit(change, text):
         "W_hh": from_host(np.zeros((8, 2), np.float32)),
     }
     with pytest.raises(ValueError, match=f"^{text}"):
-        lstm_ops.lstm_forward(**given | change)
+        lstm.lstm_forward(**given | change)
 
 
 def test_a_cache_serves_once():
     x = from_host(np.ones((2, 1, 3), np.float32))
     W_ih, W_hh = (from_host(np.full((8, n), 0.1, np.float32)) for n in (3, 2))
-    y, _, cache = lstm_ops.lstm_forward(x, W_ih, W_hh, training=True)
-    lstm_ops.lstm_backward(cache, y)
+    y, _, cache = lstm.lstm_forward(x, W_ih, W_hh, training=True)
+    lstm.lstm_backward(cache, y)
     with pytest.raises(ValueError, match=r"^cache: .*already used"):
-        lstm_ops.lstm_backward(cache, y)
+        lstm.lstm_backward(cache, y)
     with pytest.raises(ValueError, match=r"^dy, dh_n, dc_n: expected at least one"):
-        lstm_ops.lstm_backward(lstm_ops.lstm_forward(x, W_ih, W_hh, training=True)[2])
+        lstm.lstm_backward(lstm.lstm_forward(x, W_ih, W_hh, training=True)[2])
 
 
 def test_lengths_and_masks_on_the_gpu():

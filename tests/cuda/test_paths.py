@@ -8,9 +8,10 @@ from agreement import forward_error, gradient_error
 from emulator import emulated
 from family import computed, expected, family_case
 
-from lstmfast.cuda import device, paths, persistent
-from lstmfast.cuda.kernel import Kernel
 from lstmfast.cuda.kernels.cell_kind import VARIED, CellKind
+from lstmfast.cuda.lstm import paths, persistent
+from lstmfast.cuda.runtime import device
+from lstmfast.cuda.runtime.kernel import Kernel
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2**-7}  # gradients with operands of 8 bits
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from emulator import emulated
 
-from lstmfast.cuda import persistent
-from lstmfast.cuda.array import BFLOAT16, empty, from_host
-from lstmfast.cuda.kernels.share import Share
-from lstmfast.cuda.persistent import Plan
+from lstmfast.cuda.kernels.persistent.share import Share
+from lstmfast.cuda.lstm import persistent
+from lstmfast.cuda.lstm.persistent import Plan
+from lstmfast.cuda.runtime.array import BFLOAT16, empty, from_host
 
 DTYPES = {"float32": np.float32, "tf32": np.float32, "float16": np.float16, "bfloat16": BFLOAT16}
 # Measured: 2.3e-7, 5.1e-7, 2.5e-4, 2.0e-3; the last two are half a unit of the rounded h itself.

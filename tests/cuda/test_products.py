@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lstmfast.cuda import array, products
-from lstmfast.cuda.array import BFLOAT16
+from lstmfast.cuda.runtime import array, products
+from lstmfast.cuda.runtime.array import BFLOAT16
 
 KINDS = {
     "float64": (np.float64, np.float64), "float32": (np.float32, np.float32),

@@ -11,9 +11,9 @@ import pytest
 import lstmfast
 from lstmfast import LSTM, Adam, Dense, Embedding, Model, SimpleRNN, constraints, regularizers
 from lstmfast.cuda import support
-from lstmfast.cuda.array import from_host
-from lstmfast.layers import ACTIVATIONS
+from lstmfast.cuda.runtime.array import from_host
 from lstmfast.layers import CLASSES as LAYERS
+from lstmfast.layers.dense import ACTIVATIONS
 from lstmfast.losses import CLASSES as LOSSES
 from lstmfast.optimizers import CLASSES as OPTIMIZERS
 
@@ -220,7 +220,7 @@ def test_float16_predicts_but_does_not_train():
 
 
 def test_every_class_is_found_where_it_is_sought():
-    for module in ("lstm_ops", "ops", "support", "paths"):
+    for module in ("ops.lstm", "ops", "support", "lstm.paths"):
         importlib.import_module(f"lstmfast.cuda.{module}")
 
 

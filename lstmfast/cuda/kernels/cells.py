@@ -12,8 +12,8 @@ from typing import Any
 from numba import cuda, types
 
 from ...kernels.cell import make_cell, zoned
-from ..compiler import pointer
-from ..kernel import Kernel, kernel_maker
+from ..runtime.compiler import pointer
+from ..runtime.kernel import Kernel, kernel_maker
 from . import formulas  # noqa: F401  (the formulas' overloads for the GPU)
 from .cell_kind import CellKind, examples
 from .numbers import REALS, device_function

@@ -14,8 +14,8 @@ from typing import Any
 from numba import cuda, types
 
 from ...kernels.cell import make_cell
-from ..compiler import pointer
-from ..kernel import Kernel, kernel_maker
+from ..runtime.compiler import pointer
+from ..runtime.kernel import Kernel, kernel_maker
 from . import formulas  # noqa: F401  (the formulas' overloads for the GPU)
 from .cell_kind import CellKind, examples
 from .cells import THREADS, make_kept

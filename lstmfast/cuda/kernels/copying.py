@@ -6,7 +6,7 @@ from typing import Any
 
 from numba import cuda, types
 
-from ..kernel import Kernel, kernel_maker
+from ..runtime.kernel import Kernel, kernel_maker
 from .numbers import BY_NAME, REALS, name_of
 
 __all__ = ["copy_into", "make_copy"]

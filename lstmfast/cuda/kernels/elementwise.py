@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numba import cuda, types
 
 from ...kernels.activations import KINDS, activate, at_least, at_most, slope
-from ..compiler import pointer
-from ..kernel import Kernel, kernel_maker
+from ..runtime.compiler import pointer
+from ..runtime.kernel import Kernel, kernel_maker
 from . import formulas  # noqa: F401  # it lets kernels call activations
-from .numbers import BY_NAME, device_function
+from .numbers import BY_NAME, device_function, name_of
 
 __all__ = [
     "DOWN",
     "ROWS",
     "THREADS",
     "blocks_for",
+    "change",
     "make_activation",
     "make_activation_backward",
     "make_add",
@@ -106,6 +108,12 @@ def make_change(what: str, name: str) -> Kernel:
 
     arguments = (BY_NAME[name].pointer, I64, BY_NAME[name].real)
     return Kernel(f"{what}, {name}", change, arguments, THREADS)
+
+
+def change(what: str, x: Any, value: float, stream: Any) -> None:
+    """Change a contiguous DeviceArray in place, as `make_change` has it."""
+    kernel = make_change(what, name_of(x.dtype))
+    kernel.launch(stream, blocks_for(kernel, x.size), x, x.size, value)
 
 
 @kernel_maker

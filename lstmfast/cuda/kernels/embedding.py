@@ -17,9 +17,9 @@ from typing import Any
 
 from numba import cuda, types
 
-from ..array import empty
-from ..compiler import pointer
-from ..kernel import Kernel, kernel_maker
+from ..runtime.array import empty
+from ..runtime.compiler import pointer
+from ..runtime.kernel import Kernel, kernel_maker
 from .numbers import BY_NAME, device_function
 
 __all__ = ["gather", "scatter"]

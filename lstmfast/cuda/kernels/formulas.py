@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...kernels import activations
-from ..compiler import SIMULATED
+from ..runtime.compiler import SIMULATED
 
 __all__: list[str] = []
 

@@ -15,8 +15,8 @@ from typing import Any
 from numba import cuda, types
 
 from ...kernels.activations import at_least, at_most
-from ..compiler import pointer
-from ..kernel import Kernel, kernel_maker
+from ..runtime.compiler import pointer
+from ..runtime.kernel import Kernel, kernel_maker
 from . import formulas  # noqa: F401  # it lets kernels call at_least and at_most
 from .numbers import BY_NAME, device_function
 from .reductions import SIDE, make_combined, room_for, summed

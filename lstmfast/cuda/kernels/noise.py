@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import cuda, types
 
-from ..kernel import Kernel, kernel_maker
+from ..runtime.kernel import Kernel, kernel_maker
 from .numbers import REALS
 from .philox import make_drawn
 

@@ -20,7 +20,7 @@ except ImportError:  # the simulator has NumPy's
 
 from numba import cuda
 
-from ..compiler import SIMULATED, pointer
+from ..runtime.compiler import SIMULATED, pointer
 from .ptx import float_of, rounded_bfloat16
 
 __all__ = ["BFLOAT16", "BY_NAME", "REALS", "Number", "name_of"]

@@ -17,7 +17,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from ..compiler import SIMULATED
+from ..runtime.compiler import SIMULATED
 
 if SIMULATED:
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from numba import cuda, types
 
-from ..kernel import Kernel, kernel_maker
+from ..runtime.kernel import Kernel, kernel_maker
 from .numbers import BY_NAME
 
 __all__ = ["THREADS", "make_adam", "make_sgd"]

@@ -1,0 +1,94 @@
+"""What optimizers change weights with, in place, in the GPU's memory. Part of `ops` there."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...arguments import flag, number
+from ..kernels import elementwise, updates
+from ..kernels.numbers import name_of
+from ..runtime.array import DeviceArray
+from .checks import dense, in_place, writable
+
+__all__ = ["adam_update", "add", "clip_by_value", "scale", "sgd_update"]
+
+
+def adam_update(
+    w: DeviceArray, g: DeviceArray, m: DeviceArray, v: DeviceArray, *,
+    step_size: float, beta_1: float, beta_2: float, epsilon: float, stream: Any = None,
+) -> None:  # fmt: skip
+    """One step of Adam (Kingma and Ba 2014) in Keras's form, in place on w, m and v.
+
+    m += (1 - beta_1) (g - m), v += (1 - beta_2) (g² - v), w -= step_size m / (√v + epsilon), where
+    step_size = rate √(1 - beta_2^t) / (1 - beta_1^t). All arrays have w's shape and dtype.
+
+    Raises
+    ------
+    ValueError
+        A shape or dtype does not fit; nothing has changed.
+    """
+    w = in_place("w", w)
+    g = dense("g", g, w.shape, w.dtype, stream)
+    m, v = writable("m", m, w.shape, w.dtype), writable("v", v, w.shape, w.dtype)
+    step_size, epsilon = number("step_size", step_size, -math.inf), number("epsilon", epsilon, 0)
+    beta_1, beta_2 = number("beta_1", beta_1, 0, 1), number("beta_2", beta_2, 0, 1)
+    kernel = updates.make_adam(name_of(w.dtype))
+    kernel.launch(
+        stream, elementwise.blocks_for(kernel, w.size), w, g, m, v, w.size, step_size, 1.0 - beta_1,
+        1.0 - beta_2, epsilon,
+    )  # fmt: skip
+
+
+def sgd_update(
+    w: DeviceArray, g: DeviceArray, velocity: DeviceArray | None, *,
+    learning_rate: float, momentum: float = 0.0, nesterov: bool = False, stream: Any = None,
+) -> None:  # fmt: skip
+    """One step of gradient descent in place: w -= rate g; or with a velocity, as Keras has it:
+
+    velocity = momentum velocity - rate g, then w += velocity (Nesterov: w += momentum velocity -
+    rate g).
+
+    Raises
+    ------
+    ValueError
+        A shape or dtype does not fit, or momentum is given without a velocity.
+    """
+    if velocity is None and (momentum or nesterov):
+        raise ValueError("velocity: expected an array for momentum or nesterov, got None")
+    w = in_place("w", w)
+    g = dense("g", g, w.shape, w.dtype, stream)
+    velocity = None if velocity is None else writable("velocity", velocity, w.shape, w.dtype)
+    rate, kept = number("learning_rate", learning_rate, -math.inf), number("momentum", momentum, 0)
+    kernel = updates.make_sgd(name_of(w.dtype), velocity is not None, flag("nesterov", nesterov))
+    kernel.launch(
+        stream, elementwise.blocks_for(kernel, w.size), w, g, velocity, w.size, rate, kept
+    )
+
+
+def clip_by_value(g: DeviceArray, limit: float, *, stream: Any = None) -> None:
+    """Bring each element into [-limit, limit], in place; NaN stays."""
+    _change("clip", "g", g, number("limit", limit, 0.0), stream)
+
+
+def scale(a: DeviceArray, factor: float, *, stream: Any = None) -> None:
+    """a *= factor, in place."""
+    _change("scale", "a", a, factor, stream)
+
+
+def _change(what: str, name: str, a: DeviceArray, value: float, stream: Any) -> None:
+    elementwise.change(what, in_place(name, a), value, stream)
+
+
+def add(a: DeviceArray, b: DeviceArray, *, stream: Any = None) -> None:
+    """a += b, in place.
+
+    Raises
+    ------
+    ValueError
+        A shape or dtype does not fit.
+    """
+    a = in_place("a", a)
+    b = dense("b", b, a.shape, a.dtype, stream)
+    kernel = elementwise.make_add(name_of(a.dtype))
+    kernel.launch(stream, elementwise.blocks_for(kernel, a.size), a, b, a.size)

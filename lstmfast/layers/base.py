@@ -1,0 +1,508 @@
+"""The base of all layers: names, building, weights in and out, what regularizers add to them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import constraints, initializers, regularizers
+from ..arguments import (
+    LARGEST_SEED,
+    Array,
+    Shape,
+    check_shape,
+    choice,
+    construct,
+    integer,
+    shape_text,
+    shown,
+)
+from ..constraints import Constraint
+from ..initializers import Initializer
+from ..ops import activations
+from ..ops.activations import Activation
+from ..ops.checks import not_empty
+from ..ops.dispatch import float_like
+from ..ops.placement import assign_all, check_device, on_device, to_device, to_host
+from ..regularizers import Regularizer
+from ..whole import Attributes
+
+__all__ = ["Layer"]
+
+DTYPES = ("float32", "float64")
+SERIALIZERS: tuple[tuple[type, Any], ...] = (
+    (Initializer, initializers.serialize),
+    (Regularizer, regularizers.serialize),
+    (Constraint, constraints.serialize),
+    (Activation, activations.serialize),
+)
+
+
+class Layer:
+    """What all layers share: names, building, weights in and out.
+
+    Regularizers and constraints do nothing of themselves. A Model heeds them in `gradients` and
+    training; without one, the loop says so:
+
+    >>> y = layer.forward(x, training=True)
+    >>> loss = loss_of(y) + layer.penalty()
+    >>> layer.backward(dy)
+    >>> layer.add_penalty_gradients()        # to layer.grads
+    >>> optimizer.apply(list(layer.params.values()), list(layer.grads.values()))
+    >>> layer.constrain()                    # changes layer.params
+
+    Attributes
+    ----------
+    params : dict of str to ndarray
+        The weights as the kernels read them, in a fixed order; empty until built. They are changed
+        in place and never replaced but by `to`, so that optimizers may hold on to them. On "cuda"
+        they, the inputs and the outputs are arrays of `lstmfast.cuda`.
+    grads : dict of str to ndarray
+        After `backward`: the gradient of each of `params`, with the same keys, order and shapes.
+    input_shape : tuple or None
+        The shape that the layer was told or built with; the first axis is the batch.
+    device : str
+        "cpu", or "cuda": where the weights are; see `to`.
+    precision : str or None
+        On "cuda": what products are calculated in.
+
+    Notes
+    -----
+    Layers can be copied and pickled at any time, with weights, gradients and a kept state. What
+    `forward` keeps for `backward` stays behind: a copy goes forward first.
+    """
+
+    takes_ids = False
+    draws = True  # from `rng` in training, as far as is known
+    device = "cpu"
+    precision: str | None = None
+    roles: ClassVar[dict[str, str]] = {}  # kind of param: what Keras's arguments call it
+
+    @property
+    def single_output(self) -> bool:
+        """Is the output one array, batch first, as a Model can hand it on?"""
+        return True
+
+    @property
+    def transposed(self) -> tuple[str, ...]:
+        """The params that Keras keeps the other way round."""
+        return ()
+
+    def __init__(self, name: str | None, seed: int | None, input_shape: Shape | None = None):
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            raise ValueError(f"name: expected a word without '/', got {shown(name)}")
+        self.name = name or type(self).__name__.lower()
+        self.has_own_name = name is not None
+        self.seed = None if seed is None else integer("seed", seed, 0, LARGEST_SEED)
+        self.input_shape = None if input_shape is None else _with_batch(input_shape)
+        self.rng: np.random.Generator | None = None  # of what is drawn in training: a Model's
+        self.params: dict[str, Array] = {}
+        self.grads: dict[str, Array] = {}
+        self._dtype: str | None = None  # None until built
+        self._regularizers: dict[str, Regularizer] = {}
+        self._constraints: dict[str, Constraint] = {}
+        self._cache: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is kept for a `backward`, which belongs to this object: for copies."""
+        return {**self.__dict__, "_cache": None}
+
+    # What each layer says of itself.
+
+    def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each weight, in Keras's order and layout; {} of a layer without."""
+        return {}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the output for an input of this shape, None for any size.
+
+        Raises
+        ------
+        ValueError
+            When the layer does not take such an input.
+        """
+        raise NotImplementedError
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Return the output; with `training`, keep what one `backward` needs."""
+        raise NotImplementedError
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Fill `grads` and return the gradient of x, or None unless `need_dx`.
+
+        Parameters
+        ----------
+        dy : ndarray
+            Gradient of the output of the last `forward(x, training=True)`, in its shape and dtype.
+            It may be overwritten.
+        """
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor, as JSON can hold them."""
+        config = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        for name, value in config.items():
+            for kind, serialize in SERIALIZERS:
+                if isinstance(value, kind):
+                    config[name] = serialize(value)
+        if config.get("input_shape") is not None:
+            config["input_shape"] = list(config["input_shape"][1:])
+        return config
+
+    def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        raise NotImplementedError
+
+    # What follows from it.
+
+    @property
+    def built(self) -> bool:
+        return self._dtype is not None
+
+    @property
+    def dtype(self) -> str:
+        """Of the weights, so of every float array that goes in and comes out."""
+        self._check_built()
+        return str(self._dtype)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Return a new layer of what `get_config` told; ValueError for any other argument."""
+        return construct("config", {"class": cls.__name__, **config}, {cls.__name__: cls})
+
+    def build(
+        self,
+        input_shape: Shape,
+        rng: np.random.Generator | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        """Draw the weights.
+
+        Parameters
+        ----------
+        input_shape : tuple
+            With the batch as first axis; None for the sizes that do not matter.
+        rng : numpy.random.Generator, optional
+            Where the weights come from, unless the layer has a `seed` of its own.
+        dtype : {"float32", "float64"}
+
+        Raises
+        ------
+        ValueError
+            When the layer is built already or does not take such an input.
+        """
+        if self.built:
+            raise ValueError(f"{self.name}: is built already")
+        input_shape = sizes("input_shape", input_shape, 0)
+        self.output_shape(input_shape)
+        if self.seed is not None or rng is None:
+            rng = np.random.default_rng(self.seed)
+        draws = {
+            name: self._inside(name, self._initial(name, shape, rng))
+            for name, shape in self.weight_shapes(input_shape).items()
+        }
+        self.adopt(draws, input_shape, dtype)
+
+    def adopt(self, params: dict[str, Array], input_shape: Shape, dtype: str) -> None:
+        """Build with these `params` (copied, cast to `dtype`) in place of drawn ones."""
+        if self.built:
+            raise ValueError(f"{self.name}: is built already")
+        choice("dtype", dtype, DTYPES)
+        shapes = self.param_shapes(input_shape)
+        if list(params) != list(shapes):
+            raise ValueError(f"params: expected {list(shapes)}, got {list(params)}")
+        for name, shape in shapes.items():
+            check_shape(f"params[{name!r}]", params[name].shape, shape)
+        self.params = {name: _held(name, param, dtype) for name, param in params.items()}
+        self.input_shape = self.input_shape or tuple(input_shape)
+        self._regularizers = self._rules("regularizer", shapes)
+        self._constraints = self._rules("constraint", shapes)
+        self._dtype = dtype
+        if self.device != "cpu":
+            self.check_place(self.device, self.precision)
+            self._move(self.device)
+
+    def to(self, device: str, precision: str | None = None) -> Any:
+        """Bring the layer to another device, and return it.
+
+        What it keeps for a `backward` is lost, the state of a stateful layer is kept.
+
+        Parameters
+        ----------
+        device : {"cpu", "cuda"}
+            From then on the layer takes arrays there: of `lstmfast.cuda`, or any that tell of
+            themselves by DLPack or `__cuda_array_interface__`. Its outputs are of `lstmfast.cuda`.
+        precision : str, optional
+            On "cuda", of float32 layers: "float32" (as None), "tf32", "bfloat16", "float16".
+
+        Raises
+        ------
+        ValueError
+            Where there is no GPU, and for what has no kernels there (`lstmfast.cuda.support`).
+        """
+        check_device(device)
+        self.check_place(device, precision)
+        self.device, self.precision = device, precision
+        self._move(device)
+        return self
+
+    def check_place(self, device: str, precision: str | None) -> None:
+        """Raise ValueError if the layer cannot be on this device, in this precision."""
+        if device == "cuda":
+            import_module("lstmfast.cuda.support").check_layer(self, precision)
+        elif precision is not None:
+            raise ValueError(f"precision: expected None on the CPU, got {shown(precision)}")
+
+    def _move(self, device: str) -> None:
+        self.params = {name: to_device(param, device) for name, param in self.params.items()}
+        self.grads, self._cache = {}, None
+
+    def param_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each of `params` for an input of this shape."""
+        self.output_shape(input_shape)
+        shapes = self.weight_shapes(input_shape)
+        for ending in ("regularizer", "constraint"):
+            for name, rule in self._rules(ending, shapes).items():
+                rule.check(f"{self.roles[kind_of(name)]}_{ending}", shapes[name])
+        return {
+            name: shape[::-1] if name in self.transposed else shape
+            for name, shape in shapes.items()
+        }
+
+    def check_input(self, x: Array) -> None:
+        """Raise ValueError unless x holds real numbers or truth values in a shape that is taken."""
+        if x.dtype.kind not in "biuf":
+            raise ValueError(f"x: expected real numbers, got dtype {x.dtype}")
+        self.output_shape(x.shape)
+
+    def __call__(self, x: Array) -> Array:
+        """Return the output for x; the first call builds the layer for the shape and dtype of x."""
+        self._build_for(x)
+        return self.forward(x)
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of the weights in Keras's order and layout."""
+        self._check_built()
+        return [self._inside(name, to_host(param)).copy() for name, param in self.params.items()]
+
+    def set_weights(self, weights: Sequence[Array]) -> None:
+        """Copy weights, in Keras's order and layout, into the layer.
+
+        Parameters
+        ----------
+        weights : sequence of ndarray
+            As `get_weights` returns them; real numbers of any dtype, rounded to the layer's.
+
+        Raises
+        ------
+        ValueError
+            When one does not fit; then none is set.
+        """
+        assign_all(list(self.params.values()), self.check_weights(weights))
+
+    def check_weights(self, weights: Sequence[Array]) -> list[Array]:
+        """Return `weights` as `params` would hold them; ValueError as for `set_weights`."""
+        self._check_built()
+        weights = in_a_list("weights", weights)
+        if len(weights) != len(self.params):
+            raise ValueError(f"weights: expected {len(self.params)} arrays, got {len(weights)}")
+        return [
+            self._inside(name, rounded(f"{self.name}: weights[{i}]", weight, shape, self.dtype))
+            for i, (weight, (name, shape)) in enumerate(
+                zip(weights, self._keras_shapes(), strict=True)
+            )
+        ]
+
+    def count_params(self) -> int:
+        """Return the number of single weights."""
+        self._check_built()
+        return sum(param.size for param in self.params.values())
+
+    # Regularizers and constraints.
+
+    def regularizers(self) -> dict[str, Regularizer]:
+        """Return the regularizer of each of `params` that has one, as the layer was built."""
+        return dict(self._regularizers)
+
+    def constraints(self) -> dict[str, Constraint]:
+        """Return the constraint of each of `params` that has one, as the layer was built."""
+        return dict(self._constraints)
+
+    def penalty(self) -> float:
+        """Return what the regularizers add to the loss; 0 without any."""
+        self._check_built()
+        penalty = 0.0
+        for name, regularizer in self._regularizers.items():
+            if self.device == "cpu":
+                penalty += regularizer.value(self._inside(name, self.params[name]))
+            else:
+                penalty += float(
+                    to_host(_there().penalty(self.params[name], *_factors(regularizer)))[0]
+                )
+        return penalty
+
+    def add_penalty_gradients(self) -> None:
+        """Add the gradient of `penalty` to `grads`; once after each `backward`.
+
+        Raises
+        ------
+        ValueError
+            When there are regularizers, but no gradients to add to.
+        """
+        for name, regularizer in self._regularizers.items():
+            if name not in self.grads:
+                raise ValueError(f"{self.name}: add_penalty_gradients needs a backward before it")
+            if self.device == "cpu":
+                gradient = regularizer.gradient(self._inside(name, self.params[name]))
+                self.grads[name] += self._inside(name, gradient)
+            else:
+                w = self.params[name]
+                _there().add_penalty_gradient(self.grads[name], w, *_factors(regularizer))
+
+    @property
+    def is_constrained(self) -> bool:
+        """May `constrain` change anything?"""
+        return bool(self._constraints) or type(self).constrain is not Layer.constrain
+
+    def constrain(self) -> None:
+        """Change `params` as the constraints want; after each step of an optimizer."""
+        for name, constraint in self._constraints.items():
+            constraint.project(self._inside(name, self.params[name]))
+
+    # Helpers.
+
+    def as_it_is(self) -> Attributes:
+        """What `build` and `to` set, for `whole.or_as_before`."""
+        names = ("input_shape", "params", "grads", "_cache", "_dtype", "_regularizers",
+                 "_constraints", "device", "precision")  # fmt: skip
+        return [(self, name, getattr(self, name)) for name in names]
+
+    def _rules(self, ending: str, names: Iterable[str]) -> dict[str, Any]:
+        """Return what the arguments `kernel_<ending>` and so on hold, for each of these params."""
+        given = {kind: getattr(self, f"{role}_{ending}") for kind, role in self.roles.items()}
+        if all(rule is None for rule in given.values()):
+            return {}
+        rules = {name: given.get(kind_of(name)) for name in names}
+        return {name: rule for name, rule in rules.items() if rule is not None}
+
+    def _inside(self, name: str, weight: Array) -> Array:
+        """Turn a weight from Keras's layout into ours; or back, as it is its own inverse."""
+        return weight.T if name in self.transposed else weight
+
+    def _keras_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
+        return [
+            (name, param.shape[::-1] if name in self.transposed else param.shape)
+            for name, param in self.params.items()
+        ]
+
+    def _check_built(self) -> None:
+        if not self.built:
+            raise ValueError(f"{self.name}: is not built; call it, or build(input_shape)")
+
+    def _placed(self, name: str, array: Any) -> Any:
+        """Return an array that is where the layer is: itself, or what shares its memory."""
+        if self.device == "cpu":
+            if not isinstance(array, np.ndarray):
+                found = type(array).__name__
+                raise ValueError(f"{name}: expected a NumPy array, got {found} (see `to`)")
+            return array
+        if not on_device(array):
+            expected = f"an array on the GPU, where {self.name} is"
+            raise ValueError(f"{name}: expected {expected}, got {type(array).__name__}")
+        return import_module("lstmfast.cuda.runtime.foreign").adopt_in_order(array, name)
+
+    def _as_floats(self, x: Any) -> Any:
+        """Return x where the layer is, whole numbers and truth values as floats of its dtype."""
+        x = self._placed("x", x)
+        whole = isinstance(x, np.ndarray) and x.dtype.kind in "biu"
+        return x.astype(self.dtype) if whole else x
+
+    def _build_for(self, x: Array) -> None:
+        x = self._placed("x", x)
+        self.check_input(x)
+        if not self.built:
+            whole = x.dtype.kind in "biu"
+            if not self.takes_ids:
+                not_empty("x", x if whole else float_like("x", x))
+            dtype = "float32" if whole else x.dtype.name
+            self.build((None, *x.shape[1:]), None, dtype)
+
+    def _cached(self) -> Any:
+        if self._cache is None:
+            raise ValueError(f"{self.name}: backward needs a forward(x, training=True) before it")
+        return self._cache
+
+    def _known_input(self, letter: str) -> int | str:
+        """Return the size of the last input axis, or its letter while that is open."""
+        known = None if self.input_shape is None else self.input_shape[-1]
+        return letter if known is None else known
+
+
+def _factors(regularizer: Regularizer) -> tuple[float, float]:
+    """(l1, l2), of a regularizer that has kernels on a GPU."""
+    found = regularizer.factors
+    assert found is not None, "check_place lets no other one through"
+    return found
+
+
+def _there() -> Any:
+    """What has the operations on arrays in a GPU's memory."""
+    return import_module("lstmfast.cuda.ops")
+
+
+def kind_of(name: str) -> str:
+    """Return what kind of weight a param is: `W_ih` of `W_ih`, `W_ih_l0` and `W_ih_l0_reverse`."""
+    return re.split(r"_l\d", name, maxsplit=1)[0]
+
+
+def _with_batch(input_shape: Shape) -> Shape:
+    """Put the batch axis before what a user gave as `input_shape`."""
+    return (None, *sizes("input_shape", input_shape, 1))
+
+
+def sizes(name: str, shape: Any, least: int) -> Shape:
+    """Return `shape` as a tuple of whole numbers >= least and None; ValueError for others."""
+    if not isinstance(shape, (tuple, list)) or not shape:
+        raise ValueError(f"{name}: expected a tuple such as (None, 8), got {shown(shape)}")
+    return tuple(None if size is None else integer(name, size, least) for size in shape)
+
+
+def _held(name: str, param: Any, dtype: str) -> Array:
+    """Return a copy in `dtype`; ValueError for numbers that it cannot hold."""
+    with np.errstate(over="ignore"):
+        found = np.array(param, dtype=dtype, order="C")
+    if (np.isfinite(param) & ~np.isfinite(found)).any():
+        raise ValueError(f"{name}: expected values that {dtype} can hold, got larger")
+    return found
+
+
+def in_a_list(name: str, arrays: Any) -> list[Any]:
+    """Return what can be passed over as a list; ValueError for anything else."""
+    try:
+        return list(arrays)
+    except TypeError:
+        raise ValueError(f"{name}: expected a list of arrays, got {shown(arrays)}") from None
+
+
+def rounded(name: str, weight: Any, shape: tuple[int, ...], dtype: str) -> Array:
+    """Return `weight` in `dtype`; ValueError for another shape, other things, or an overflow."""
+    found = np.asarray(weight)
+    if found.dtype.kind not in "iuf":
+        raise ValueError(f"{name}: expected real numbers, got dtype {found.dtype}")
+    check_shape(name, found.shape, shape)
+    try:
+        with np.errstate(over="raise"):
+            return found.astype(dtype)
+    except FloatingPointError:
+        raise ValueError(f"{name}: expected values that {dtype} can hold, got larger") from None
+
+
+def features_of(input_shape: Shape) -> int:
+    """Return the size of the last axis; ValueError where that is open."""
+    if input_shape[-1] is None:
+        raise ValueError(f"input_shape: expected a known last axis, got {shape_text(input_shape)}")
+    return input_shape[-1]

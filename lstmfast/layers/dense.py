@@ -1,0 +1,146 @@
+"""Dense: a product, a bias and an activation; arithmetic in `ops`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import constraints, initializers, ops, regularizers
+from ..arguments import Array, Shape, check_shape, choice, flag, integer
+from ..ops import activations
+from ..ops.placement import is_own
+from .base import Layer, features_of
+
+__all__ = ["ACTIVATIONS", "Dense", "dense_rows"]
+
+ACTIVATIONS = ("linear", "softmax", *activations.NAMES)
+
+
+class Dense(Layer):
+    """`activation(x · kernel + bias)` over the last axis: (..., K) to (..., units).
+
+    Parameters
+    ----------
+    units : int
+    activation : str, optional
+        "linear" (None), "softmax" or the name of an `Activation`, with its usual parameters.
+    use_bias : bool
+    kernel_initializer, bias_initializer : str or Initializer
+    kernel_regularizer, bias_regularizer : str or Regularizer, optional
+        What the weights add to the loss; see `Layer`.
+    kernel_constraint, bias_constraint : str or Constraint, optional
+        What the weights are brought back to after each step.
+    name : str, optional
+    input_shape : tuple, optional
+        (K,) or (None, K), without the batch: a Model that begins with the layer is built at once.
+    seed : int, optional
+        Of the initial weights; without it they come from the Model's generator, or from chance.
+    """
+
+    draws = False
+    roles: ClassVar = {"kernel": "kernel", "bias": "bias"}
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | None = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        *,
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        name: str | None = None,
+        input_shape: Shape | None = None,
+        seed: int | None = None,
+    ):
+        super().__init__(name, seed, input_shape)
+        self.units = integer("units", units, 1)
+        self.activation = choice(
+            "activation", "linear" if activation is None else activation, ACTIVATIONS
+        )
+        self.use_bias = flag("use_bias", use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
+        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        self.kernel_regularizer = regularizers.get(kernel_regularizer, "kernel_regularizer")
+        self.bias_regularizer = regularizers.get(bias_regularizer, "bias_regularizer")
+        self.kernel_constraint = constraints.get(kernel_constraint, "kernel_constraint")
+        self.bias_constraint = constraints.get(bias_constraint, "bias_constraint")
+        if self.input_shape is not None:
+            self.output_shape(self.input_shape)
+
+    def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
+        kernel = {"kernel": (features_of(input_shape), self.units)}
+        return kernel | ({"bias": (self.units,)} if self.use_bias else {})
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        leading = ("B", *"TUVW"[: len(input_shape) - 2]) if len(input_shape) > 2 else ("B",)
+        check_shape("x", input_shape, (*leading, self._known_input("K")))
+        return (*input_shape[:-1], self.units)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Return (..., units) for x (..., K) of the layer's dtype."""
+        y = self.forward_linear(x, training)
+        if self.activation == "linear":
+            return y
+        if self.activation == "softmax":
+            rows = y.reshape(-1, self.units)
+            ops.softmax(rows, out=rows)
+        else:
+            ops.activation_forward(self.activation, y, out=y)
+        if training:
+            self._cache = (self._cache[0], y)
+        return y
+
+    def forward_linear(self, x: Array, training: bool = False) -> Array:
+        """Return `x · kernel + bias`, a new array that the caller may overwrite.
+
+        A `backward` after it takes the gradient of these sums: losses that contain the activation
+        (softmax with cross-entropy) go this way.
+        """
+        self._check_built()
+        x = dense_rows(self._as_floats(x))
+        self.output_shape(x.shape)
+        y = ops.dense_forward(
+            x.reshape(-1, x.shape[-1]), self.params["kernel"], self.params.get("bias"),
+            precision=self.precision,
+        )  # fmt: skip
+        if training:
+            self._cache = (x, None)
+        return y.reshape(*x.shape[:-1], self.units)
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Fill `grads` and return the gradient of x. See `Layer.backward`."""
+        x, y = self._cached()
+        dy = dense_rows(self._placed("dy", dy))
+        check_shape("dy", dy.shape, (*x.shape[:-1], self.units))
+        dz = dy if y is None else self._activation_backward(y, dy)
+        dx, d_kernel, d_bias = ops.dense_backward(
+            x.reshape(-1, x.shape[-1]),
+            self.params["kernel"],
+            dz.reshape(-1, self.units),
+            need_dx=need_dx,
+            precision=self.precision,
+        )
+        self._cache = None
+        grads = {"kernel": d_kernel, "bias": d_bias}
+        self.grads = {name: grads[name] for name in self.params}
+        return None if dx is None else dx.reshape(x.shape)
+
+    def _activation_backward(self, y: Array, dy: Array) -> Array:
+        if self.activation == "softmax":
+            rows = y.reshape(-1, self.units), dy.reshape(-1, self.units)
+            return ops.softmax_backward(*rows).reshape(dy.shape)
+        return ops.activation_backward(self.activation, y, dy)
+
+    def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        made = self.kernel_initializer if name == "kernel" else self.bias_initializer
+        return made(shape, rng)
+
+
+def dense_rows(array: Any) -> Any:
+    """An array that `reshape` takes as it takes all of NumPy's: itself, or on a GPU a copy."""
+    return array.copy() if is_own(array) and not array.is_contiguous else array

@@ -1,0 +1,102 @@
+"""Embedding: a table of vectors; arithmetic in `ops`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import constraints, initializers, ops, regularizers
+from ..arguments import Array, Shape, check_shape, integer
+from .base import Layer
+
+__all__ = ["Embedding"]
+
+
+class Embedding(Layer):
+    """A row of a table for each id: ids (...) to vectors (..., output_dim).
+
+    Parameters
+    ----------
+    input_dim : int
+        Size of the vocabulary: ids lie in [0, input_dim).
+    output_dim : int
+        Length of a row.
+    embeddings_initializer : str or Initializer
+    embeddings_regularizer : str or Regularizer, optional
+        What the table adds to the loss, all its rows at each step; see `Layer`.
+    embeddings_constraint : str or Constraint, optional
+        What the table is brought back to after each step.
+    name : str, optional
+    seed : int, optional
+        Of the initial weights; without it they come from the Model's generator, or from chance.
+    """
+
+    takes_ids = True
+    draws = False
+    roles: ClassVar = {"embeddings": "embeddings"}
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        *,
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        name: str | None = None,
+        seed: int | None = None,
+    ):
+        super().__init__(name, seed)
+        self.input_dim = integer("input_dim", input_dim, 1)
+        self.output_dim = integer("output_dim", output_dim, 1)
+        self.embeddings_initializer = initializers.get(
+            embeddings_initializer, "embeddings_initializer"
+        )
+        self.embeddings_regularizer = regularizers.get(
+            embeddings_regularizer, "embeddings_regularizer"
+        )
+        self.embeddings_constraint = constraints.get(embeddings_constraint, "embeddings_constraint")
+        self.input_shape = (None, None)  # so that a Model that begins with ids is built at once
+
+    def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
+        return {"embeddings": (self.input_dim, self.output_dim)}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape, self.output_dim)
+
+    def check_input(self, x: Array) -> None:
+        """Raise ValueError unless x holds integers in [0, input_dim).
+
+        Of ids on a GPU the range is not looked at: rows for others are NaN.
+        """
+        if x.dtype.kind not in "biu":
+            raise ValueError(f"x: expected integer ids, got dtype {x.dtype}")
+        if isinstance(x, np.ndarray) and x.size and not 0 <= x.min() <= x.max() < self.input_dim:
+            found = f"[{x.min()}, {x.max()}]"
+            raise ValueError(f"x: expected ids in [0, {self.input_dim}), got ids in {found}")
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Return (*x.shape, output_dim) for ids x, int32 or int64 of any shape.
+
+        False is 0, True is 1.
+        """
+        self._check_built()
+        x = self._placed("x", x)
+        if x.dtype.kind == "b":
+            x = x.astype(np.int64)
+        y = ops.embedding_forward(x, self.params["embeddings"])
+        if training:
+            self._cache = x
+        return y
+
+    def backward(self, dy: Array, need_dx: bool = True) -> None:
+        """Fill `grads`; ids have no gradient, so the answer is None. See `Layer.backward`."""
+        ids = self._cached()
+        dy = self._placed("dy", dy)
+        check_shape("dy", dy.shape, (*ids.shape, self.output_dim))
+        self.grads = {"embeddings": ops.embedding_backward(ids, dy, self.input_dim)}
+        self._cache = None
+
+    def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        return self.embeddings_initializer(shape, rng)

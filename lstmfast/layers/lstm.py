@@ -1,0 +1,455 @@
+"""LSTM: options, state and caches here, weights in `parts`, arithmetic in `ops`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import constraints, initializers, ops, regularizers
+from ..arguments import Array, Shape, check_shape, choice, flag, integer, shown
+from ..ops.dispatch import float_like
+from ..ops.options import CellOptions, Noise
+from ..ops.placement import to_host
+from .lstm_weights import Parts
+from .recurrent import Recurrent
+
+__all__ = ["LSTM"]
+
+
+class LSTM(Parts, Recurrent):
+    """Long short-term memory over (B, T, I), from zero state unless told otherwise.
+
+    Parameters
+    ----------
+    units : int
+        H, the size of the state.
+    activation, recurrent_activation, output_activation : str, tuple or Activation
+        Of g, of the gates, and of the cell in h = o φ(c) (None: as `activation`): a name, or
+        (name, alpha, beta).
+    peepholes : bool
+        The gates see the cell (Gers and Schmidhuber 2000): one more weight, p (3, H) of i, f, o.
+    coupled : bool
+        The forget gate is 1 - i (Greff et al. 2017).
+    clip, cell_clip : float, optional
+        Limits of the pre-activations and of the cell. See `CellOptions` for the formulas.
+    num_layers : int
+        Layers, each on all outputs of the one before.
+    bidirectional : bool
+        Each layer has a second part that takes the steps from the last to the first; the outputs of
+        both stand side by side, 2H.
+    projection : int, optional
+        P: outputs are W_hr (o φ(c)), P numbers (Sak, Senior and Beaufays 2014), in place of H.
+    layer_norm : bool
+        z and, for the output, c are normalised (Ba, Kiros and Hinton 2016): see `Norm`. Its gains
+        start at one; they and b_c have no regularizer or constraint.
+    dropout, recurrent_dropout : float
+        Of the units of x, and of h on its way to W_hh, in training: the same for all steps.
+    layer_dropout, weight_drop, zoneout_h, zoneout_c : float
+        Between layers, of the weights W_hh, and of the state: see `Noise`.
+    truncate : int, optional
+        Gradients flow back through so many steps at most, in chunks of them.
+    recompute : int, optional
+        Keep every so many-th state in place of all activations, and compute these again on the way
+        back: less memory, a third more time.
+    use_bias : bool
+    kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
+        Of (I, 4H), (H, 4H) and (4H,), gates i, f, g, o side by side as in Keras.
+    peephole_initializer : str or Initializer
+        Of (3, H). Zeros begin as the plain cell.
+    projection_initializer : str or Initializer
+        Of (H, P).
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : str or Regularizer, optional
+        What the weights add to the loss; as `peephole_regularizer`. See `Layer`.
+    kernel_constraint, recurrent_constraint, bias_constraint : str or Constraint, optional
+        What the weights are brought back to after each step; as `peephole_constraint`.
+    peephole_regularizer, peephole_constraint : optional
+    projection_regularizer, projection_constraint : optional
+    unit_forget_bias : bool
+        Start the bias of the forget gate at one (Jozefowicz et al. 2015).
+    return_sequences : bool
+        Return the output of every step, (B, T, H), in place of the last one, (B, H); of both
+        directions the last one is that of each's own last step.
+    return_state : bool
+        Return (output, h, c), the state after the last step, too. Not within a Model.
+    return_cells : bool
+        Return c of every step of the last layer behind all else, (B, T, H). Not within a Model.
+    time_major : bool
+        x and all outputs of steps have the time as their first axis. Not within a Model.
+    go_backwards : bool
+        Take the steps from the last to the first; the outputs come in that order, too.
+    pad : {"zeros", "repeat"}
+        What the outputs hold where `lengths` or a `mask` leave a step out: zeros as in PyTorch, or
+        the output before as in Keras.
+    stateful : bool
+        Start each batch from the state that the batch before it ended in, row by row, until
+        `reset_state`. No gradient flows into the batch before.
+    name : str, optional
+    input_shape : tuple, optional
+        (None, I), without the batch: a Model that begins with the layer is built at once. A number
+        of steps in place of None is for the reader; any number will do.
+    seed : int, optional
+        Of the initial weights and, without a Model, of what is dropped; else both come from the
+        Model's generator, or from chance.
+
+    Attributes
+    ----------
+    params : dict
+        `W_ih (4H, I)`, `W_hh (4H, H)`, with `use_bias` `b (4H,)`, with `peepholes` `p (3, H)`, with
+        `projection` `W_hr (P, H)`, with `layer_norm` `gain_x`, `gain_h` (4H,), `gain_c`, `b_c`
+        (H,). Of more than one layer or direction each name goes on as in PyTorch: `W_ih_l0`,
+        `W_ih_l0_reverse`, `W_ih_l1`, ...
+    initial_state_grads : tuple of ndarray or None
+        After `backward`: the gradients of the initial h and c, shaped as they.
+
+    Notes
+    -----
+    Source: Hochreiter and Schmidhuber 1997; Gers et al. 2000 (forget gate).
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        *,
+        output_activation: Any = None,
+        peepholes: bool = False,
+        coupled: bool = False,
+        clip: float | None = None,
+        cell_clip: float | None = None,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        projection: int | None = None,
+        layer_norm: bool = False,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        layer_dropout: float = 0.0,
+        weight_drop: float = 0.0,
+        zoneout_h: float = 0.0,
+        zoneout_c: float = 0.0,
+        truncate: int | None = None,
+        recompute: int | None = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        peephole_initializer: Any = "zeros",
+        projection_initializer: Any = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        peephole_regularizer: Any = None,
+        projection_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        peephole_constraint: Any = None,
+        projection_constraint: Any = None,
+        unit_forget_bias: bool = True,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        return_cells: bool = False,
+        time_major: bool = False,
+        go_backwards: bool = False,
+        pad: str = "zeros",
+        stateful: bool = False,
+        name: str | None = None,
+        input_shape: Shape | None = None,
+        seed: int | None = None,
+    ):
+        super().__init__(name, seed, input_shape)
+        self.units = integer("units", units, 1)
+        self.options = CellOptions(
+            activation, recurrent_activation, output_activation, coupled, clip, cell_clip
+        )
+        self.activation = self.options.activation
+        self.recurrent_activation = self.options.recurrent_activation
+        self.output_activation = self.options.output_activation
+        self.coupled = self.options.coupled
+        self.clip, self.cell_clip = self.options.clip, self.options.cell_clip
+        self.peepholes = flag("peepholes", peepholes)
+        self.num_layers = integer("num_layers", num_layers, 1)
+        self.bidirectional = flag("bidirectional", bidirectional)
+        self.projection = None if projection is None else integer("projection", projection, 1)
+        self.layer_norm = flag("layer_norm", layer_norm)
+        self.noise = Noise(
+            dropout, layer_dropout, recurrent_dropout, weight_drop, zoneout_h, zoneout_c
+        )
+        self.draws = bool(self.noise.keys())
+        self.dropout, self.layer_dropout = self.noise.input_dropout, self.noise.layer_dropout
+        self.recurrent_dropout = self.noise.recurrent_dropout
+        self.weight_drop = self.noise.weight_drop
+        self.zoneout_h, self.zoneout_c = self.noise.zoneout_h, self.noise.zoneout_c
+        self.truncate = None if truncate is None else integer("truncate", truncate, 1)
+        self.recompute = None if recompute is None else integer("recompute", recompute, 1)
+        self.use_bias = flag("use_bias", use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
+        self.peephole_initializer = initializers.get(peephole_initializer, "peephole_initializer")
+        self.recurrent_initializer = initializers.get(
+            recurrent_initializer, "recurrent_initializer"
+        )
+        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        self.projection_initializer = initializers.get(
+            projection_initializer, "projection_initializer"
+        )
+        self.kernel_regularizer = regularizers.get(kernel_regularizer, "kernel_regularizer")
+        self.recurrent_regularizer = regularizers.get(
+            recurrent_regularizer, "recurrent_regularizer"
+        )
+        self.bias_regularizer = regularizers.get(bias_regularizer, "bias_regularizer")
+        self.peephole_regularizer = regularizers.get(peephole_regularizer, "peephole_regularizer")
+        self.projection_regularizer = regularizers.get(
+            projection_regularizer, "projection_regularizer"
+        )
+        self.kernel_constraint = constraints.get(kernel_constraint, "kernel_constraint")
+        self.recurrent_constraint = constraints.get(recurrent_constraint, "recurrent_constraint")
+        self.bias_constraint = constraints.get(bias_constraint, "bias_constraint")
+        self.peephole_constraint = constraints.get(peephole_constraint, "peephole_constraint")
+        self.projection_constraint = constraints.get(projection_constraint, "projection_constraint")
+        self.unit_forget_bias = flag("unit_forget_bias", unit_forget_bias)
+        self.return_sequences = flag("return_sequences", return_sequences)
+        self.return_state = flag("return_state", return_state)
+        self.return_cells = flag("return_cells", return_cells)
+        self.time_major = flag("time_major", time_major)
+        self.go_backwards = flag("go_backwards", go_backwards)
+        self.pad = choice("pad", pad, ops.PADS)
+        self.stateful = flag("stateful", stateful)
+        self._check_combinations()
+        self.initial_state_grads: tuple[Array, Array] | None = None
+        self._state: tuple[Array, Array] | None = None
+        if self.input_shape is not None:
+            self.output_shape(self.input_shape)
+
+    def _check_combinations(self) -> None:
+        """Raise ValueError for options that exclude each other."""
+        excluded = {
+            "go_backwards": (self.go_backwards, "which takes the steps both ways"),
+            "stateful": (self.stateful, "whose way back begins with the next batch"),
+        }
+        for name, (chosen, reason) in excluded.items():
+            if self.bidirectional and chosen:
+                raise ValueError(f"{name}: expected False with bidirectional, {reason}, got True")
+        if self.num_layers > ops.MAX_LAYERS:
+            expected = f"at most {ops.MAX_LAYERS} layers"
+            raise ValueError(f"num_layers: expected {expected}, got {self.num_layers}")
+        if self.layer_dropout and self.num_layers == 1:
+            raise ValueError(
+                f"layer_dropout: expected num_layers > 1, between which it drops, or 0, got "
+                f"{self.layer_dropout}"
+            )
+
+    @property
+    def single_output(self) -> bool:
+        """Is the output one array with the batch as its first axis, as a Model needs it?"""
+        return not (self.return_state or self.return_cells or self.time_major)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        if config["output_activation"] == config["activation"]:
+            config["output_activation"] = None
+        return config
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        axes = ("T", "B") if self.time_major else ("B", "T")
+        check_shape("x", input_shape, (*axes, self._known_input("I")))
+        if self.return_sequences:
+            return (*input_shape[:2], self.output_size)
+        return (input_shape[int(self.time_major)], self.output_size)
+
+    def forward(
+        self,
+        x: Array,
+        training: bool = False,
+        initial_state: tuple[Array, Array] | None = None,
+        *,
+        lengths: Any = None,
+        mask: Array | None = None,
+    ) -> Any:
+        """Run the layer over a batch of sequences.
+
+        Parameters
+        ----------
+        x : ndarray (B, T, I), of the layer's dtype
+            Any strides but for the last axis, which is contiguous.
+        training : bool
+            Keep what one `backward` needs.
+        initial_state : (h, c), optional
+            Each (B, H) of the layer's dtype; of several layers or directions (parts, B, H).
+        lengths : (B,) integers in 0..T, optional
+            Row b takes its first lengths[b] steps.
+        mask : bool (B, T), optional
+            In place of lengths: the steps to take; the others leave the state as it is.
+
+        Returns
+        -------
+        ndarray (B, T, H) with `return_sequences`, else (B, H)
+            Or a tuple: with `return_state` h and c follow, with `return_cells` all cells.
+
+        Raises
+        ------
+        ValueError
+            For another shape or dtype, for lengths or a mask that do not fit x, and for another
+            batch than the kept state of a stateful layer has.
+        """
+        self._check_built()
+        x = self._as_floats(x)
+        self.output_shape(float_like("x", x).shape)
+        h0, c0 = self._start(x.shape[1 if self.time_major else 0], initial_state)
+        y, state, cache, *cells = ops.lstm_forward(
+            x,
+            h0=h0,
+            c0=c0,
+            **self._weights(),
+            options=self.options,
+            noise=self.noise,
+            seed=self._noise_seed() if training else None,
+            bidirectional=self.bidirectional,
+            lengths=lengths,
+            mask=mask,
+            pad=self.pad,
+            reverse=self.go_backwards,
+            truncate=self.truncate,
+            recompute=self.recompute,
+            batch_first=not self.time_major,
+            training=training,
+            return_sequences=self.return_sequences,
+            return_cells=self.return_cells,
+            precision=self.precision,
+        )
+        if training:
+            self._cache = cache
+        if self.stateful:
+            self._state = (state[0].copy(), state[1].copy())
+        output = self._last_output(state[0]) if y is None else self._in_order(y)
+        if not (self.return_state or self.return_cells):
+            return output
+        return (output, *(state if self.return_state else ()), *map(self._in_order, cells))
+
+    def backward(
+        self,
+        dy: Array | None,
+        need_dx: bool = True,
+        *,
+        dstate: tuple[Array | None, Array | None] = (None, None),
+        dcells: Array | None = None,
+    ) -> Array | None:
+        """Back-propagate through time. See `Layer.backward`.
+
+        Parameters
+        ----------
+        dy : gradient to the output, in its shape; None: zeros.
+        dstate : (dh, dc), of `return_state`: the gradients to the state after the last step.
+        dcells : of `return_cells`.
+        """
+        cache = self._cached()
+        dy = None if dy is None else self._placed("dy", dy)
+        dh_n, dc_n = self._checked_upstream(dy, dstate, cache)
+        if dcells is not None:
+            dcells = float_like("dcells", self._placed("dcells", dcells), cache.dtype)
+        dy_all = None
+        if dy is not None and self.return_sequences:
+            dy_all = self._in_order(dy)
+        elif dy is not None:
+            dh_n = self._of_last_output(dy, dh_n)
+        dcells = None if dcells is None else self._in_order(dcells)
+        found = ops.lstm_backward(cache, dy_all, dh_n, dc_n, dcells=dcells, need_dx=need_dx)
+        self._cache = None
+        self.grads = self._named(found)
+        dh0, dc0 = found.dh0, found.dc0
+        self.initial_state_grads = None if dh0 is None or dc0 is None else (dh0, dc0)
+        return found.dx
+
+    def stream(self, batch_size: int = 1) -> ops.LSTMStream:
+        """Return a step-by-step runner with a copy of the present weights and a zero state.
+
+        It runs on the CPU, wherever the layer is.
+
+        >>> stream = layer.stream()
+        >>> h = stream.step(x)              # x (1, I), h (1, H); the state stays in the stream
+        """
+        self._check_built()
+        if self.bidirectional:
+            expected = "False to stream, as the steps still to come are unknown"
+            raise ValueError(f"bidirectional: expected {expected}, got True")
+        weights = self._weights(to_host)
+        return ops.LSTMStream(
+            **weights,
+            batch_size=integer("batch_size", batch_size, 1),
+            options=self.options,
+            noise=self.noise,
+        )
+
+    @property
+    def state(self) -> tuple[Array, Array] | None:
+        """Copies of the (h, c) that a stateful layer goes on from; None for zeros."""
+        if self._state is None:
+            return None
+        return to_host(self._state[0]).copy(), to_host(self._state[1]).copy()
+
+    def _last_output(self, h: Array) -> Array:
+        """The last layer's h, of both directions side by side."""
+        if not self.is_stack:
+            return h
+        return ops.side_by_side(h[-self.directions :])
+
+    def _checked_upstream(
+        self, dy: Any, dstate: Any, cache: Any
+    ) -> tuple[Array | None, Array | None]:
+        """(dh, dc) of `dstate`; ValueError where they or dy do not fit the call of `cache`."""
+        dtype, rows = cache.dtype, cache.x_shape[1 if self.time_major else 0]
+        if dy is not None:
+            shape = self.output_shape(cache.x_shape)
+            check_shape("dy", float_like("dy", dy, dtype).shape, shape)  # type: ignore[arg-type]
+        if not isinstance(dstate, (tuple, list)) or len(dstate) != 2:
+            raise ValueError(f"dstate: expected (dh, dc), got {shown(dstate)}")
+        leading = (self.num_layers * self.directions, rows) if self.is_stack else (rows,)
+        placed = [
+            None if part is None else self._placed(f"dstate {letter}", part)
+            for letter, part in zip("hc", dstate, strict=True)
+        ]
+        for letter, part, size in zip("hc", placed, (self.state_size, self.units), strict=True):
+            if part is not None:
+                name = f"dstate {letter}"
+                check_shape(name, float_like(name, part, dtype).shape, (*leading, size))
+        return placed[0], placed[1]
+
+    def _of_last_output(self, dy: Array, dh: Array | None) -> Array:
+        """The gradient to h of all parts, of that to the last output and, maybe, to h itself."""
+        if not self.is_stack and dh is None:
+            return dy
+        parts, P = self.num_layers * self.directions, self.state_size
+        total = ops.zeros_like(dy, (parts, len(dy), P))
+        if dh is not None:
+            ops.add_to(total, dh.reshape(total.shape))
+        for d in range(self.directions):
+            ops.add_to(total[parts - self.directions + d], dy[:, d * P : (d + 1) * P])
+        return total if self.is_stack else total[0]
+
+    def _noise_seed(self) -> int | None:
+        """A new seed for what is dropped, from the Model's generator or the layer's own."""
+        if not self.noise.keys():
+            return None
+        if self.rng is None:
+            self.rng = np.random.default_rng(self.seed)
+        return int(self.rng.integers(2**63))
+
+    def _start(
+        self, batch: int, initial_state: tuple[Array, Array] | None
+    ) -> tuple[Array | None, Array | None]:
+        if initial_state is None:
+            if self._state is None:
+                return None, None
+            self._check_kept(self._state[0], batch)
+            return self._state
+        if not isinstance(initial_state, (tuple, list)) or len(initial_state) != 2:
+            raise ValueError(f"initial_state: expected (h, c), got {type(initial_state).__name__}")
+        if self.device == "cuda":
+            h, c = initial_state
+            initial_state = self._placed("initial_state h", h), self._placed("initial_state c", c)
+        leading = (self.num_layers * self.directions, batch) if self.is_stack else (batch,)
+        sizes = (self.state_size, self.units)
+        for letter, part, size in zip("hc", initial_state, sizes, strict=True):
+            shape = part.shape if self.device == "cuda" else np.shape(part)
+            check_shape(f"initial_state {letter}", shape, (*leading, size))
+        return initial_state[0], initial_state[1]

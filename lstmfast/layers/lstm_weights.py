@@ -1,0 +1,172 @@
+"""The weights of an LSTM layer's parts: its layers and directions, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..arguments import Array, Shape
+from ..ops.placement import assign_all, to_host
+from ..ops.weights import Norm
+from .base import features_of, kind_of, rounded
+
+__all__ = ["Parts"]
+
+
+class Parts:
+    """Names, shapes and first values of the weights; the half of `LSTM` that knows of parts."""
+
+    roles: ClassVar = {
+        "W_ih": "kernel", "W_hh": "recurrent", "b": "bias", "p": "peephole", "W_hr": "projection",
+    }  # fmt: skip
+    units: int
+    num_layers: int
+    bidirectional: bool
+    projection: int | None
+    use_bias: bool
+    peepholes: bool
+    layer_norm: bool
+    unit_forget_bias: bool
+    params: dict[str, Array]
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def state_size(self) -> int:
+        """P, the size of h."""
+        return self.projection or self.units
+
+    @property
+    def output_size(self) -> int:
+        return self.directions * self.state_size
+
+    @property
+    def is_stack(self) -> bool:
+        """Is there more than one part, so that states have a leading axis?"""
+        return self.num_layers * self.directions > 1
+
+    @property
+    def transposed(self) -> tuple[str, ...]:
+        """The weights that Keras keeps the other way round."""
+        return tuple(name + at for at in self.suffixes() for name in ("W_ih", "W_hh", "W_hr"))
+
+    def suffixes(self) -> list[str]:
+        """Return what PyTorch appends to names: nothing to those of an only part."""
+        if not self.is_stack:
+            return [""]
+        ends = ("", "_reverse")[: self.directions]
+        return [f"_l{layer}{end}" for layer in range(self.num_layers) for end in ends]
+
+    def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each weight, in Keras's order and layout."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for k, at in enumerate(self.suffixes()):
+            inputs = features_of(input_shape) if k < self.directions else self.output_size
+            shapes |= {name + at: shape for name, shape in self._shapes_of_part(inputs).items()}
+        return shapes
+
+    def _shapes_of_part(self, inputs: int) -> dict[str, tuple[int, ...]]:
+        H, P = self.units, self.state_size
+        shapes: dict[str, tuple[int, ...]] = {"W_ih": (inputs, 4 * H), "W_hh": (P, 4 * H)}
+        if self.use_bias:
+            shapes["b"] = (4 * H,)
+        if self.peepholes:
+            shapes["p"] = (3, H)
+        if self.projection:
+            shapes["W_hr"] = (H, P)
+        if self.layer_norm:
+            shapes |= {"gain_x": (4 * H,), "gain_h": (4 * H,), "gain_c": (H,), "b_c": (H,)}
+        return shapes
+
+    def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        kind = kind_of(name)
+        if kind in Norm._fields:
+            return np.full(shape, 0.0 if kind == "b_c" else 1.0)
+        made: Callable[..., Array] = getattr(self, f"{self.roles[kind]}_initializer")
+        weight = made(shape, rng)
+        if kind == "b" and self.unit_forget_bias:
+            weight[self.units : 2 * self.units] = 1.0
+        return weight
+
+    def _weights(self, taken: Callable[[Any], Any] = lambda param: param) -> dict[str, Any]:
+        """What `ops.lstm_forward` takes: arrays, or lists of them if there are several parts.
+
+        `taken` is applied to each array.
+        """
+        params = {name: taken(param) for name, param in self.params.items()}
+        found: dict[str, Any] = {}
+        for name in ("W_ih", "W_hh", "b", "p", "W_hr"):
+            found[name] = [params.get(name + at) for at in self.suffixes()]
+        if self.layer_norm:
+            found["norm"] = [
+                Norm(*(params[name + at] for name in Norm._fields)) for at in self.suffixes()
+            ]
+        if not self.is_stack:
+            return {name: of[0] for name, of in found.items()}
+        return {name: of for name, of in found.items() if of[0] is not None}
+
+    def _named(self, gradients: Any) -> dict[str, Array]:
+        """Gradients of `ops.lstm_backward` by the names of `params`."""
+        found: dict[str, Array] = {}
+        for k, at in enumerate(self.suffixes()):
+            for name in ("W_ih", "W_hh", "b", "p", "W_hr", "norm"):
+                of = getattr(gradients, f"d{name}")
+                part = of[k] if self.is_stack and of is not None else of
+                if name == "norm" and part is not None:
+                    found |= {field + at: a for field, a in part._asdict().items()}
+                elif part is not None:
+                    found[name + at] = part
+        return {name: found[name] for name in self.params}
+
+    def get_parts(self) -> list[dict[str, Array]]:
+        """Return copies of the weights, one dict for each layer and direction.
+
+        Layer by layer, the forward direction first, by the names of an only part: what `interop`
+        turns into others' layouts.
+        """
+        if not self.params:
+            raise ValueError("get_parts: the layer is not built; call it, or build(input_shape)")
+        return [
+            {
+                kind_of(name): np.array(to_host(self.params[name]))
+                for name in self.params
+                if name in of
+            }
+            for of in self._names_of_parts()
+        ]
+
+    def set_parts(self, parts: Sequence[Mapping[str, Array]]) -> None:
+        """Copy weights into the layer: what `get_parts` or `interop` returned.
+
+        A bias that a part lacks is zero, if the layer has one.
+
+        Raises
+        ------
+        ValueError
+            When a number, a name or a shape does not fit; then none is set.
+        """
+        names = self._names_of_parts()
+        if not self.params or len(parts) != len(names):
+            expected = f"{len(names)} of a built layer" if self.params else "a built layer"
+            raise ValueError(f"parts: expected {expected}, got {len(parts)}")
+        checked = {}
+        for k, (part, of) in enumerate(zip(parts, names, strict=True)):
+            given = dict(part)
+            if "b" not in given and self.use_bias:
+                given["b"] = np.zeros(4 * self.units)
+            wanted = {kind_of(name): name for name in of}
+            if given.keys() != wanted.keys():
+                raise ValueError(f"parts[{k}]: expected {sorted(wanted)}, got {sorted(given)}")
+            for kind, weight in given.items():
+                param = self.params[wanted[kind]]
+                label = f"parts[{k}][{kind!r}]"
+                checked[wanted[kind]] = rounded(label, weight, param.shape, param.dtype.name)
+        assign_all([self.params[name] for name in checked], list(checked.values()))
+
+    def _names_of_parts(self) -> list[list[str]]:
+        ends = self.suffixes()
+        return [[name for name in self.params if name == kind_of(name) + end] for end in ends]

@@ -1,0 +1,7 @@
+"""Model: layers that compile, fit, predict and are saved."""
+
+from __future__ import annotations
+
+from .model import Model, load
+
+__all__ = ["Model", "load"]

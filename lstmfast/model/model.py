@@ -1,0 +1,438 @@
+"""Model: a chain of layers that compiles, fits, predicts and saves, as in Keras 3.
+
+>>> model = Model([Embedding(10000, 128), LSTM(256), Dense(10000, "softmax")], seed=0)
+>>> model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+>>> history = model.fit(x, y, batch_size=64, epochs=5, validation_split=0.1)
+>>> model.save("words.lstm")
+>>> model = load("words.lstm")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from .. import losses, optimizers
+from ..arguments import Array, choice, flag, integer
+from ..layers import Layer
+from ..losses import AnyLoss, Loss
+from ..ops.placement import to_device, to_host
+from ..optimizers import Optimizer
+from ..samples import Data, as_array, check_held, split
+from ..samples import with_same_length as paired
+from ..whole import or_as_before
+from . import files, saving
+from .chain import Chain, check_loss, metric_names, shapes_through
+from .fitting import History, Progress, RunningMean, Steps, batches
+
+__all__ = ["Model", "load"]
+
+
+class Model(Chain):
+    """A chain of layers that can be trained.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        Input first. A layer that is built already keeps its weights.
+    device : {"cpu", "cuda"}
+        "cuda": weights and all arithmetic of training are on the GPU; data is moved there ahead of
+        its use, and losses come back. `lstmfast.cuda.support` lists what runs there.
+    dtype : {"float32", "float64"}
+        Of weights and outputs.
+    precision : str, optional
+        On "cuda", what products of float32 matrices are calculated in: "float32" (as None),
+        "tf32" or "bfloat16", the faster the fewer their bits; weights and sums stay float32.
+        "float16" serves to predict, not to train: small gradients would become zero.
+    seed : int, optional
+        Of the initial weights and of shuffling: the same seed gives the same bits, at any number
+        of threads. Without it both differ from run to run.
+    name : str, optional
+
+    Attributes
+    ----------
+    layers : list of Layer
+        Those without a name of their own get one that is unique here: lstm, lstm_1, ...
+    optimizer, loss, metrics
+        What `compile` was given, as objects and a list of names.
+
+    Notes
+    -----
+    Inputs x are integer ids (B, ...) where the first layer is an Embedding, else real numbers
+    (B, T, I). They may have any integer or float dtype and any strides: each batch is copied and
+    cast as needed, never the whole. Weights exist from the start when the first layer is an
+    Embedding or knows its `input_shape`; otherwise from `build` or from the first data on.
+
+    Raises
+    ------
+    ValueError
+        For layers that do not fit each other, for "cuda" where there is no GPU that can be used,
+        and for layers that have no kernels there.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        seed: int | None = None,
+        name: str | None = None,
+        precision: str | None = None,
+    ):
+        super().__init__(layers, dtype, seed, name, device, precision)
+        self.optimizer: Optimizer | None = None
+        self.loss: Loss | None = None
+        self.metrics: list[str] = []
+
+    # Training.
+
+    def compile(
+        self,
+        optimizer: str | Optimizer = "adam",
+        loss: str | Loss | None = None,
+        metrics: Sequence[str] | None = None,
+    ) -> None:
+        """Choose how to train.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+            "sgd", "adam" or an object; an object brings its state along.
+        loss : str, Loss or None
+            None is enough to predict. A cross-entropy from probabilities needs a last layer
+            Dense(activation="softmax"); both then run as one kernel on the logits.
+        metrics : list of str, optional
+            "accuracy" ("acc", "categorical_accuracy", "sparse_categorical_accuracy"): the share of
+            rows whose largest output is at the target. Needs a cross-entropy.
+
+        Raises
+        ------
+        ValueError
+            For unknown names, and for a loss or metric that does not fit; nothing is changed then.
+        """
+        chosen = None if loss is None else losses.get(loss)
+        check_loss(chosen, self.layers)
+        checked = metric_names(metrics, chosen)
+        self.optimizer, self.loss, self.metrics = optimizers.get(optimizer), chosen, checked
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: int = 1,
+        validation_split: float = 0.0,
+        validation_data: tuple[Any, Any] | None = None,
+        shuffle: bool = True,
+        initial_epoch: int = 0,
+    ) -> History:
+        """Train.
+
+        Parameters
+        ----------
+        x, y : array_like
+            Samples along the first axis.
+        batch_size : int
+            The last batch of an epoch may be smaller.
+        epochs, initial_epoch : int
+            Runs the epochs initial_epoch + 1 ... epochs.
+        verbose : {0, 1, 2}
+            Nothing, a bar (a line per epoch where stderr is no terminal and no notebook), or a line
+            per epoch on stdout.
+        validation_split : float in [0, 1)
+            This share of the samples, the last ones before shuffling, is kept out of training and
+            evaluated after each epoch.
+        validation_data : (x, y), optional
+            To evaluate after each epoch; not together with `validation_split`.
+        shuffle : bool
+            A new order in each epoch. Must be False for stateful layers.
+
+        Returns
+        -------
+        History
+            `history` with the keys loss, accuracy, val_loss, val_accuracy, as far as asked for.
+
+        Raises
+        ------
+        ValueError
+            For bad arguments or data, before the first step: also for NaN, Inf and for numbers that
+            the model's dtype cannot hold, wherever they are.
+        """
+        optimizer = self._optimizer()
+        last = integer("epochs", epochs, 1)
+        first = integer("initial_epoch", initial_epoch, 0)
+        choice("verbose", verbose, (0, 1, 2))
+        if flag("shuffle", shuffle) and any(layer.stateful for layer in self._recurrent()):
+            raise ValueError("shuffle: expected False for a model with stateful layers, got True")
+        data, validation = split(x, y, validation_split, validation_data)
+        for part in (data, validation) if validation else (data,):
+            self._check_data(part, batch_size)
+        if validation:
+            self._check_rows(len(data[0]), len(validation[0]), batch_size)
+        self._build_for(data[0])
+        history = History()
+        for epoch in range(first, last):
+            with Progress(verbose, f"Epoch {epoch + 1}/{last}", len(data[0])) as progress:
+                logs = self._epoch(data, batch_size, shuffle, optimizer, progress)
+                if validation:
+                    found = self._evaluated(validation, batch_size)
+                    logs |= {f"val_{name}": value for name, value in found.items()}
+                progress.finish(logs)
+            history.append(epoch, logs)
+        return history
+
+    def train_on_batch(self, x: Any, y: Any) -> float | list[float]:
+        """Take one step on one batch; return its loss, or [loss, metrics...], before the step.
+
+        After an exception, KeyboardInterrupt too, the step has been taken or nothing has changed:
+        weights, the optimizer's state, that of stateful layers, random numbers. So in `fit`.
+        """
+        optimizer = self._optimizer()
+        batch = self._one_batch(x, y)  # which builds the model
+        loss = Steps(self, optimizer).take(*batch)
+        return self._result(loss)
+
+    def gradients(self, x: Any, y: Any) -> tuple[float, list[Array]]:
+        """Return the mean loss of one batch and its gradients, one for each of `params`.
+
+        Both contain what regularizers add. A training loop of one's own:
+
+        >>> for x, y in batches:
+        ...     loss, grads = model.gradients(x, y)
+        ...     optimizer.apply(model.params, grads)
+        ...     model.constrain()             # where layers have constraints
+        """
+        batch = self._one_batch(x, y)
+        before = [*self._states(), *self._generator()]
+        loss, grads = or_as_before(before, self._gradients, *batch)
+        return loss.mean, grads
+
+    def evaluate(
+        self, x: Any, y: Any, batch_size: int = 32, verbose: int = 0
+    ) -> float | list[float]:
+        """Return the mean loss over all samples, or [loss, metrics...].
+
+        As in Keras, the loss holds what the regularizers add.
+        """
+        data = paired(x, y)
+        self._compiled()
+        self._check_data(data, batch_size)
+        self._build_for(data[0])
+        with Progress(verbose, "Evaluate", len(data[0])) as progress:
+            logs = self._evaluated(data, batch_size, progress)
+            progress.finish(logs)
+        return list(logs.values()) if self.metrics else logs["loss"]
+
+    def predict(self, x: Any, batch_size: int = 32, verbose: int = 0) -> Array:
+        """Return the outputs for all samples, (N, ...) of the model's dtype.
+
+        NaN and Inf go through; numbers that the dtype cannot hold are a ValueError.
+        """
+        x = as_array("x", x)
+        self._check_x(x, batch_size)
+        self._build_for(x)
+        _, *trailing = shapes_through(self.layers, x.shape)[-1]
+        outputs = np.empty([len(x), *(size or 0 for size in trailing)], self.dtype)
+        with Progress(verbose, "Predict", len(x)) as progress:
+            for at in batches(len(x), batch_size, None):
+                batch = to_device(self._cast(x[at]), self.device)
+                outputs[at] = to_host(or_as_before(self._states(), self._run, batch))
+                progress.step(at.stop - at.start, {})
+            progress.finish({})
+        return outputs
+
+    def to(self, device: str, precision: str | None = None) -> Model:
+        """Bring weights and the optimizer's state to another device, and return the model.
+
+        Raises
+        ------
+        ValueError
+            As the constructor; the model is then as it was.
+        """
+        self._check_place(device, precision)
+        before = [one for layer in self.layers for one in layer.as_it_is()] + self._states()
+        places = [(self, "device", self.device), (self, "precision", self.precision)]
+        or_as_before([*before, *places], self._move, device, precision)
+        return self
+
+    def _move(self, device: str, precision: str | None) -> None:
+        for layer in self.layers:
+            layer.to(device, precision)
+        self.device, self.precision = device, precision
+        if self.optimizer is not None:
+            self.optimizer.to(device)
+
+    # Files.
+
+    def save(self, path: files.StrPath, include_optimizer: bool = True) -> None:
+        """Write the model to `path`, with any suffix or none; see `load`.
+
+        Parameters
+        ----------
+        path : str or path-like
+            An earlier file is replaced, at once and only by a complete one that is on the disk; its
+            permissions and owner stay, and so does a symbolic link to it. What a process that was
+            killed while it wrote left in the folder is removed.
+        include_optimizer : bool
+            Keep the optimizer's state and the generator's, so that training goes on with the same
+            bits as if it had not been interrupted. The running state of stateful layers is not
+            kept.
+
+        Raises
+        ------
+        ValueError
+            When the model is not built, a weight is NaN or Inf, or `path` is there but no regular
+            file; nothing is written.
+        OSError
+            When the disk is full or the path may not be written to; an earlier file is as it was.
+        """
+        self._built_layers()
+        saving.save(self, path, flag("include_optimizer", include_optimizer))
+
+    def load_weights(self, path: files.StrPath) -> None:
+        """Take the weights of a file saved from a model with the same layers.
+
+        Raises
+        ------
+        ValueError
+            When a name, shape or dtype differs, or a value is NaN or Inf; nothing is changed.
+        """
+        self._built_layers()
+        saving.load_weights(self, path)
+
+    # What the above is made of.
+
+    def _gradients(self, x: Array, y: Array) -> tuple[AnyLoss, list[Array]]:
+        _, loss = self._compiled()
+        self._check_precision_to_train()
+        found, dy = loss.backward(self._run(x, True, loss.wants_logits), y)
+        first, *others = self.layers
+        for layer in reversed(others):
+            dy = layer.backward(dy)  # type: ignore[assignment]
+        first.backward(dy, need_dx=False)
+        found = found.plus(self.penalty())
+        for layer in self.layers:
+            layer.add_penalty_gradients()
+        return found, [grad for layer in self.layers for grad in layer.grads.values()]
+
+    def _epoch(
+        self,
+        data: Data,
+        batch_size: int,
+        shuffle: bool,
+        optimizer: Optimizer,
+        progress: Progress,
+    ) -> dict[str, float]:
+        mean, steps = RunningMean(self.metrics), Steps(self, optimizer)
+        for x, y in self._batches(data, batch_size, self.rng if shuffle else None):
+            mean.add(steps.take(x, y))
+            progress.step(len(x), mean.logs())
+        return mean.result()
+
+    def _batches(
+        self, data: Data, batch_size: int, rng: np.random.Generator | None = None
+    ) -> Iterator[Data]:
+        """Yield the batches as the layers and the loss take them, where the model is."""
+        (x, y), loss = data, self._compiled()[1]
+        chosen = batches(len(x), batch_size, rng)
+        if self.device == "cpu":
+            return ((self._cast(x[at]), y[at]) for at in chosen)
+        shape = shapes_through(self.layers, x.shape)[-1]
+        pairs = ((self._cast(x[at]), loss.targets(y[at], shape, self.dtype)) for at in chosen)
+        return import_module("lstmfast.cuda.runtime.prefetch").ahead(pairs)
+
+    def _evaluated(
+        self, data: Data, batch_size: int, progress: Progress | None = None
+    ) -> dict[str, float]:
+        mean, penalty = RunningMean(self.metrics), self.penalty()
+        _, loss = self._compiled()
+        for x, y in self._batches(data, batch_size):
+            outputs = or_as_before(self._states(), self._run, x, False, loss.wants_logits)
+            mean.add(loss.forward(outputs, y).plus(penalty))
+            if progress is not None:
+                progress.step(len(x), mean.logs())
+        return mean.result()
+
+    def _result(self, loss: AnyLoss) -> float | list[float]:
+        mean = RunningMean(self.metrics)
+        mean.add(loss)
+        return list(mean.result().values()) if self.metrics else loss.mean
+
+    def _cast(self, x: Array) -> Array:
+        """Return one batch as the first layer takes it; a copy only where it must be."""
+        dtype = np.dtype(self.dtype)
+        if self.layers[0].takes_ids:
+            dtype = x.dtype if x.dtype in (np.int32, np.int64) else np.dtype(np.int64)
+        return np.ascontiguousarray(x, dtype)
+
+    def _one_batch(self, x: Any, y: Any) -> Data:
+        x, y = paired(x, y)
+        self._check_data((x, y), len(x))
+        self._build_for(x)
+        if self.device == "cpu":
+            return self._cast(x), y
+        targets = self._compiled()[1].targets(
+            y, shapes_through(self.layers, x.shape)[-1], self.dtype
+        )
+        return to_device(self._cast(x), self.device), to_device(targets, self.device)
+
+    def _check_data(self, data: Data, batch_size: int) -> None:
+        """Raise ValueError unless all samples can go in and all targets be learnt."""
+        (x, y), (_, loss) = data, self._compiled()
+        self._check_x(x, batch_size)
+        check_held("x", x, self.dtype)
+        loss.check(y, shapes_through(self.layers, x.shape)[-1])
+        check_held("y", y, self.dtype, finite=False)  # NaN and Inf are out already
+
+    def _check_x(self, x: Array, batch_size: int) -> None:
+        size = integer("batch_size", batch_size, 1)
+        self.layers[0].check_input(x)
+        check_held("x", x, self.dtype, finite=False)
+        shapes_through(self.layers, x.shape)
+        if len(x) > size and len(x) % size and any(layer.stateful for layer in self._recurrent()):
+            expected = f"a multiple of batch_size {size} for stateful layers"
+            raise ValueError(f"x: expected {expected}, got {len(x)} samples")
+
+    def _check_rows(self, samples: int, validation: int, batch_size: int) -> None:
+        """Raise ValueError if stateful layers would meet batches of unlike size."""
+        rows, others = min(samples, batch_size), min(validation, batch_size)
+        if rows != others and any(layer.stateful for layer in self._recurrent()):
+            expected = f"batches of {rows} rows for stateful layers, as in training"
+            raise ValueError(f"validation_data: expected {expected}, got {others}")
+
+    def _optimizer(self) -> Optimizer:
+        """The optimizer, its state where the model is."""
+        optimizer, _ = self._compiled()
+        optimizer.to(self.device)
+        return optimizer
+
+    def _check_precision_to_train(self) -> None:
+        if self.precision == "float16":
+            expected = "'float32', 'tf32' or 'bfloat16' to train (float16 would need a scaled loss)"
+            raise ValueError(f"precision: expected {expected}, got 'float16'")
+
+    def _compiled(self) -> tuple[Optimizer, Loss]:
+        if self.optimizer is None or self.loss is None:
+            raise ValueError("loss: expected one from compile(optimizer, loss), got None")
+        return self.optimizer, self.loss
+
+
+def load(path: files.StrPath) -> Model:
+    """Return the model that `Model.save` wrote, on the CPU, compiled as it was.
+
+    Raises
+    ------
+    ValueError
+        When the file is cut short, is no lstmfast file of format 1, holds names, shapes, dtypes or
+        values (NaN, Inf) that do not make a model, is no regular file (a FIFO, a device), changes
+        while it is read, or has a header beyond 8 MiB, 500,000 values or a depth of 32; the text
+        says what was expected and found, in a line.
+    FileNotFoundError
+    """
+    with files.opened(path) as file:
+        return saving.load(file, Model)

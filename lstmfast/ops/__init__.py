@@ -1,0 +1,96 @@
+"""Arrays in, arrays out: every kernel as a function on NumPy arrays, its arguments checked once.
+
+The LSTM (Hochreiter and Schmidhuber 1997; forget gate Gers et al. 2000), with gates in the order
+i, f, g, o, weights W_ih (4H, I), W_hh (4H, H), b (4H,) and the state always as (h, c):
+
+    z = W_ih x + W_hh h_prev + b      i, f, o = σ(z)    g = tanh(z)
+    c = f c_prev + i g                h = o tanh(c)
+
+All arrays of one call share one dtype, float32 or float64; none is cast. Results have the same bits
+at any number of threads.
+
+The first argument that is an array decides where a call runs and what it returns. NumPy's gives
+NumPy's. One of another library in the host's memory (PyTorch, JAX, TensorFlow, any with DLPack or
+`__array_interface__`) is read, or changed in place, where it lies, and results are arrays of that
+library (`foreign`); the other arguments may be of any library on the host. One in a GPU's memory is
+calculated with there, by the function of the same name in `lstmfast.cuda.ops`. A cache stands for
+the first array of the call that made it.
+
+A signal whose handler raises (Ctrl-C) ends a long call of Python's main thread within some tenths
+of a second. Arrays that were given to be written, `out`, may hold anything then; all else is as
+before the call, but for a cache, which is used up. Updates in place, of weights and losses, are
+never left half-done.
+"""
+
+from __future__ import annotations
+
+from .. import capi
+from ..arguments import integer
+from . import activations, dense, layouts, losses, lstm, norms, rnn, updates
+from .checks import PADS
+from .dispatch import either
+from .lstm import LSTMCache, LSTMGradients
+from .prepared import PreparedLSTM
+from .rnn import RNNCache, RNNGradients
+from .stream import LSTMStream
+
+__all__ = [
+    "PADS", "LSTMCache", "LSTMGradients", "LSTMStream", "PreparedLSTM", "RNNCache", "RNNGradients",
+    "activation_backward", "activation_forward", "adam_update", "add_to", "clip_by_norm",
+    "clip_by_value", "crossentropy", "dense_backward", "dense_forward", "embedding_backward",
+    "embedding_forward", "flipped", "get_num_threads", "lstm_backward", "lstm_forward",
+    "reserve_of", "restore_cache", "rnn_backward", "rnn_forward", "scale", "set_num_threads",
+    "sgd_update", "side_by_side", "softmax", "softmax_backward", "softmax_crossentropy",
+    "squared_error", "sum_losses", "sum_of_squares", "zeros_like",
+]  # fmt: skip
+
+activation_backward = either(activations.activation_backward, 1, writes="dy")
+activation_forward = either(activations.activation_forward, 1, writes="out")
+adam_update = either(updates.adam_update, writes="w m v")
+add_to = either(layouts.add_to, writes="a")
+clip_by_norm = either(norms.clip_by_norm, writes="arrays")
+clip_by_value = either(updates.clip_by_value, writes="a")
+crossentropy = either(losses.crossentropy, writes="probabilities")
+dense_backward = either(dense.dense_backward)
+dense_forward = either(dense.dense_forward)
+embedding_backward = either(dense.embedding_backward)
+embedding_forward = either(dense.embedding_forward)
+flipped = either(layouts.flipped)
+lstm_backward = either(lstm.lstm_backward)
+lstm_forward = either(lstm.lstm_forward)
+reserve_of = either(lstm.reserve_of)
+restore_cache = either(lstm.restore_cache)
+rnn_backward = either(rnn.rnn_backward)
+rnn_forward = either(rnn.rnn_forward)
+scale = either(updates.scale, writes="a")
+sgd_update = either(updates.sgd_update, writes="w velocity")
+side_by_side = either(layouts.side_by_side)
+softmax = either(losses.softmax, writes="out")
+softmax_backward = either(losses.softmax_backward, writes="dy")
+softmax_crossentropy = either(losses.softmax_crossentropy, writes="logits")
+squared_error = either(losses.squared_error)
+sum_losses = either(losses.sum_losses)
+sum_of_squares = either(norms.sum_of_squares)
+zeros_like = either(layouts.zeros_like)
+
+MAX_LAYERS = capi.MAX_LAYERS  # of a stack
+
+
+def get_num_threads() -> int:
+    """The number of threads that one call may use."""
+    return capi.get_num_threads()
+
+
+def set_num_threads(count: int) -> None:
+    """Set the number of threads that one call may use, 1 to 255.
+
+    At first it is OMP_NUM_THREADS, or the number of processors that this process may use.
+
+    Raises
+    ------
+    ValueError
+        `count` is no integer in this range.
+    """
+    if integer("count", count, 1) > capi.MAX_THREADS:
+        raise ValueError(f"count: expected at most {capi.MAX_THREADS} threads, got {count}")
+    capi.set_num_threads(count)

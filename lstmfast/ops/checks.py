@@ -1,0 +1,151 @@
+"""Checks of array arguments: one place, one wording (`x: expected (T, B, 3), got (5, 2, 4)`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import capi
+from ..arguments import Array, check_shape
+
+POOLED = 1 << 18  # bytes
+PADS = ("zeros", "repeat")  # what outputs hold where no step is taken
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def is_double(array: Array) -> bool:
+    return array.dtype == np.float64
+
+
+def is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)
+
+
+def float_array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Array:
+    """Return `value` itself, a float32 or float64 array (of `dtype`, if that is given).
+
+    Raises
+    ------
+    ValueError
+        It is no NumPy array, or of another type, byte order or alignment.
+    """
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"{name}: expected a NumPy array of floats, got {describe(value)}")
+    if value.dtype not in FLOATS or not value.dtype.isnative:
+        raise ValueError(f"{name}: expected dtype float32 or float64, got {value.dtype.str}")
+    if dtype is not None and value.dtype != dtype:
+        raise ValueError(f"{name}: expected dtype {dtype} like its fellows, got {value.dtype}")
+    return value
+
+
+def check_precision(precision: Any, dtype: np.dtype[Any]) -> None:
+    """Raise ValueError unless this is None or the name of the dtype."""
+    if precision is not None and precision != dtype.name:
+        expected = f"None or {dtype.name!r} on the CPU"
+        raise ValueError(f"precision: expected {expected}, got {precision!r}")
+
+
+def new(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
+    """Return an array with nothing set, a large one on memory from the pool (native/pool.h).
+
+    Fresh pages of the system cost as much as passing over them several times.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size < POOLED:
+        return np.empty(shape, dtype)
+    return np.ndarray(shape, dtype, memoryview(capi.Block(size)))
+
+
+def describe(value: Any) -> str:
+    """What a user passed, in a few words."""
+    device = getattr(value, "device", None)
+    where = "" if device is None else f" on device {device}"
+    return "None" if value is None else f"{type(value).__name__}{where}"
+
+
+def not_empty(name: str, array: Array) -> None:
+    if array.size == 0:
+        raise ValueError(f"{name}: expected no axis of size 0, got shape {array.shape}")
+
+
+def dense(name: str, value: Any, shape: Sequence[int | str], dtype: np.dtype[Any]) -> Array:
+    """Return a C-contiguous array of this shape and dtype: `value` itself, or a copy if strided."""
+    array = float_array(name, value, dtype)
+    check_shape(name, array.shape, shape)
+    not_empty(name, array)
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
+
+
+def writable(name: str, value: Any, shape: Sequence[int | str], dtype: np.dtype[Any]) -> Array:
+    """Return `value`, a C-contiguous array of this shape and dtype that may be written."""
+    array = float_array(name, value, dtype)
+    check_shape(name, array.shape, shape)
+    not_empty(name, array)
+    flags = array.flags
+    if not (flags.c_contiguous and flags.aligned and flags.writeable):
+        raise ValueError(f"{name}: expected a writable C-contiguous array, got one that is not")
+    return array
+
+
+def rows_in_place(name: str, array: Array) -> Array:
+    """Return `array`, or a copy if its last axis is not contiguous or a stride is negative."""
+    item = array.itemsize
+    usable = array.flags.aligned and (array.shape[-1] == 1 or array.strides[-1] == item)
+    usable = usable and all(s >= 0 and s % item == 0 for s in array.strides[:-1])
+    return array if usable else array.copy(order="C")
+
+
+def whole_numbers(name: str, value: Any, limit: int) -> Array:
+    """Return `value` as contiguous int64, each in 0..limit-1.
+
+    Raises
+    ------
+    ValueError
+        It is no array of integers, or a number is out of range.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{name}: expected an array of integers, got dtype {array.dtype}")
+    low, high = (array.min(), array.max()) if array.size else (0, 0)
+    if low < 0 or high >= limit:
+        raise ValueError(f"{name}: expected integers in [0, {limit - 1}], got {low} to {high}")
+    return np.ascontiguousarray(array, np.int64)
+
+
+def steps_taken(
+    lengths: Any, mask: Any, shape: tuple[int, ...], T: int, B: int
+) -> tuple[Array | None, Array | None]:
+    """Return (lengths, mask), one of them or both None.
+
+    Parameters
+    ----------
+    lengths : (B,) integers in 0..T, or None
+    mask : bool of `shape`, or None
+    shape : (T, B) or (B, T), as x has it
+
+    Returns
+    -------
+    lengths : int64, contiguous
+    mask : bool
+
+    Raises
+    ------
+    ValueError
+        Both are given, or one does not fit.
+    """
+    if lengths is not None and mask is not None:
+        raise ValueError("lengths, mask: expected one of the two, got both")
+    if lengths is not None:
+        check_shape("lengths", np.shape(lengths), (B,))
+        return whole_numbers("lengths", lengths, T + 1), None
+    if mask is None:
+        return None, None
+    array = np.asarray(mask)
+    check_shape("mask", array.shape, shape)
+    if array.dtype != np.bool_:
+        raise ValueError(f"mask: expected an array of bool, got dtype {array.dtype}")
+    return None, array

@@ -1,0 +1,121 @@
+"""Dense and Embedding on NumPy arrays. Part of `ops`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import capi
+from ..arguments import Array, check_shape, integer
+from .checks import (
+    check_precision,
+    dense,
+    float_array,
+    is_double,
+    new,
+    not_empty,
+    rows_in_place,
+    whole_numbers,
+)
+
+__all__ = ["dense_backward", "dense_forward", "embedding_backward", "embedding_forward"]
+
+
+def dense_forward(
+    x: Array, W: Array, b: Array | None = None, *, precision: str | None = None
+) -> Array:
+    """y (M, N) = x (M, K) W (K, N) + b (N,), a new array; b None: zeros.
+
+    precision: None or the arrays' own; a smaller one is for arrays on a GPU.
+
+    Raises
+    ------
+    ValueError
+        A shape or dtype does not fit.
+    """
+    x, W = _matrix("x", x), _matrix("W", W)
+    (M, K), N = x.shape, W.shape[1]
+    check_shape("W", W.shape, (K, "N"))
+    float_array("W", W, x.dtype)
+    check_precision(precision, x.dtype)
+    b = None if b is None else dense("b", b, (N,), x.dtype)
+    y = new((M, N), x.dtype)
+    capi.product(is_double(x), M, N, K, x, _row(x), W, _row(W), 1, y, b)
+    return y
+
+
+def dense_backward(
+    x: Array, W: Array, dy: Array, *, need_dx: bool = True, precision: str | None = None
+) -> tuple[Array | None, Array, Array]:
+    """(dx (M, K) or None, dW (K, N), db (N,)) for dy (M, N), new arrays.
+
+    Raises
+    ------
+    ValueError
+        A shape or dtype does not fit.
+    """
+    x, W = np.ascontiguousarray(_matrix("x", x)), _matrix("W", W)
+    (M, K), N = x.shape, W.shape[1]
+    check_shape("W", W.shape, (K, "N"))
+    float_array("W", W, x.dtype)
+    check_precision(precision, x.dtype)
+    dy = dense("dy", dy, (M, N), x.dtype)
+    dx = _input_gradient(dy, W) if need_dx else None
+    dW, db = new((K, N), x.dtype), np.empty(N, x.dtype)
+    capi.outer(is_double(x), M, K, N, x, dy, dW, db)
+    return dx, dW, db
+
+
+def _input_gradient(dy: Array, W: Array) -> Array:
+    """dy (M, N) Wᵀ: the left factor is read as it is, so the smaller one shall be the right one."""
+    (M, N), K = dy.shape, W.shape[0]
+    if 2 * M > K:
+        dx = new((M, K), dy.dtype)
+        capi.product(is_double(dy), M, K, N, dy, N, W, 1, _row(W), dx, None)
+        return dx
+    turned = np.empty((K, M), dy.dtype)
+    capi.product(is_double(dy), K, M, N, W, _row(W), dy, 1, N, turned, None)
+    return np.ascontiguousarray(turned.T)
+
+
+def _matrix(name: str, value: Any) -> Array:
+    """A matrix whose rows are contiguous and do not overlap."""
+    array = float_array(name, value)
+    check_shape(name, array.shape, ("M", "N"))
+    not_empty(name, array)
+    return rows_in_place(name, array)
+
+
+def _row(matrix: Array) -> int:
+    return int(matrix.strides[0] // matrix.itemsize)
+
+
+def embedding_forward(ids: Array, table: Array) -> Array:
+    """table[ids]: (*ids.shape, E) for ids of any integer type and table (V, E).
+
+    Raises
+    ------
+    ValueError
+        An id is not in 0..V-1, or is no integer.
+    """
+    float_array("table", table)
+    check_shape("table", table.shape, ("V", "E"))
+    return np.take(table, whole_numbers("ids", ids, len(table)), axis=0)
+
+
+def embedding_backward(ids: Array, dy: Array, vocabulary: int) -> Array:
+    """The gradient (V, E) to the table: the rows of dy (*ids.shape, E) added up by id.
+
+    Raises
+    ------
+    ValueError
+        An id is not in 0..vocabulary-1, or dy does not fit.
+    """
+    ids = whole_numbers("ids", ids, integer("vocabulary", vocabulary, 1))
+    check_shape("dy", float_array("dy", dy).shape, (*ids.shape, "E"))
+    E = dy.shape[-1]
+    gradient = np.zeros((vocabulary, E), dy.dtype)
+    if dy.size:
+        capi.scatter(is_double(dy), ids.size, E, ids, np.ascontiguousarray(dy), gradient)
+    return gradient

@@ -1,0 +1,316 @@
+"""LSTM layers on arrays: forward, and back through time. See `ops` for the formulas."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arguments import Array, check_shape, flag
+from .call import (
+    LSTMCache,
+    call_of,
+    cells_shape,
+    run_forward,
+    state_of,
+    state_shapes,
+    steps_and_rows,
+    strides,
+)
+from .checks import check_precision, dense, describe, float_array, new, rows_in_place
+from .keys import check_layers, keys_of_cell, keys_of_noise, order_keys, seed_of, way_back_keys
+from .options import PLAIN, QUIET, CellOptions, Noise
+from .weights import Weights, gradients_for, is_stack, layer_of, weights_of
+
+__all__ = [
+    "LSTMCache", "LSTMGradients", "lstm_backward", "lstm_forward", "reserve_of", "restore_cache",
+]  # fmt: skip
+
+
+NO_WEIGHTS = Weights(None, None)  # type: ignore[arg-type]  # for gradients that nobody needs
+
+
+class _Gradients(NamedTuple):
+    dx: Array | None
+    dh0: Array | None
+    dc0: Array | None
+    dW_ih: Any
+    dW_hh: Any
+    db: Any
+
+
+class LSTMGradients(_Gradients):
+    """Gradients of one LSTM call, each shaped as what it belongs to: lists where that was a list.
+
+    A tuple (dx, dh0, dc0, dW_ih, dW_hh, db). dh0 and dc0 are None where the call was given no h0
+    and no c0; dx unless it was needed.
+
+    Attributes
+    ----------
+    dp : ndarray (3, H) or None
+        Of the peepholes, where there are some.
+    dW_hr : ndarray (P, H) or None
+        Of the projection.
+    dnorm : Norm or None
+        Of the layer normalisation's gains and biases.
+    """
+
+    dp: Any = None
+    dW_hr: Any = None
+    dnorm: Any = None
+
+
+def lstm_forward(
+    x: Array,
+    W_ih: Any,
+    W_hh: Any,
+    b: Any = None,
+    h0: Array | None = None,
+    c0: Array | None = None,
+    *,
+    p: Any = None,
+    W_hr: Any = None,
+    norm: Any = None,
+    options: CellOptions = PLAIN,
+    noise: Noise = QUIET,
+    seed: int | None = None,
+    bidirectional: bool = False,
+    lengths: Any = None,
+    mask: Array | None = None,
+    pad: str = "zeros",
+    reverse: bool = False,
+    truncate: int | None = None,
+    recompute: int | None = None,
+    batch_first: bool = False,
+    training: bool = False,
+    return_sequences: bool = True,
+    return_cells: bool = False,
+    precision: str | None = None,
+) -> Any:
+    """Run LSTM layers over a sequence.
+
+    Parameters
+    ----------
+    x : (T, B, I), or (B, T, I) if `batch_first`; float32 or float64. Read through its strides: no
+        copy unless the last axis is strided.
+    W_ih, W_hh, b : (4H, I), (4H, H), (4H,). b None: zeros. Copied only if not C-contiguous.
+        Or sequences of them, of b, p, W_hr and norm too: one for each layer, with `bidirectional`
+        two (forward, backward). Layers but the first take the outputs, of both directions side by
+        side, of the one before: their I is H, or 2H.
+    h0, c0 : (B, H) initial state; None: zeros. With sequences of weights (parts, B, H).
+    p : (3, H) peepholes of i, f and o; None: the gates do not see the cell.
+    W_hr : (P, H) projection h = W_hr (o φ(c)) (Sak, Senior and Beaufays 2014): outputs, h0 and the
+        columns of W_hh then have P entries in place of H.
+    norm : `Norm` of the layer normalisation; None: there is none.
+    options : what else the cell shall be but plain.
+    noise : what is dropped in training, and zoneout.
+    seed : of the noise, 0 ≤ seed < 2⁶³; needed in training where there is some.
+    bidirectional : each layer has a second part that takes the steps from the last to the first.
+    lengths : (B,) integers in 0..T, in any order: row b takes its first lengths[b] steps. Time goes
+        with their sum.
+    mask : bool in the shape of x without its last axis, in place of lengths: the steps to take. A
+        step that is not taken leaves the state as it is.
+    pad : what y holds where no step is taken: "zeros", or "repeat", the output before it (zeros
+        before the first).
+    reverse : take the steps from the last to the first; y stays in x's order. (h_n, c_n) is then
+        the state after the first step.
+    truncate : k: gradients do not flow from step n to step n - 1 where n is a multiple of k,
+        counted as the row takes them (truncated back-propagation through time).
+    recompute : k: keep for `lstm_backward` the state of every k-th step, not the activations of
+        all, and compute these again there: memory for a third more time (Chen et al. 2016).
+    batch_first : x and y have the batch as their first axis.
+    training : keep what `lstm_backward` needs (x, y, the weights and the state are kept by
+        reference: leave them unchanged until then).
+    return_sequences : give h of every step, else None in its place.
+    return_cells : give c of every step, too (of the last layer; 0 where no step is taken).
+    precision : what products are calculated in: None or the arrays' own dtype; of float32 arrays on
+        a GPU also "tf32", "bfloat16" or "float16".
+
+    Returns
+    -------
+    y : (T, B, H) or (B, T, H), or None; with `bidirectional` 2H entries, the forward ones first.
+    (h_n, c_n) : the state after the last step, shaped as h0 and c0.
+    cache : for `lstm_backward`; None unless `training`.
+    cells : only with `return_cells`, shaped as y but for the projection.
+
+    Raises
+    ------
+    ValueError
+        A shape or dtype does not fit, or options do not go together; the text names the argument,
+        what was expected and found.
+    """
+    training = flag("training", training)
+    call = _begin(x, W_ih, W_hh, b, h0, c0, p, W_hr, norm, options, noise, seed, bidirectional,
+                  lengths, mask, pad, reverse, truncate, recompute, batch_first, training,
+                  flag("return_cells", return_cells), precision)  # fmt: skip
+    return run_forward(call, training, flag("return_sequences", return_sequences))
+
+
+def _begin(
+    x: Array, W_ih: Any, W_hh: Any, b: Any, h0: Any, c0: Any, p: Any, W_hr: Any, norm: Any,
+    options: Any, noise: Any, seed: Any, bidirectional: Any, lengths: Any, mask: Any, pad: Any,
+    reverse: Any, truncate: Any, recompute: Any, batch_first: Any, training: bool,
+    with_cells: bool, precision: Any,
+) -> LSTMCache:  # fmt: skip
+    """Check the arguments of `lstm_forward` and make a handle of the weights."""
+    dtype = float_array("x", x).dtype
+    check_precision(precision, dtype)
+    both = flag("bidirectional", bidirectional)
+    keys = keys_of_cell(options, training) | keys_of_noise(noise)
+    keys |= order_keys(lengths is not None or mask is not None, pad, reverse, both)
+    keys |= way_back_keys(truncate, recompute)
+    if with_cells:
+        keys["cells"] = 1
+    parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, dtype)
+    number = seed_of(noise, seed, training)
+    check_layers(noise, len(parts) // (1 + both))
+    layer = layer_of(parts, keys, training=training, batch_size=1, borrow=True)
+    call = call_of(layer, dtype, is_stack(W_ih), x, h0, c0, lengths, mask, batch_first)
+    call.weights, call.seed, call.with_cells = parts, number, with_cells
+    return call
+
+
+def reserve_of(cache: LSTMCache) -> Array:
+    """Return what a cache holds beside the arrays of its call: (n,) uint8, sharing its memory.
+
+    The same call leaves the same bytes.
+
+    For frameworks that keep arrays between forward and backward, and nothing else:
+    `restore_cache` makes a cache of it again.
+    """
+    _check_unused(cache)
+    return np.frombuffer(cache.reserve, np.uint8)
+
+
+def restore_cache(
+    reserve: Array, y: Array, x: Array, W_ih: Any, W_hh: Any, b: Any = None,
+    h0: Array | None = None, c0: Array | None = None, *,
+    p: Any = None, W_hr: Any = None, norm: Any = None, options: CellOptions = PLAIN,
+    noise: Noise = QUIET, seed: int | None = None, bidirectional: bool = False,
+    lengths: Any = None, mask: Array | None = None, pad: str = "zeros", reverse: bool = False,
+    truncate: int | None = None, batch_first: bool = False, return_cells: bool = False,
+    precision: str | None = None,
+) -> LSTMCache:  # fmt: skip
+    """Make the cache of a call again, from its arguments and from what it gave.
+
+    Parameters
+    ----------
+    reserve : (n,) uint8, of `reserve_of`; copied, so that it serves more than one `lstm_backward`.
+    y : the outputs of the call, with return_sequences.
+
+    The others are as `lstm_forward` had them; the call must have kept its activations (recompute
+    None).
+
+    Raises
+    ------
+    ValueError
+        An argument does not fit, or reserve and y are not of such a call.
+    """
+    call = _begin(x, W_ih, W_hh, b, h0, c0, p, W_hr, norm, options, noise, seed, bidirectional,
+                  lengths, mask, pad, reverse, truncate, None, batch_first, True,
+                  flag("return_cells", return_cells), precision)  # fmt: skip
+    T, B = steps_and_rows(x, call.layer.input_size, call.batch_first)
+    call.y = dense("y", y, (*x.shape[:2], call.layer.output_size), x.dtype)
+    call.reserve = call.layer.new_reserve(T, B)
+    room = np.frombuffer(call.reserve, np.uint8)
+    if getattr(reserve, "dtype", None) != np.uint8 or reserve.shape != room.shape:
+        expected = f"the {room.size} bytes that reserve_of gave for such a call"
+        raise ValueError(f"reserve: expected {expected}, got {np.shape(reserve)}")
+    np.copyto(room, reserve)
+    return call
+
+
+def lstm_backward(
+    cache: LSTMCache,
+    dy: Array | None = None,
+    dh_n: Array | None = None,
+    dc_n: Array | None = None,
+    *,
+    dcells: Array | None = None,
+    need_dx: bool = True,
+    need_weights: bool = True,
+) -> LSTMGradients:
+    """Back-propagate through time (Werbos 1990) over the call that made `cache`.
+
+    Parameters
+    ----------
+    cache : of `lstm_forward(training=True)`. It is used up: a second call needs a new one.
+    dy : gradient to y, shaped as y; None: zeros. Read through its strides.
+    dh_n, dc_n : gradients to the last state, shaped as it, added to dy's; None: zeros.
+    dcells : gradient to the cells, where the call was asked for them (`return_cells`).
+    need_dx : False leaves dx out (None in its place).
+    need_weights : False leaves those of all weights out, and the time that they take.
+
+    Returns
+    -------
+    LSTMGradients
+        dx, dh0, dc0, dW_ih, dW_hh, db, .dp, .dW_hr, .dnorm: new arrays; dh0 and dc0 only for a
+        given h0 or c0.
+
+    Raises
+    ------
+    ValueError
+        No gradient is given, one does not fit, or the cache has been used.
+    """
+    _check_unused(cache)
+    if dcells is not None and not cache.with_cells:
+        raise ValueError("dcells: expected None, as the call gave no cells (return_cells), got one")
+    if dy is None and dh_n is None and dc_n is None and dcells is None:
+        raise ValueError("dy, dh_n, dc_n: expected at least one gradient, got None for all")
+    layer, x, y, dtype, first = cache.layer, cache.x, cache.y, cache.x.dtype, cache.batch_first
+    T, B = steps_and_rows(x, layer.input_size, first)
+    dy = _upstream("dy", dy, y.shape, dtype)
+    dcells = _upstream("dcells", dcells, cells_shape(cache), dtype)
+    h_shape, c_shape = state_shapes(layer, B, cache.stacked)
+    dh_n, dc_n = state_of("dh_n", dh_n, h_shape, dtype), state_of("dc_n", dc_n, c_shape, dtype)
+    dx = new(x.shape, dtype) if flag("need_dx", need_dx) else None
+    dh0, dc0 = (None if s is None else np.empty_like(s) for s in (cache.h0, cache.c0))
+    gradients, wanted = _rooms(cache, flag("need_weights", need_weights), T)
+    reserve, cache.reserve = cache.reserve, None
+    layer.backward(T, B, x, strides(x, first), cache.taken, cache.h0, cache.c0,
+                   y, strides(y, first), reserve, cache.seed, dy, strides(dy, first), dh_n, dc_n,
+                   dcells, strides(dcells, first), dx, strides(dx, first), dh0, dc0,
+                   wanted)  # fmt: skip
+    return as_given(dx, dh0, dc0, gradients, cache.stacked)
+
+
+def _check_unused(cache: Any) -> None:
+    """Raise ValueError unless this is a cache with which `lstm_backward` can still be called."""
+    if not isinstance(cache, LSTMCache) or cache.reserve is None:
+        found = "one already used" if isinstance(cache, LSTMCache) else describe(cache)
+        raise ValueError(f"cache: expected that of lstm_forward(training=True), got {found}")
+
+
+def _rooms(cache: LSTMCache, need: bool, T: int) -> tuple[list[Weights], list[Weights]]:
+    """Return rooms for the gradients of the weights, and those of them that are to be filled."""
+    if not need:
+        none = [NO_WEIGHTS] * len(cache.weights)
+        return none, none
+    no_past = T == 1 and cache.h0 is None
+    rooms = gradients_for(cache.weights, no_past)
+    return rooms, [part._replace(W_hh=None) for part in rooms] if no_past else rooms  # type: ignore[arg-type]
+
+
+def as_given(dx: Any, dh0: Any, dc0: Any, parts: list[Weights], stacked: bool) -> LSTMGradients:
+    """Gradients in the form of the weights: arrays, or lists of them."""
+    if not stacked:
+        (only,) = parts
+        found = LSTMGradients(dx, dh0, dc0, *only[:3])
+        found.dp, found.dW_hr, found.dnorm = only.p, only.W_hr, only.norm
+        return found
+
+    def form(values: list[Any]) -> Any:
+        return None if values[0] is None else values
+
+    dW_ih, dW_hh, db = (form([part[i] for part in parts]) for i in range(3))
+    found = LSTMGradients(dx, dh0, dc0, dW_ih, dW_hh, db)
+    found.dp, found.dW_hr = form([p.p for p in parts]), form([p.W_hr for p in parts])
+    found.dnorm = form([p.norm for p in parts])
+    return found
+
+
+def _upstream(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+    if value is None:
+        return None
+    check_shape(name, float_array(name, value, dtype).shape, shape)
+    return rows_in_place(name, value)

@@ -1,0 +1,93 @@
+"""LSTM layers for inference on whole sequences: weights packed once, no state inside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..arguments import Array, flag
+from . import foreign
+from .call import call_of, run_forward
+from .keys import keys_of_cell, keys_of_noise, order_keys
+from .options import PLAIN, QUIET, CellOptions, Noise
+from .weights import is_stack, layer_of, weights_of
+
+__all__ = ["PreparedLSTM"]
+
+
+NATIVE = (np.ndarray, type(None))
+
+
+class PreparedLSTM:
+    """LSTM layers with their weights packed once: what `lstm_forward` does for each call anew.
+
+    Parameters
+    ----------
+    W_ih, W_hh, b : (4H, I), (4H, H), (4H,), or sequences of them, as for `lstm_forward`; copied, so
+        later changes do not reach it.
+    p, W_hr, norm, options, noise, bidirectional, pad, reverse : as for `lstm_forward`; of the noise
+        zoneout alone has a part in inference.
+    unlike : calls may have `lengths` or a `mask`.
+
+    May be run from several threads at once. `copy.copy` shares the packed weights, `copy.deepcopy`
+    and pickle pack them again, for the processor that it is then. Arrays may be of any library on
+    the host (see `ops`): outputs are of the kind of x.
+    """
+
+    def __init__(
+        self,
+        W_ih: Any,
+        W_hh: Any,
+        b: Any = None,
+        *,
+        p: Any = None,
+        W_hr: Any = None,
+        norm: Any = None,
+        options: CellOptions = PLAIN,
+        noise: Noise = QUIET,
+        bidirectional: bool = False,
+        unlike: bool = False,
+        pad: str = "zeros",
+        reverse: bool = False,
+    ):
+        given = {"W_ih": W_ih, "W_hh": W_hh, "b": b, "p": p, "W_hr": W_hr, "norm": norm}
+        if foreign.is_foreign(list(given.values())):
+            W_ih, W_hh, b, p, W_hr, norm = (foreign.adopt_all(*one) for one in given.items())
+        both = flag("bidirectional", bidirectional)
+        keys = keys_of_cell(options, training=False) | keys_of_noise(noise)
+        keys |= order_keys(flag("unlike", unlike), pad, reverse, both)
+        parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, None)
+        self._layer = layer_of(parts, keys, training=False, batch_size=1, borrow=False)
+        self._dtype, self._stacked = parts[0].W_ih.dtype, is_stack(W_ih)
+        self._unlike = bool(unlike)
+
+    def forward(
+        self,
+        x: Array,
+        h0: Array | None = None,
+        c0: Array | None = None,
+        *,
+        lengths: Any = None,
+        mask: Array | None = None,
+        batch_first: bool = False,
+        return_sequences: bool = True,
+    ) -> tuple[Array | None, tuple[Array, Array]]:
+        """Return y and (h_n, c_n), as `lstm_forward` does for the same arguments.
+
+        Raises
+        ------
+        ValueError
+            A shape or dtype does not fit, or there are lengths without `unlike`.
+        """
+        native = isinstance(x, NATIVE) and isinstance(h0, NATIVE) and isinstance(c0, NATIVE)
+        if not native and foreign.is_foreign([x, h0, c0]):
+            others = {"lengths": lengths, "mask": mask, "batch_first": batch_first,
+                      "return_sequences": return_sequences}  # fmt: skip
+            return foreign.lend(self.forward, ("x", "h0", "c0"), x, (x, h0, c0), others)  # type: ignore[no-any-return]
+        if not self._unlike and (lengths is not None or mask is not None):
+            raise ValueError("lengths, mask: expected None without unlike=True, got some")
+        call = call_of(self._layer, self._dtype, self._stacked, x, h0, c0, lengths, mask,
+                       batch_first)  # fmt: skip
+        y, state, _ = run_forward(call, False, flag("return_sequences", return_sequences))
+        return y, state

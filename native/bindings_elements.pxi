@@ -1,0 +1,161 @@
+# What lstmfast/ops/ calls: matrices, rows and elements of NumPy arrays, checked there.
+
+cdef const lf_table *kernels_of(bint is_double) except NULL:
+    cdef const lf_table *k = lf_kernels(is_double)
+    if k.project == NULL:
+        check(LF_EKERNELS)
+    return k
+
+
+def product(bint is_double, int64_t M, int64_t N, int64_t K, A, int64_t a_row, B, int64_t b_k,
+            int64_t b_n, C, bias):
+    """C (M, N) = A (M, K) · B (K, N) + bias, with strides in elements; C is contiguous."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_product a
+    cdef lf_watch watch
+    cdef int status
+    a.A, a.B, a.C, a.bias = source(A), source(B), target(C), source(bias)
+    a.M, a.N, a.K, a.a_row, a.b_k, a.b_n, a.c_row = M, N, K, a_row, b_k, b_n, N
+    lf_watch_begin(&watch)
+    with nogil:
+        status = product_with_scratch(k, &a)
+    check(status | lf_watch_end(&watch))
+
+
+cdef int product_with_scratch(const lf_table *k, lf_product *a) noexcept nogil:
+    cdef int64_t workers = lf_get_num_threads(), bytes = LF_GROUP * LF_BLOCK * 4 * k.register_bytes
+    cdef int status
+    a.scratch = lf_take(bytes * workers)
+    if a.scratch == NULL:
+        return LF_EMEMORY
+    a.scratch_stride = bytes // (8 if k == lf_kernels(1) else 4)
+    status = lf_run_product(k, a, workers)
+    lf_give(a.scratch)
+    return status
+
+
+def outer(bint is_double, int64_t R, int64_t M, int64_t N, A, X, C, right_sums):
+    """C (M, N) = Aᵀ · X and right_sums (N,) = Σ rows of X, for A (R, M), X (R, N) contiguous."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef int64_t columns = panels(N, 4 * k.register_bytes // (8 if is_double else 4))
+    cdef lf_outer a
+    cdef lf_watch watch
+    cdef int status
+    a.adds = 0
+    a.T, a.B, a.M, a.N, a.a_row, a.c_row = 1, R, M, N, M, N
+    a.A, a.first, a.C = source(A), source(X), target(C)
+    a.column_sums, a.right_sums = NULL, target(right_sums)
+    a.active, a.count = NULL, R
+    a.by_columns = N > M and columns >= 4 * lf_get_num_threads()
+    a.first_row, a.rest, a.rest_t, a.rest_b = N, a.first, 0, N
+    lf_watch_begin(&watch)
+    with nogil:
+        status = outer_with_scratch(k, &a)
+    check(status | lf_watch_end(&watch))
+
+
+cdef int outer_with_scratch(const lf_table *k, lf_outer *a) noexcept nogil:
+    cdef int64_t workers = lf_get_num_threads()
+    cdef int64_t bytes = LF_BLOCK * (3 + 4 * LF_OUTER_PANELS) * k.register_bytes
+    cdef int status
+    a.scratch = lf_take(bytes * workers)
+    if a.scratch == NULL:
+        return LF_EMEMORY
+    a.scratch_stride = bytes // (8 if k == lf_kernels(1) else 4)
+    status = lf_run_outer(k, a, workers)
+    lf_give(a.scratch)
+    return status
+
+
+# What follows passes over memory a few times: soon done, and never left half-done by a signal.
+
+
+def softmax(bint is_double, int64_t M, int64_t N, x):
+    """Rows of x (M, N) become their softmax."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_softmax a
+    a.x, a.N, a.x_row = target(x), N, N
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.softmax, &a, M, 1, 20.0 * M * N,
+                     lf_get_num_threads())
+
+
+def crossentropy(bint is_double, int64_t M, int64_t N, x, labels, targets, totals, shifted, weights,
+                 correct, bint gradient, double scale):
+    """kernels/softmax.py, SOFTMAX: labels (M,) int64 or targets (M, N), the other None."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_softmax a
+    a.x = target(x) if gradient else source(x)
+    a.labels, a.targets = <int64_t *> source(labels), source(targets)
+    a.totals, a.shifted, a.weights = target(totals), target(shifted), target(weights)
+    a.correct = <uint8_t *> target(correct)
+    a.N, a.x_row, a.target_row, a.gradient, a.scale = N, N, N, gradient, scale
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.crossentropy, &a, M, 1, 20.0 * M * N,
+                     lf_get_num_threads())
+
+
+def scatter(bint is_double, int64_t M, int64_t E, ids, dy, table):
+    """table[ids[r]] += dy[r] for M rows of E numbers, in order of r."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef int64_t width = k.register_bytes // (8 if is_double else 4)
+    cdef lf_scatter a
+    a.ids, a.dy, a.table = <int64_t *> source(ids), source(dy), target(table)
+    a.M, a.E = M, E
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.scatter, &a, panels(E, width), 1, 4.0 * M * E,
+                     lf_get_num_threads())
+
+
+def squares(bint is_double, int64_t count, x, sums):
+    """sums[i] = the sum of squares of the i-th CHUNK elements of x."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_squares a
+    a.x, a.sums, a.count = source(x), target(sums), count
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.squares, &a, panels(count, LF_CHUNK), 1, 4.0 * count,
+                     lf_get_num_threads())
+
+
+def adam(bint is_double, int64_t count, w, g, m, v, double rate, double beta_1, double beta_2,
+         double epsilon):
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_update a
+    a.w, a.g, a.m, a.v = target(w), source(g), target(m), target(v)
+    a.rate, a.beta_1, a.beta_2, a.epsilon = rate, beta_1, beta_2, epsilon
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.adam, &a, count, 1024, 20.0 * count,
+                     lf_get_num_threads())
+
+
+def sgd(bint is_double, int64_t count, w, g, velocity, double rate, double momentum, bint nesterov):
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_update a
+    a.w, a.g, a.m = target(w), source(g), target(velocity)
+    a.rate, a.beta_1, a.nesterov = rate, momentum, nesterov
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.sgd, &a, count, 1024, 10.0 * count,
+                     lf_get_num_threads())
+
+
+def activation(bint is_double, int64_t count, int64_t kind, double alpha, double beta, x, y):
+    """y = f(x), element by element."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_activation a
+    a.x, a.y = source(x), target(y)
+    a.kind, a.alpha, a.beta = kind, alpha, beta
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.activation, &a, count, 1024, 20.0 * count,
+                     lf_get_num_threads())
+
+
+def activation_backward(bint is_double, int64_t count, int64_t kind, double alpha, double beta, dy,
+                        y):
+    """dy becomes the gradient to f's input, y being f's output."""
+    cdef const lf_table *k = kernels_of(is_double)
+    cdef lf_activation a
+    a.x, a.y = target(dy), source(y)
+    a.kind, a.alpha, a.beta = kind, alpha, beta
+    with nogil:
+        lf_run_range(<lf_range_kernel> k.activation_backward, &a, count, 1024, 5.0 * count,
+                     lf_get_num_threads())

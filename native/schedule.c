@@ -1,0 +1,442 @@
+#include "schedule.h"
+
+#include <stdatomic.h>
+
+#include "team.h"
+
+/* Rows that each weight which is read must serve at least, for LF_SPEED to hold. */
+#define BUSY_ROWS 4
+/* Operations of the cell for one unit and row, its exponentials and quotients. */
+#define CELL 300.0
+/* Work of one step and one worker that is worth a wait after every step: some µs. */
+#define SMALL_STEP 2e5
+/* Rows of one worker that outweigh its reading all the weights, so that nobody need wait. */
+#define ENOUGH_ROWS 8
+/* The part of its time, and the most ns, that work waits for its threads before it goes on with
+ * those it has. */
+#define PATIENCE 0.2
+#define MOST_PATIENCE 5000000
+/* Rows of a step, and of a product's factors, beneath which a cut would cost time. */
+#define PIECE_ROWS 64
+#define PRODUCT_ROWS 512
+/* The time that shares of a step may differ by, in times that of a step. */
+#define UNEVEN 4
+
+static int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* The first of `count` items for this share, a multiple of `grain`. */
+static int64_t share_begin(int64_t count, int64_t grain, int64_t share, int64_t shares) {
+    return at_most(count, ceil_div(count, grain) * share / shares * grain);
+}
+
+static int64_t size_of(int is_double) {
+    return is_double ? (int64_t)sizeof(double) : (int64_t)sizeof(float);
+}
+
+static int64_t lanes(const lf_table *k, int is_double) { return k->register_bytes / size_of(is_double); }
+
+static int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* How many items of this cost are a piece. */
+static int64_t piece_of(double cost) {
+    return cost < 1 ? (int64_t)LF_PIECE : at_least(1, (int64_t)(LF_PIECE / cost));
+}
+
+/* ---------------------------------------------------------------- ranges */
+
+typedef struct range_job {
+    lf_range_kernel kernel;
+    void *a;
+    int64_t count, grain, piece; /* piece: items between two questions to the watch */
+    lf_watch *watch;
+    atomic_int status;
+} range_job;
+
+static void range_share(void *context, int64_t share, int64_t shares) {
+    range_job *job = context;
+    int64_t begin = share_begin(job->count, job->grain, share, shares), next;
+    int64_t end = share_begin(job->count, job->grain, share + 1, shares);
+    int32_t status = 0;
+    for (; begin < end && !lf_stop(job->watch); begin = next) {
+        next = job->watch ? at_most(begin + job->piece, end) : end;
+        status |= job->kernel(job->a, begin, next, share);
+    }
+    atomic_fetch_or(&job->status, status);
+}
+
+static int32_t run_range(range_job *job, double cost, int64_t workers) {
+    if (lf_stop(job->watch)) return LF_STOPPED;
+    workers = at_most(workers, ceil_div(job->count, job->grain));
+    if (workers > 1 && !lf_team_is_worth(cost * LF_SPEED)) workers = 1;
+    lf_team_run(range_share, job, workers, job->watch);
+    return atomic_load(&job->status);
+}
+
+int32_t lf_run_range(lf_range_kernel kernel, void *a, int64_t count, int64_t grain, double cost,
+                     int64_t workers) {
+    range_job job = {.kernel = kernel, .a = a, .count = count, .grain = grain};
+    job.piece = ceil_div(piece_of(cost / at_least(1, count)), grain) * grain;
+    job.watch = lf_watch_for(cost * LF_SPEED);
+    return run_range(&job, cost, workers);
+}
+
+/* ---------------------------------------------------------------- products in pieces
+ *
+ * An item of a product is a panel of the right factor with all rows of the left one: seconds of
+ * work where there are millions of them. So shares of long ones are cut along both. */
+
+typedef struct product_job {
+    lf_range_kernel kernel;
+    const void *a;
+    lf_watch *watch;
+    int64_t item, width; /* bytes of a number; numbers of a vector */
+} product_job;
+
+static product_job product_of(const lf_table *k, lf_range_kernel kernel, const void *a,
+                              double cost) {
+    int is_double = k == lf_kernels(1);
+    return (product_job){kernel, a, lf_watch_for(cost * LF_SPEED), size_of(is_double),
+                         lanes(k, is_double)};
+}
+
+static void *moved(const product_job *job, void *p, int64_t count) {
+    return p ? (char *)p + count * job->item : NULL;
+}
+
+/* The panels begin..end. */
+static int32_t product_pieces(void *context, int64_t begin, int64_t end, int64_t worker) {
+    const product_job *job = context;
+    lf_product a = *(const lf_product *)job->a;
+    int64_t M = a.M, next = end;
+    double cost = 8.0 * job->width * LF_GROUP * a.K;
+    int64_t rows = job->watch ? at_least(PRODUCT_ROWS, piece_of(cost)) : M;
+    int32_t status = 0;
+    for (; begin < end; begin = next) {
+        if (job->watch) next = at_most(begin + LF_GROUP, end);
+        for (int64_t m = 0; m < M && !lf_stop(job->watch); m += rows) {
+            const lf_product *whole = job->a;
+            a.M = at_most(rows, M - m);
+            a.A = moved(job, whole->A, m * a.a_row);
+            a.C = moved(job, whole->C, m * a.c_row);
+            status |= job->kernel(&a, begin, next, worker);
+        }
+    }
+    return status;
+}
+
+int32_t lf_run_product(const lf_table *k, lf_product *a, int64_t workers) {
+    double cost = 2.0 * a->M * a->N * a->K;
+    product_job pieces = product_of(k, k->product, a, cost);
+    range_job job = {.kernel = product_pieces, .a = &pieces, .grain = 1, .watch = pieces.watch};
+    job.count = job.piece = ceil_div(a->N, 4 * pieces.width);
+    a->by_rows = job.count < 2 * lf_get_num_threads() && a->M > a->N;
+    if (a->by_rows) {
+        job.kernel = k->product, job.a = a, job.count = a->M;
+        job.piece = at_least(PRODUCT_ROWS, piece_of(cost / a->M));
+    }
+    return run_range(&job, cost, workers);
+}
+
+/* Rows m..m_end (vectors of them) and columns n..n_end of a sum of outer products. */
+static int32_t outer_piece(const product_job *job, int64_t m, int64_t m_end, int64_t n,
+                           int64_t n_end, int64_t worker) {
+    lf_outer a = *(const lf_outer *)job->a;
+    a.by_columns = 0;
+    a.N = n_end - n;
+    a.first = moved(job, a.first, n);
+    a.rest = moved(job, a.rest, n);
+    a.C = moved(job, a.C, n);
+    a.right_sums = moved(job, a.right_sums, n);
+    if (n > 0) a.column_sums = NULL;
+    return job->kernel(&a, m, m_end, worker);
+}
+
+/* The vectors of rows, or the panels of columns, begin..end. */
+static int32_t outer_pieces(void *context, int64_t begin, int64_t end, int64_t worker) {
+    const product_job *job = context;
+    const lf_outer *a = job->a;
+    if (!job->watch) return job->kernel((void *)a, begin, end, worker);
+    int64_t panel = 4 * job->width, m_begin = begin, m_end = end, n_begin = 0, n_end = a->N;
+    if (a->by_columns) {
+        m_begin = 0, m_end = ceil_div(a->M, job->width);
+        n_begin = begin * panel, n_end = at_most(end * panel, a->N);
+    }
+    int64_t columns = at_most(LF_OUTER_PANELS * panel, at_least(1, n_end - n_begin));
+    double cost = 2.0 * job->width * columns * at_least(1, a->count);
+    int64_t rows = at_least(12, piece_of(cost) / 3 * 3);
+    int32_t status = 0;
+    for (int64_t n = n_begin; n < n_end; n += columns)
+        for (int64_t m = m_begin; m < m_end && !lf_stop(job->watch); m += rows)
+            status |= outer_piece(job, m, at_most(m + rows, m_end), n, at_most(n + columns, n_end),
+                                  worker);
+    return status;
+}
+
+int32_t lf_run_outer(const lf_table *k, lf_outer *a, int64_t workers) {
+    double cost = 2.0 * a->count * a->M * a->N;
+    product_job pieces = product_of(k, k->outer, a, cost);
+    range_job job = {.kernel = outer_pieces, .a = &pieces, .grain = 1, .watch = pieces.watch};
+    int64_t items = a->by_columns ? ceil_div(a->N, 4 * pieces.width) : ceil_div(a->M, pieces.width);
+    job.count = job.piece = items;
+    return run_range(&job, cost, workers);
+}
+
+/* ---------------------------------------------------------------- layers: who does what
+ *
+ * BY_ROWS    each share takes batch rows, which never meet, through all steps
+ * BY_PANELS  each share takes panels of hidden units, and waits for the others after every step
+ * AHEAD      one share takes the steps, the others project x for the steps to come */
+enum way { ALONE, BY_ROWS, BY_PANELS, AHEAD };
+
+typedef struct layer_job {
+    const lf_table *k;
+    lf_layer *a;
+    int64_t chunk, panels, workers;
+    enum way way;
+    int together; /* shares wait for each other */
+    lf_watch *watch;
+    double cost; /* operations of a step for one row and panel */
+    atomic_int status;
+    /* AHEAD: chunks of steps in units of GROUP panels, which are claimed in order */
+    int64_t chunks, units;
+    atomic_llong claimed, made[2], done; /* units; units of even and odd chunks; chunks */
+} layer_job;
+
+typedef struct range {
+    int64_t row_begin, row_end, p_begin, p_end;
+} range;
+
+static double busy(int64_t B) { return B < BUSY_ROWS ? (double)BUSY_ROWS / B : 1; }
+
+/* The part of the time on one thread that is left if x is projected ahead. */
+static double left_ahead(const layer_job *job, double n, double project, double step) {
+    double all = project + step, even = all / n > step ? all / n : step;
+    return (job->a->T > job->chunk ? even : project / n + step) / all;
+}
+
+/* `project`: operations of W_ih x for one step; `step`: of the rest. */
+static void plan(layer_job *job, double project, double step, int64_t count) {
+    int64_t n = lf_get_num_threads(), B = job->a->B;
+    job->way = ALONE;
+    job->workers = 1;
+    if (n < 2 || !lf_team_is_worth((project + step) * count * busy(B) * LF_SPEED)) return;
+    double by_rows = (double)ceil_div(B, at_most(n, B)) / B;
+    if (B >= ENOUGH_ROWS * n) job->way = BY_ROWS;
+    else if (job->panels > 1 && !job->a->whole_rows && (count == 1 || step / n >= SMALL_STEP)) job->way = BY_PANELS;
+    else if (job->chunk > 1 && left_ahead(job, n, project, step) < by_rows) job->way = AHEAD;
+    else if (B > 1) job->way = BY_ROWS;
+    else return;
+    job->workers = job->way == AHEAD ? n : at_most(n, job->way == BY_ROWS ? B : job->panels);
+    job->together = job->way == BY_PANELS && count > 1;
+}
+
+static void run(layer_job *job, lf_work work, double cost, int64_t count) {
+    double ns = cost * LF_SPEED * busy(job->a->B);
+    int64_t patience = at_most((int64_t)(ns * count * PATIENCE), MOST_PATIENCE);
+    if (job->together)
+        lf_team_run_together(work, job, job->workers, patience, (int64_t)(ns * UNEVEN), job->watch);
+    else lf_team_run(work, job, job->workers, job->watch);
+}
+
+/* A share, and what is its own. No shares: nothing is left to do. */
+typedef struct part {
+    range r;
+    int64_t share, shares;
+} part;
+
+static range everything(const layer_job *job) {
+    return (range){0, job->a->B, 0, job->panels};
+}
+
+/* Rows that take a like number of steps: where share `share` of them begins. */
+static int64_t rows_begin(const lf_layer *a, int64_t share, int64_t shares) {
+    if (!a->lengths) return share_begin(a->B, 1, share, shares);
+    int64_t row = 0, wanted = a->offsets[a->T] * share / shares;
+    for (int64_t taken = 0; row < a->B && taken < wanted; row++) taken += a->lengths[row];
+    return share == shares ? a->B : row;
+}
+
+static part part_of(const layer_job *job, int64_t share, int64_t shares) {
+    part p = {everything(job), share, shares};
+    if (job->way == BY_PANELS) {
+        p.r.p_begin = share_begin(job->panels, 1, share, shares);
+        p.r.p_end = share_begin(job->panels, 1, share + 1, shares);
+    } else {
+        p.r.row_begin = rows_begin(job->a, share, shares);
+        p.r.row_end = rows_begin(job->a, share + 1, shares);
+    }
+    return p;
+}
+
+/* Wait for the step of the others. If the team gives up, share 0 goes on with all of it. */
+static void wait_for_others(const layer_job *job, part *p) {
+    int answer = lf_team_wait(p->shares);
+    if (answer == LF_ALONE) {
+        p->r = everything(job);
+        p->shares = p->share == 0;
+    }
+    if (answer == LF_END || (p->shares == 1 && lf_stop(job->watch))) p->shares = 0;
+}
+
+/* ---------------------------------------------------------------- pieces
+ *
+ * What a kernel does with a range of rows and panels in some steps, cut so that a call which may be
+ * stopped asks its watch often enough: into steps, then rows, then (if units are ready before their
+ * row is) panels. Those that wait for each other leave no step before it is done. */
+
+typedef int32_t (*share_kernel)(void *a, int64_t t, int64_t end, int64_t row_begin, int64_t row_end,
+                                int64_t p_begin, int64_t p_end);
+
+static int32_t step_in_pieces(const layer_job *job, share_kernel kernel, range r, int64_t t) {
+    int64_t panels = r.p_end - r.p_begin, some = job->a->whole_rows ? panels : LF_GROUP;
+    int64_t rows = at_least(PIECE_ROWS, piece_of(job->cost * panels) / PIECE_ROWS * PIECE_ROWS);
+    int32_t status = 0;
+    if (job->cost * PIECE_ROWS * panels < LF_PIECE) some = panels;
+    for (int64_t row = r.row_begin; row < r.row_end; row += rows)
+        for (int64_t p = r.p_begin; p < r.p_end && !lf_stop(job->watch); p += some)
+            status |= kernel(job->a, t, t + 1, row, at_most(row + rows, r.row_end), p,
+                             at_most(p + some, r.p_end));
+    return status;
+}
+
+/* The steps t..end, or end-1 down to t. */
+static int32_t in_pieces(const layer_job *job, share_kernel kernel, range r, int64_t t, int64_t end,
+                         int back) {
+    double cost = job->cost * (r.row_end - r.row_begin) * (r.p_end - r.p_begin);
+    int64_t some = piece_of(cost);
+    int32_t status = 0;
+    if (!job->watch) return kernel(job->a, t, end, r.row_begin, r.row_end, r.p_begin, r.p_end);
+    for (int64_t left = end - t; left > 0 && !lf_stop(job->watch); left -= some) {
+        int64_t first = back ? at_least(t, t + left - some) : end - left;
+        int64_t last = back ? t + left : at_most(end, first + some);
+        if (cost > LF_PIECE) status |= step_in_pieces(job, kernel, r, first);
+        else status |= kernel(job->a, first, last, r.row_begin, r.row_end, r.p_begin, r.p_end);
+    }
+    return status;
+}
+
+/* ---------------------------------------------------------------- forward */
+
+static int32_t steps(const layer_job *job, range r, int64_t t, int64_t end) {
+    return in_pieces(job, job->k->steps, r, t, end, 0);
+}
+
+static int32_t project(const layer_job *job, range r, int64_t t, int64_t end) {
+    int64_t some = piece_of(job->cost * (end - t) * (r.row_end - r.row_begin)), last = r.p_end;
+    int32_t status = 0;
+    some = job->watch ? at_least(1, some / LF_GROUP) * LF_GROUP : last;
+    for (int64_t p = r.p_begin; p < last && !lf_stop(job->watch); p += some)
+        status |= job->k->project(job->a, t, end, r.row_begin, r.row_end, p, at_most(p + some, last));
+    return status;
+}
+
+static int32_t steps_together(const layer_job *job, part *p, int64_t t, int64_t end) {
+    int32_t status = 0;
+    for (; t < end && p->shares; t++) {
+        status |= steps(job, p->r, t, t + 1);
+        wait_for_others(job, p);
+    }
+    return status;
+}
+
+static void forward_share(void *context, int64_t share, int64_t shares) {
+    layer_job *job = context;
+    part p = part_of(job, share, shares);
+    int32_t status = 0;
+    for (int64_t t = 0; t < job->a->T && p.shares && !lf_stop(job->watch); t += job->chunk) {
+        int64_t end = at_most(t + job->chunk, job->a->T);
+        if (!job->a->projects) status |= project(job, p.r, t, end);
+        status |= job->together ? steps_together(job, &p, t, end) : steps(job, p.r, t, end);
+    }
+    atomic_fetch_or(&job->status, status);
+}
+
+/* Project one unit, at most of the chunk after the one whose steps are taken; 0 if none is free. */
+static int project_unit(layer_job *job) {
+    long long unit = atomic_load(&job->claimed), chunk;
+    do {
+        chunk = unit / job->units;
+        if (chunk >= job->chunks || chunk > atomic_load(&job->done) + 1) return 0;
+    } while (!atomic_compare_exchange_weak(&job->claimed, &unit, unit + 1));
+    int64_t p = unit % job->units * LF_GROUP, t = chunk * job->chunk;
+    range r = {0, job->a->B, p, at_most(p + LF_GROUP, job->panels)};
+    atomic_fetch_or(&job->status, project(job, r, t, at_most(t + job->chunk, job->a->T)));
+    atomic_fetch_add(&job->made[chunk % 2], 1);
+    return 1;
+}
+
+/* Share 0 takes the steps and projects when there is nothing else to do; the others project. */
+static void forward_ahead(void *context, int64_t share, int64_t shares) {
+    (void)shares;
+    layer_job *job = context;
+    lf_look look = {0, 0};
+    if (share > 0) {
+        while (atomic_load(&job->claimed) < job->chunks * job->units && !lf_stop(job->watch))
+            if (!project_unit(job)) lf_look_or_yield(&look);
+        return;
+    }
+    for (int64_t chunk = 0; chunk < job->chunks; chunk++) {
+        int64_t t = chunk * job->chunk, wanted = (chunk / 2 + 1) * job->units;
+        while (atomic_load(&job->made[chunk % 2]) < wanted && !lf_stop(job->watch))
+            if (!project_unit(job)) lf_look_or_yield(&look);
+        if (lf_stop(job->watch)) return;
+        int32_t status = steps(job, everything(job), t, at_most(t + job->chunk, job->a->T));
+        atomic_fetch_or(&job->status, status);
+        atomic_fetch_add(&job->done, 1);
+    }
+}
+
+/* How many rows take a step, on average. */
+static double mean_rows(const lf_layer *a) {
+    return a->offsets ? (double)a->offsets[a->T] / a->T : (double)a->B;
+}
+
+int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk) {
+    int64_t width = lanes(k, k == lf_kernels(1));
+    layer_job job = {.k = k, .a = a, .chunk = chunk, .panels = ceil_div(a->H, width)};
+    double units = mean_rows(a) * a->H, x_cost = 8.0 * units * a->I;
+    double h_cost = units * (8.0 * a->P + (a->w_hr ? 2.0 * a->P : 0) + CELL);
+    job.chunks = ceil_div(a->T, chunk);
+    job.units = ceil_div(job.panels, LF_GROUP);
+    job.cost = (x_cost + h_cost) * busy(a->B) / ((double)a->B * job.panels);
+    job.watch = lf_watch_for((x_cost + h_cost) * a->T * busy(a->B) * LF_SPEED);
+    if (lf_stop(job.watch)) return LF_STOPPED;
+    a->projects = chunk == 1;
+    plan(&job, x_cost, h_cost, a->T);
+    if (!a->keep && job.way != AHEAD) a->z_slots = chunk; /* the least memory passes the caches */
+    run(&job, job.way == AHEAD ? forward_ahead : forward_share, x_cost + h_cost, a->T);
+    return atomic_load(&job.status);
+}
+
+/* ---------------------------------------------------------------- backward */
+
+static int32_t backward(const layer_job *job, range r, int64_t t, int64_t end) {
+    return in_pieces(job, job->k->steps_backward, r, t, end, 1);
+}
+
+static void backward_share(void *context, int64_t share, int64_t shares) {
+    layer_job *job = context;
+    part p = part_of(job, share, shares);
+    int64_t first = job->a->dh0 ? -1 : 0;
+    int32_t status = 0;
+    if (!job->together) status = backward(job, p.r, first, job->a->T);
+    for (int64_t t = job->a->T - 1; job->together && t >= first && p.shares; t--) {
+        status |= backward(job, p.r, t, t + 1);
+        wait_for_others(job, &p);
+    }
+    atomic_fetch_or(&job->status, status);
+}
+
+int32_t lf_run_backward(const lf_table *k, lf_layer *a) {
+    int64_t width = lanes(k, k == lf_kernels(1));
+    layer_job job = {.k = k, .a = a, .chunk = 1, .panels = ceil_div(a->P, 4 * width)};
+    double cost = mean_rows(a) * a->H * (8.0 * a->P + (a->w_hr ? 2.0 * a->P : 0) + CELL);
+    int64_t count = a->T + (a->dh0 ? 1 : 0);
+    job.cost = cost * busy(a->B) / ((double)a->B * job.panels);
+    job.watch = lf_watch_for(cost * count * busy(a->B) * LF_SPEED);
+    if (lf_stop(job.watch)) return LF_STOPPED;
+    plan(&job, 0, cost, count);
+    run(&job, backward_share, cost, count);
+    return atomic_load(&job.status);
+}
