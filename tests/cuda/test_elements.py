@@ -475,7 +475,7 @@ def wrong_calls():
     yield of.sgd_update, (x, x, None), {"learning_rate": 1, "momentum": 0.5}, "velocity: expected"
     yield of.clip_by_norm, ([x, host], 1.0), {}, r"grads\[1\]: expected a DeviceArray of floats"
     yield of.clip_by_norm, ([x], 0.0), {}, "limit: expected a finite number"
-    yield of.add, (one[::2], one[:4]), {}, "a: expected a writable C-contiguous array"
+    yield updates.add, (one[::2], one[:4]), {}, "a: expected a writable C-contiguous array"
 
 
 @pytest.mark.parametrize("index", range(28))
