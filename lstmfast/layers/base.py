@@ -24,7 +24,7 @@ from ..arguments import (
 )
 from ..constraints import Constraint
 from ..initializers import Initializer
-from ..ops import activations
+from ..ops import activations, host
 from ..ops.activations import Activation
 from ..ops.checks import not_empty
 from ..ops.dispatch import float_like
@@ -341,7 +341,7 @@ class Layer:
                 penalty += regularizer.value(self._inside(name, self.params[name]))
             else:
                 penalty += float(
-                    to_host(_there().penalty(self.params[name], *_factors(regularizer)))[0]
+                    to_host(self._ops.penalty(self.params[name], *_factors(regularizer)))[0]
                 )
         return penalty
 
@@ -361,7 +361,7 @@ class Layer:
                 self.grads[name] += self._inside(name, gradient)
             else:
                 w = self.params[name]
-                _there().add_penalty_gradient(self.grads[name], w, *_factors(regularizer))
+                self._ops.add_penalty_gradient(self.grads[name], w, *_factors(regularizer))
 
     @property
     def is_constrained(self) -> bool:
@@ -402,6 +402,11 @@ class Layer:
     def _check_built(self) -> None:
         if not self.built:
             raise ValueError(f"{self.name}: is not built; call it, or build(input_shape)")
+
+    @property
+    def _ops(self) -> Any:
+        """The operations on arrays that are where the layer is."""
+        return host if self.device == "cpu" else import_module("lstmfast.cuda.ops")
 
     def _placed(self, name: str, array: Any) -> Any:
         """Return an array that is where the layer is: itself, or what shares its memory."""
@@ -447,11 +452,6 @@ def _factors(regularizer: Regularizer) -> tuple[float, float]:
     found = regularizer.factors
     assert found is not None, "check_place lets no other one through"
     return found
-
-
-def _there() -> Any:
-    """What has the operations on arrays in a GPU's memory."""
-    return import_module("lstmfast.cuda.ops")
 
 
 def kind_of(name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import constraints, initializers, ops, regularizers
+from .. import constraints, initializers, regularizers
 from ..arguments import Array, Shape, check_shape, choice, flag, integer
 from ..ops import activations
 from ..ops.placement import is_own
@@ -88,9 +88,9 @@ class Dense(Layer):
             return y
         if self.activation == "softmax":
             rows = y.reshape(-1, self.units)
-            ops.softmax(rows, out=rows)
+            self._ops.softmax(rows, out=rows)
         else:
-            ops.activation_forward(self.activation, y, out=y)
+            self._ops.activation_forward(self.activation, y, out=y)
         if training:
             self._cache = (self._cache[0], y)
         return y
@@ -104,7 +104,7 @@ class Dense(Layer):
         self._check_built()
         x = dense_rows(self._as_floats(x))
         self.output_shape(x.shape)
-        y = ops.dense_forward(
+        y = self._ops.dense_forward(
             x.reshape(-1, x.shape[-1]), self.params["kernel"], self.params.get("bias"),
             precision=self.precision,
         )  # fmt: skip
@@ -118,7 +118,7 @@ class Dense(Layer):
         dy = dense_rows(self._placed("dy", dy))
         check_shape("dy", dy.shape, (*x.shape[:-1], self.units))
         dz = dy if y is None else self._activation_backward(y, dy)
-        dx, d_kernel, d_bias = ops.dense_backward(
+        dx, d_kernel, d_bias = self._ops.dense_backward(
             x.reshape(-1, x.shape[-1]),
             self.params["kernel"],
             dz.reshape(-1, self.units),
@@ -133,8 +133,8 @@ class Dense(Layer):
     def _activation_backward(self, y: Array, dy: Array) -> Array:
         if self.activation == "softmax":
             rows = y.reshape(-1, self.units), dy.reshape(-1, self.units)
-            return ops.softmax_backward(*rows).reshape(dy.shape)
-        return ops.activation_backward(self.activation, y, dy)
+            return self._ops.softmax_backward(*rows).reshape(dy.shape)
+        return self._ops.activation_backward(self.activation, y, dy)
 
     def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         made = self.kernel_initializer if name == "kernel" else self.bias_initializer

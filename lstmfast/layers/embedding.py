@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import constraints, initializers, ops, regularizers
+from .. import constraints, initializers, regularizers
 from ..arguments import Array, Shape, check_shape, integer
 from .base import Layer
 
@@ -85,7 +85,7 @@ class Embedding(Layer):
         x = self._placed("x", x)
         if x.dtype.kind == "b":
             x = x.astype(np.int64)
-        y = ops.embedding_forward(x, self.params["embeddings"])
+        y = self._ops.embedding_forward(x, self.params["embeddings"])
         if training:
             self._cache = x
         return y
@@ -95,7 +95,7 @@ class Embedding(Layer):
         ids = self._cached()
         dy = self._placed("dy", dy)
         check_shape("dy", dy.shape, (*ids.shape, self.output_dim))
-        self.grads = {"embeddings": ops.embedding_backward(ids, dy, self.input_dim)}
+        self.grads = {"embeddings": self._ops.embedding_backward(ids, dy, self.input_dim)}
         self._cache = None
 
     def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 from .. import constraints, initializers, ops, regularizers
 from ..arguments import Array, Shape, check_shape, choice, flag, integer, shown
 from ..ops.dispatch import float_like
+from ..ops.foreign import adopt_all
 from ..ops.options import CellOptions, Noise
 from ..ops.placement import to_host
 from .lstm_weights import Parts
@@ -296,7 +297,7 @@ class LSTM(Parts, Recurrent):
         x = self._as_floats(x)
         self.output_shape(float_like("x", x).shape)
         h0, c0 = self._start(x.shape[1 if self.time_major else 0], initial_state)
-        y, state, cache, *cells = ops.lstm_forward(
+        y, state, cache, *cells = self._ops.lstm_forward(
             x,
             h0=h0,
             c0=c0,
@@ -353,7 +354,7 @@ class LSTM(Parts, Recurrent):
         elif dy is not None:
             dh_n = self._of_last_output(dy, dh_n)
         dcells = None if dcells is None else self._in_order(dcells)
-        found = ops.lstm_backward(cache, dy_all, dh_n, dc_n, dcells=dcells, need_dx=need_dx)
+        found = self._ops.lstm_backward(cache, dy_all, dh_n, dc_n, dcells=dcells, need_dx=need_dx)
         self._cache = None
         self.grads = self._named(found)
         dh0, dc0 = found.dh0, found.dc0
@@ -391,7 +392,7 @@ class LSTM(Parts, Recurrent):
         """The last layer's h, of both directions side by side."""
         if not self.is_stack:
             return h
-        return ops.side_by_side(h[-self.directions :])
+        return self._ops.side_by_side(h[-self.directions :])
 
     def _checked_upstream(
         self, dy: Any, dstate: Any, cache: Any
@@ -419,11 +420,11 @@ class LSTM(Parts, Recurrent):
         if not self.is_stack and dh is None:
             return dy
         parts, P = self.num_layers * self.directions, self.state_size
-        total = ops.zeros_like(dy, (parts, len(dy), P))
+        total = self._ops.zeros_like(dy, (parts, len(dy), P))
         if dh is not None:
-            ops.add_to(total, dh.reshape(total.shape))
+            self._ops.add_to(total, dh.reshape(total.shape))
         for d in range(self.directions):
-            ops.add_to(total[parts - self.directions + d], dy[:, d * P : (d + 1) * P])
+            self._ops.add_to(total[parts - self.directions + d], dy[:, d * P : (d + 1) * P])
         return total if self.is_stack else total[0]
 
     def _noise_seed(self) -> int | None:
@@ -444,8 +445,10 @@ class LSTM(Parts, Recurrent):
             return self._state
         if not isinstance(initial_state, (tuple, list)) or len(initial_state) != 2:
             raise ValueError(f"initial_state: expected (h, c), got {type(initial_state).__name__}")
-        if self.device == "cuda":
-            h, c = initial_state
+        h, c = initial_state
+        if self.device == "cpu":
+            initial_state = adopt_all("initial_state h", h), adopt_all("initial_state c", c)
+        else:
             initial_state = self._placed("initial_state h", h), self._placed("initial_state c", c)
         leading = (self.num_layers * self.directions, batch) if self.is_stack else (batch,)
         sizes = (self.state_size, self.units)

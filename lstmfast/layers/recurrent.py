@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import ops
 from ..arguments import Array
 from ..ops.placement import to_device
 from .base import Layer
@@ -60,7 +59,7 @@ class Recurrent(Layer):
         """Turn outputs of all steps from the order of x into that of the steps, or back."""
         if not self.go_backwards:
             return steps
-        return ops.flipped(steps, 0 if self.time_major else 1)
+        return self._ops.flipped(steps, 0 if self.time_major else 1)
 
     def _check_kept(self, state: Array, batch: int) -> None:
         """Raise ValueError unless a kept state (..., B, H) has the rows of x."""

@@ -10,6 +10,7 @@ from .. import constraints, initializers, ops, regularizers
 from ..arguments import Array, Shape, check_shape, choice, flag, integer
 from ..ops import activations
 from ..ops.checks import float_array
+from ..ops.foreign import adopt_all
 from .base import features_of
 from .recurrent import Recurrent
 
@@ -174,7 +175,7 @@ class SimpleRNN(Recurrent):
         self._check_built()
         x = self._as_floats(x)
         self.output_shape(float_array("x", x).shape)
-        y, h_n, cache = ops.rnn_forward(
+        y, h_n, cache = self._ops.rnn_forward(
             x,
             self.params["W_ih"],
             self.params["W_hh"],
@@ -214,7 +215,7 @@ class SimpleRNN(Recurrent):
             dy, dh_n = None, _sum(dy, dh_n)
         elif dy is not None:
             dy = self._in_order(dy)
-        found = ops.rnn_backward(cache, dy, dh_n, need_dx=need_dx)
+        found = self._ops.rnn_backward(cache, dy, dh_n, need_dx=need_dx)
         self._cache = None
         grads = {"W_ih": found.dW_ih, "W_hh": found.dW_hh, "b": found.db}
         self.grads = {name: grads[name] for name in self.params}
@@ -233,6 +234,7 @@ class SimpleRNN(Recurrent):
             return self._state
         if isinstance(initial_state, (tuple, list)) and len(initial_state) == 1:
             initial_state = initial_state[0]
+        initial_state = adopt_all("initial_state", initial_state)
         check_shape("initial_state", np.shape(initial_state), (batch, self.units))
         return initial_state
 

@@ -13,7 +13,7 @@ from .. import capi
 from ..arguments import Array, choice
 from ..losses import AnyLoss, BatchLoss
 from ..optimizers import Optimizer
-from ..whole import Attributes, with_copies
+from ..whole import Attributes
 
 if TYPE_CHECKING:
     from . import Model
@@ -144,26 +144,29 @@ class Steps:
 
     def take(self, x: Array, y: Array) -> AnyLoss:
         """Take a step on a batch as the layers take it; return the loss before it."""
-        model, optimizer, slots = self.model, self.optimizer, self.optimizer.slots
-        before: Attributes = model._states() + (model._generator() if self.draws else [])
-        if self.constrained:
-            before += [(optimizer, "slots", slots), (optimizer, "iterations", optimizer.iterations)]
-            arrays = [*self.params, *(slot for kept in slots.values() for slot in kept)]
-            return with_copies(arrays, before, self._take, x, y)
-        iterations = optimizer.iterations
+        model, optimizer = self.model, self.optimizer
+        weights, attributes, iterations = *self._before(), optimizer.iterations
+        copies = [weight.copy() for weight in weights]
         try:
-            return self._take(x, y)
+            loss, grads = model._gradients(x, y)
+            optimizer.apply(self.params, grads)
+            if self.constrained:
+                model.constrain()
+            return loss
         except BaseException:
-            if optimizer.iterations == iterations:
-                capi.copy_all([], [], before)
+            if self.constrained or optimizer.iterations == iterations:
+                capi.copy_all(weights, copies, attributes)
             raise
 
-    def _take(self, x: Array, y: Array) -> AnyLoss:
-        loss, grads = self.model._gradients(x, y)
-        self.optimizer.apply(self.params, grads)
-        if self.constrained:
-            self.model.constrain()
-        return loss
+    def _before(self) -> tuple[list[Array], Attributes]:
+        """What a step may leave half-changed: arrays, and attributes with what they are now."""
+        model, optimizer = self.model, self.optimizer
+        attributes = model._states() + (model._generator() if self.draws else [])
+        if not self.constrained:
+            return [], attributes
+        slots = optimizer.slots
+        attributes += [(optimizer, "slots", slots), (optimizer, "iterations", optimizer.iterations)]
+        return [*self.params, *(slot for kept in slots.values() for slot in kept)], attributes
 
 
 def batches(samples: int, batch_size: int, rng: np.random.Generator | None) -> Iterator[Any]:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from .. import capi
 from ..arguments import integer
-from . import activations, dense, layouts, losses, lstm, norms, rnn, updates
+from . import host
 from .checks import PADS
 from .dispatch import either
 from .lstm import LSTMCache, LSTMGradients
@@ -44,34 +44,34 @@ __all__ = [
     "squared_error", "sum_losses", "sum_of_squares", "zeros_like",
 ]  # fmt: skip
 
-activation_backward = either(activations.activation_backward, 1, writes="dy")
-activation_forward = either(activations.activation_forward, 1, writes="out")
-adam_update = either(updates.adam_update, writes="w m v")
-add_to = either(layouts.add_to, writes="a")
-clip_by_norm = either(norms.clip_by_norm, writes="arrays")
-clip_by_value = either(updates.clip_by_value, writes="a")
-crossentropy = either(losses.crossentropy, writes="probabilities")
-dense_backward = either(dense.dense_backward)
-dense_forward = either(dense.dense_forward)
-embedding_backward = either(dense.embedding_backward)
-embedding_forward = either(dense.embedding_forward)
-flipped = either(layouts.flipped)
-lstm_backward = either(lstm.lstm_backward)
-lstm_forward = either(lstm.lstm_forward)
-reserve_of = either(lstm.reserve_of)
-restore_cache = either(lstm.restore_cache)
-rnn_backward = either(rnn.rnn_backward)
-rnn_forward = either(rnn.rnn_forward)
-scale = either(updates.scale, writes="a")
-sgd_update = either(updates.sgd_update, writes="w velocity")
-side_by_side = either(layouts.side_by_side)
-softmax = either(losses.softmax, writes="out")
-softmax_backward = either(losses.softmax_backward, writes="dy")
-softmax_crossentropy = either(losses.softmax_crossentropy, writes="logits")
-squared_error = either(losses.squared_error)
-sum_losses = either(losses.sum_losses)
-sum_of_squares = either(norms.sum_of_squares)
-zeros_like = either(layouts.zeros_like)
+activation_backward = either(host.activation_backward, 1, writes="dy")
+activation_forward = either(host.activation_forward, 1, writes="out")
+adam_update = either(host.adam_update, writes="w m v")
+add_to = either(host.add_to, writes="a")
+clip_by_norm = either(host.clip_by_norm, writes="arrays")
+clip_by_value = either(host.clip_by_value, writes="a")
+crossentropy = either(host.crossentropy, writes="probabilities")
+dense_backward = either(host.dense_backward)
+dense_forward = either(host.dense_forward)
+embedding_backward = either(host.embedding_backward)
+embedding_forward = either(host.embedding_forward)
+flipped = either(host.flipped)
+lstm_backward = either(host.lstm_backward)
+lstm_forward = either(host.lstm_forward)
+reserve_of = either(host.reserve_of)
+restore_cache = either(host.restore_cache)
+rnn_backward = either(host.rnn_backward)
+rnn_forward = either(host.rnn_forward)
+scale = either(host.scale, writes="a")
+sgd_update = either(host.sgd_update, writes="w velocity")
+side_by_side = either(host.side_by_side)
+softmax = either(host.softmax, writes="out")
+softmax_backward = either(host.softmax_backward, writes="dy")
+softmax_crossentropy = either(host.softmax_crossentropy, writes="logits")
+squared_error = either(host.squared_error)
+sum_losses = either(host.sum_losses)
+sum_of_squares = either(host.sum_of_squares)
+zeros_like = either(host.zeros_like)
 
 MAX_LAYERS = capi.MAX_LAYERS  # of a stack
 

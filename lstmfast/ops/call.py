@@ -13,7 +13,7 @@ from .checks import dense, float_array, new, not_empty, rows_in_place, steps_tak
 from .weights import Weights
 
 __all__ = [
-    "LSTMCache", "call_of", "cells_shape", "run_forward", "state_of", "state_shapes",
+    "LSTMCache", "call_of", "cells_shape", "forward_rooms", "state_of", "state_shapes",
     "steps_and_rows", "strides",
 ]  # fmt: skip
 
@@ -64,8 +64,8 @@ def call_of(
     return LSTMCache(layer, stacked, x, taken, h0, c0, batch_first)
 
 
-def run_forward(call: LSTMCache, training: bool, return_sequences: bool) -> Any:
-    """Run a handle; what `lstm_forward` returns."""
+def forward_rooms(call: LSTMCache, training: bool, return_sequences: bool) -> tuple[Any, Any]:
+    """Return what `capi.Layer.forward` takes, and what `lstm_forward` returns after it."""
     layer, x, first, dtype = call.layer, call.x, call.batch_first, call.x.dtype
     T, B = x.shape[1::-1] if first else x.shape[:2]
     h_shape, c_shape = state_shapes(layer, B, call.stacked)
@@ -77,11 +77,11 @@ def run_forward(call: LSTMCache, training: bool, return_sequences: bool) -> Any:
         cells = new(cells_shape(call), dtype)
     if training:
         reserve = layer.new_reserve(T, B)
-    layer.forward(T, B, x, strides(x, first), call.taken, call.h0, call.c0, y, strides(y, first),
-                  h_n, c_n, cells, strides(cells, first), reserve, call.seed)  # fmt: skip
     call.y, call.reserve = y, reserve
+    taken = (T, B, x, strides(x, first), call.taken, call.h0, call.c0, y, strides(y, first),
+             h_n, c_n, cells, strides(cells, first), reserve, call.seed)  # fmt: skip
     found = (y if return_sequences else None), (h_n, c_n), call if training else None
-    return (*found, cells) if call.with_cells else found
+    return taken, (*found, cells) if call.with_cells else found
 
 
 def steps_and_rows(x: Array, I: int, batch_first: bool) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from .call import (
     LSTMCache,
     call_of,
     cells_shape,
-    run_forward,
+    forward_rooms,
     state_of,
     state_shapes,
     steps_and_rows,
@@ -143,7 +143,9 @@ def lstm_forward(
     call = _begin(x, W_ih, W_hh, b, h0, c0, p, W_hr, norm, options, noise, seed, bidirectional,
                   lengths, mask, pad, reverse, truncate, recompute, batch_first, training,
                   flag("return_cells", return_cells), precision)  # fmt: skip
-    return run_forward(call, training, flag("return_sequences", return_sequences))
+    taken, found = forward_rooms(call, training, flag("return_sequences", return_sequences))
+    call.layer.forward(*taken)
+    return found
 
 
 def _begin(

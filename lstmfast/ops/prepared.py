@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arguments import Array, flag
 from . import foreign
-from .call import call_of, run_forward
+from .call import call_of, forward_rooms
 from .keys import keys_of_cell, keys_of_noise, order_keys
 from .options import PLAIN, QUIET, CellOptions, Noise
 from .weights import is_stack, layer_of, weights_of
@@ -89,5 +89,6 @@ class PreparedLSTM:
             raise ValueError("lengths, mask: expected None without unlike=True, got some")
         call = call_of(self._layer, self._dtype, self._stacked, x, h0, c0, lengths, mask,
                        batch_first)  # fmt: skip
-        y, state, _ = run_forward(call, False, flag("return_sequences", return_sequences))
-        return y, state
+        taken, found = forward_rooms(call, False, flag("return_sequences", return_sequences))
+        call.layer.forward(*taken)
+        return found[0], found[1]
