@@ -344,7 +344,9 @@ static void forward_share(void *context, int64_t share, int64_t shares) {
     layer_job *job = context;
     part p = part_of(job, share, shares);
     int32_t status = 0;
-    for (int64_t t = 0; t < job->a->T && p.shares && !lf_stop(job->watch); t += job->chunk) {
+    /* (Shares that wait for each other leave only where all do: in wait_for_others.) */
+    for (int64_t t = 0; t < job->a->T && p.shares; t += job->chunk) {
+        if (!job->together && lf_stop(job->watch)) break;
         int64_t end = at_most(t + job->chunk, job->a->T);
         if (!job->a->projects) status |= project(job, p.r, t, end);
         status |= job->together ? steps_together(job, &p, t, end) : steps(job, p.r, t, end);

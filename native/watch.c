@@ -10,7 +10,9 @@
 
 /* ns of work, by estimate, that need not be cut; ns between two looks at signals. */
 #define SHORT 2e6
-#define EVERY 100000000
+#ifndef LF_EVERY
+#define LF_EVERY 100000000
+#endif
 
 static int (*look_at_signals)(void);
 static _Thread_local lf_watch *current;
@@ -86,10 +88,10 @@ int lf_stop(lf_watch *watch) {
     if (atomic_load_explicit(&watch->stopped, memory_order_relaxed)) return 1;
     if (watch != current) return 0;
     int64_t now = nanoseconds();
-    if (!watch->due) watch->due = now + EVERY;
+    if (!watch->due) watch->due = now + LF_EVERY;
     if (now < watch->due) return 0;
     int stop = handle_signals(watch);
-    watch->due = nanoseconds() + EVERY;
+    watch->due = nanoseconds() + LF_EVERY;
     atomic_store(&watch->stopped, stop);
     return stop;
 }

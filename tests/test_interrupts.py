@@ -5,9 +5,12 @@ The handler of a timer raises, as Ctrl-C does. Every call that it ends here woul
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -269,3 +272,27 @@ def test_other_threads_go_on(interrupted, threads):
         job = pool.submit(lambda: [call()[1] for _ in range(2)][-1])
         interrupted(lambda: time.sleep(5))
         assert all(map(same_bits, job.result(), wanted))
+
+
+NATIVE = Path(__file__).parent.parent / "native"
+SOURCES = ("schedule.c", "team.c", "watch.c", "dispatch.c", "pool.c")
+
+
+@pytest.fixture(scope="module")
+def stopped_shares(tmp_path_factory):
+    """Return a program of the C files that share work, in which signals are looked at always."""
+    folder = tmp_path_factory.mktemp("stopped")
+    subprocess.check_call([sys.executable, NATIVE / "aot.py", folder, "header"])
+    command = ["gcc", "-O2", "-std=c11", "-pthread", "-DLF_EVERY=0", f"-I{NATIVE}", f"-I{folder}"]
+    files = [Path(__file__).parent / "stopped_shares.c", *(NATIVE / name for name in SOURCES)]
+    subprocess.check_call([*command, *files, "-o", folder / "stopped"])
+    return folder / "stopped"
+
+
+@pytest.mark.parametrize("way", ("forward", "backward"))
+def test_a_stop_is_seen_by_all_shares_or_none(way, stopped_shares):
+    """Wherever it is seen first: a share that left the others waiting would hang."""
+    done = subprocess.run([stopped_shares, way], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, "killed by its alarm: it hung"
+    ended, places = (int(word) for word in done.stdout.split() if word.isdigit())
+    assert ended > 500 and places > 30, done.stdout
