@@ -419,18 +419,11 @@ cdef int put_back(before, h, c) except -1:
 
 cdef int run_pass(const lf_lstm *lstm, lf_args *a, int backward) except -1:
     cdef lf_watch watch
-    cdef int status
+    cdef int status = LF_EMEMORY
     lf_watch_begin(&watch)
     with nogil:
-        status = with_work(lstm, a, backward)
+        a.work = lf_take(a.work_size)
+        if a.work != NULL:
+            status = lf_backward(lstm, a) if backward else lf_forward(lstm, a)
+        lf_give(a.work)
     return check(status | lf_watch_end(&watch))
-
-
-cdef int with_work(const lf_lstm *lstm, lf_args *a, int backward) noexcept nogil:
-    cdef int status
-    a.work = lf_take(a.work_size)
-    if a.work == NULL:
-        return LF_EMEMORY
-    status = lf_backward(lstm, a) if backward else lf_forward(lstm, a)
-    lf_give(a.work)
-    return status

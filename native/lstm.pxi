@@ -4,14 +4,6 @@
 # dropout makes of them is made again for the way back.
 
 
-cdef int part_forward(const lf_part *l, const lf_args *a) noexcept nogil:
-    return forward_in_order(l, a) if has_lengths(a) else run_forward(l, a, NULL, 0)
-
-
-cdef int part_backward(const lf_part *l, const lf_args *a) noexcept nogil:
-    return backward_in_order(l, a) if has_lengths(a) else run_backward(l, a, NULL)
-
-
 cdef inline void *nth(const void *p, int64_t k, int64_t bytes) noexcept nogil:
     """The k-th of some arrays of so many bytes, if they are there."""
     return NULL if p == NULL else <char *> p + k * bytes
@@ -108,7 +100,10 @@ cdef int layer_forward(const lf_lstm *l, const lf_args *a, lf_args *s, int64_t l
         s.h_n, s.c_n = nth(a.h_n, k, of_h), nth(a.c_n, k, of_c)
         s.cells = nth(a.cells, d, l.H * l.item) if layer == l.layers - 1 else NULL
         s.reserve = kept_activations(l, a, k)
-        status |= part_forward(&l.parts[k], s)
+        if has_lengths(s):
+            status |= ragged_forward(&l.parts[k], s)
+        else:
+            status |= part_forward(&l.parts[k], s, NULL, 0)
     return status
 
 
@@ -167,7 +162,10 @@ cdef int layer_backward(const lf_lstm *l, const lf_args *a, const lf_args *of_la
         s.reserve, s.dx = kept_activations(l, a, k), found[d]
         part_gradients(l, a, k, &gradients)
         s.gradients = &gradients
-        status |= part_backward(&l.parts[k], &s)
+        if has_lengths(&s):
+            status |= ragged_backward(&l.parts[k], &s)
+        else:
+            status |= part_backward(&l.parts[k], &s, NULL)
     return status | combine(l, of_layer, layer, found, dx) if combined else status
 
 
@@ -216,7 +214,7 @@ cdef int lf_step(lf_lstm *lstm, int64_t B, const void *x, void *h, void *c) noex
         part.turn = 1 - part.turn
         a.x_b, a.h_n, a.c_n = part.I, h, c
         a.h0, a.c0 = h, c
-        status |= run_forward(part, &a, NULL, part.turn)
+        status |= part_forward(part, &a, NULL, part.turn)
         a.x = h
         h, c = <char *> h + B * l.P * l.item, <char *> c + B * l.H * l.item
     return status

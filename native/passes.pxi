@@ -110,7 +110,7 @@ cdef int forward_segment(const lf_part *l, const lf_args *a, const segment *s, f
     return status
 
 
-cdef int run_forward(const lf_part *l, const lf_args *a, const lf_order *order,
+cdef int part_forward(const lf_part *l, const lf_args *a, const lf_order *order,
                      int turn) noexcept nogil:
     cdef lf_layer r
     cdef forward_rooms f
@@ -291,7 +291,7 @@ cdef int backward_segment(const lf_part *l, const lf_args *a, const segment *s, 
     return status
 
 
-cdef int run_backward(const lf_part *l, const lf_args *a, const lf_order *order) noexcept nogil:
+cdef int part_backward(const lf_part *l, const lf_args *a, const lf_order *order) noexcept nogil:
     cdef lf_layer r
     cdef backward_rooms k
     cdef segment s

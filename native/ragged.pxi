@@ -53,7 +53,7 @@ cdef void *sorted_rows(const lf_part *l, const lf_args *a, const lf_order *o, co
     return rows.sorted
 
 
-cdef int forward_in_order(const lf_part *l, const lf_args *a) noexcept nogil:
+cdef int ragged_forward(const lf_part *l, const lf_args *a) noexcept nogil:
     cdef lf_order o
     cdef lf_args s = a[0]
     cdef lf_rows y, cells
@@ -74,7 +74,7 @@ cdef int forward_in_order(const lf_part *l, const lf_args *a) noexcept nogil:
         s.cells = cells.sorted
     s.work = work
     if o.longest > 0:
-        status = run_forward(l, &s, &o, 0)
+        status = part_forward(l, &s, &o, 0)
     else:
         if a.reserve != NULL:
             settle_rest(l, a, a.T, <char *> a.reserve)
@@ -123,7 +123,7 @@ cdef inline void no_gradient(const lf_part *l, void *target, int64_t count) noex
         memset(target, 0, count * l.item)
 
 
-cdef int backward_in_order(const lf_part *l, const lf_args *a) noexcept nogil:
+cdef int ragged_backward(const lf_part *l, const lf_args *a) noexcept nogil:
     cdef lf_order o
     cdef lf_args s = a[0]
     cdef lf_rows dx
@@ -145,7 +145,7 @@ cdef int backward_in_order(const lf_part *l, const lf_args *a) noexcept nogil:
     s.work_size = a.work_size - (work - <char *> a.work)
     s.work = work
     if o.longest > 0:
-        status = run_backward(l, &s, &o)
+        status = part_backward(l, &s, &o)
     else:
         no_gradients(l, a.gradients)
         no_steps(l, a.B, s.dh_n, s.dh0, l.P)

@@ -318,10 +318,6 @@ static int32_t in_pieces(const layer_job *job, share_kernel kernel, range r, int
 
 /* ---------------------------------------------------------------- forward */
 
-static int32_t steps(const layer_job *job, range r, int64_t t, int64_t end) {
-    return in_pieces(job, job->k->steps, r, t, end, 0);
-}
-
 static int32_t project(const layer_job *job, range r, int64_t t, int64_t end) {
     int64_t some = piece_of(job->cost * (end - t) * (r.row_end - r.row_begin)), last = r.p_end;
     int32_t status = 0;
@@ -334,7 +330,7 @@ static int32_t project(const layer_job *job, range r, int64_t t, int64_t end) {
 static int32_t steps_together(const layer_job *job, part *p, int64_t t, int64_t end) {
     int32_t status = 0;
     for (; t < end && p->shares; t++) {
-        status |= steps(job, p->r, t, t + 1);
+        status |= in_pieces(job, job->k->steps, p->r, t, t + 1, 0);
         wait_for_others(job, p);
     }
     return status;
@@ -349,7 +345,8 @@ static void forward_share(void *context, int64_t share, int64_t shares) {
         if (!job->together && lf_stop(job->watch)) break;
         int64_t end = at_most(t + job->chunk, job->a->T);
         if (!job->a->projects) status |= project(job, p.r, t, end);
-        status |= job->together ? steps_together(job, &p, t, end) : steps(job, p.r, t, end);
+        status |= job->together ? steps_together(job, &p, t, end)
+                                : in_pieces(job, job->k->steps, p.r, t, end, 0);
     }
     atomic_fetch_or(&job->status, status);
 }
@@ -383,7 +380,8 @@ static void forward_ahead(void *context, int64_t share, int64_t shares) {
         while (atomic_load(&job->made[chunk % 2]) < wanted && !lf_stop(job->watch))
             if (!project_unit(job)) lf_look_or_yield(&look);
         if (lf_stop(job->watch)) return;
-        int32_t status = steps(job, everything(job), t, at_most(t + job->chunk, job->a->T));
+        int64_t end = at_most(t + job->chunk, job->a->T);
+        int32_t status = in_pieces(job, job->k->steps, everything(job), t, end, 0);
         atomic_fetch_or(&job->status, status);
         atomic_fetch_add(&job->done, 1);
     }
@@ -413,18 +411,14 @@ int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk) {
 
 /* ---------------------------------------------------------------- backward */
 
-static int32_t backward(const layer_job *job, range r, int64_t t, int64_t end) {
-    return in_pieces(job, job->k->steps_backward, r, t, end, 1);
-}
-
 static void backward_share(void *context, int64_t share, int64_t shares) {
     layer_job *job = context;
     part p = part_of(job, share, shares);
     int64_t first = job->a->dh0 ? -1 : 0;
     int32_t status = 0;
-    if (!job->together) status = backward(job, p.r, first, job->a->T);
+    if (!job->together) status = in_pieces(job, job->k->steps_backward, p.r, first, job->a->T, 1);
     for (int64_t t = job->a->T - 1; job->together && t >= first && p.shares; t--) {
-        status |= backward(job, p.r, t, t + 1);
+        status |= in_pieces(job, job->k->steps_backward, p.r, t, t + 1, 1);
         wait_for_others(job, &p);
     }
     atomic_fetch_or(&job->status, status);

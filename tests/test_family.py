@@ -25,8 +25,9 @@ def handful(seed):
     for name in rng.permutation(list(OPTIONS))[: rng.integers(3, 10)]:
         if compatible(chosen | OPTIONS[name]):
             chosen |= OPTIONS[name]
-    for name in chosen.keys() & {"layers", "truncate", "recompute"}:
-        chosen[name] = int(rng.integers(1 + (name == "layers"), 5))
+    for name in ("layers", "truncate", "recompute"):
+        if name in chosen:
+            chosen[name] = int(rng.integers(1 + (name == "layers"), 5))
     T, B, I, H = rng.integers(1, (9, 12, 8, 40))
     if chosen.get("norm"):
         I = max(I, 2)
