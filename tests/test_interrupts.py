@@ -5,6 +5,8 @@ The handler of a timer raises, as Ctrl-C does. Every call that it ends here woul
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -269,3 +271,71 @@ def test_other_threads_go_on(interrupted, threads):
         job = pool.submit(lambda: [call()[1] for _ in range(2)][-1])
         interrupted(lambda: time.sleep(5))
         assert all(map(same_bits, job.result(), wanted))
+
+
+# ---------------------------------------------------------------- the team's threads, and forks
+
+BLOCKED = """
+import os, signal, threading, time
+import numpy as np
+from lstmfast import ops
+
+ops.set_num_threads(2)
+x, weights = np.ones((20, 64, 128), "f4"), [np.ones(s, "f4") for s in ((512, 128), (512, 128))]
+ops.lstm_forward(x, *weights)
+tasks = len(os.listdir("/proc/self/task"))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+os.kill(os.getpid(), signal.SIGUSR1)
+time.sleep(0.1)
+print(tasks, signal.sigtimedwait({signal.SIGUSR1}, 10).si_signo == signal.SIGUSR1)
+"""
+
+
+def test_the_teams_threads_take_no_signals(environment):
+    """One that all of the program's threads block waits for them; it does not end the process."""
+    result = subprocess.run(
+        [sys.executable, "-c", BLOCKED],
+        env=environment | {"OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.stdout.split() == ["2", "True"], (result.returncode, result.stderr)
+
+
+FORKS = {
+    "rows": lambda: forward(150, 64, 256, 512),
+    "panels": lambda: forward(400, 2, 1024, 1024),
+    "ahead": lambda: forward(20_000, 1, 256, 192),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("name", FORKS)
+def test_a_handler_that_forks(name, threads):
+    """A child that returns into the call has right bits or an error, and the next call is right."""
+    threads(2)
+    call, children, ended = FORKS[name](), [], []
+    wanted = call()[1]
+    before = signal.signal(signal.SIGALRM, lambda *_: children.append(os.fork()))
+    try:
+        while len(children) < 3:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            found = fails = None
+            try:
+                found = call()[1]
+            except RuntimeError as error:
+                fails = error
+            if children and children[-1] == 0:
+                signal.alarm(30)  # ends a child that hangs
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                again = all(map(same_bits, call()[1], wanted))
+                right = "fork" in str(fails) or all(map(same_bits, found, wanted))
+                os._exit(0 if again and right else 1)
+            assert fails is None and all(map(same_bits, found, wanted))
+            ended += [os.waitpid(child, 0)[1] for child in children[len(ended) :]]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert ended == [0] * len(children)
