@@ -129,6 +129,8 @@ def replace(path: StrPath, content: bytes) -> None:
     OSError
         When the folder or the disk does not take it, or an earlier file may not be written to.
     """
+    if not os.path.basename(os.fsdecode(path)):
+        raise ValueError(f"{os.fsdecode(path)}: expected a regular file, got a folder")
     target = os.path.realpath(os.fsdecode(path))
     folder, before = os.path.dirname(target), _earlier(target)
     _remove_leftovers(folder)

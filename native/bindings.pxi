@@ -59,9 +59,17 @@ cdef int look_at_signals() noexcept nogil:
     with gil:
         try:
             PyErr_CheckSignals()
+            check_same_process()
         except BaseException as error:
             interrupt = error
             return 1
+    return 0
+
+
+cdef int check_same_process() except -1:
+    if lf_team_is_lost():
+        raise RuntimeError("fork: expected a child that ends in the signal's handler, got one that "
+                           "goes on in a call whose threads are its parent's")
     return 0
 
 

@@ -244,6 +244,7 @@ cdef extern from "team.h" nogil:
         LF_MAX_THREADS
     int64_t lf_get_num_threads()
     void lf_set_num_threads(int64_t count)
+    int lf_team_is_lost()
 
 cdef extern from "watch.h" nogil:
     enum:

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
@@ -34,9 +35,9 @@
 #define PAUSE() __asm__ volatile("yield")
 #endif
 
-static lf_flags flush_to_zero(void) {
+static lf_flags use_kernel_flags(void) {
     lf_flags old = lf_get_flags();
-    lf_set_flags(lf_flushing(old));
+    lf_set_flags(LF_KERNEL_FLAGS);
     return old;
 }
 
@@ -47,6 +48,7 @@ typedef struct helper {
 #if defined(__linux__)
     pid_t thread;
     cpu_set_t allowed, narrowed;
+    cpu_set_t given; /* what we have set, or it began with: others are a user's */
 #endif
 } helper;
 
@@ -83,7 +85,11 @@ static struct {
           .lock = PTHREAD_MUTEX_INITIALIZER,
           .wake = PTHREAD_COND_INITIALIZER};
 
-static atomic_llong limit; /* 0: not set yet */
+static atomic_llong limit;  /* 0: not set yet */
+static atomic_int is_asked; /* the limit: by set_num_threads */
+
+/* Of this thread: it has opened a region; and is in a fork that has none of the region's helpers. */
+static _Thread_local int leads, lost;
 
 /* ---------------------------------------------------------------- waiting */
 
@@ -110,12 +116,14 @@ void lf_look_or_yield(lf_look *l) {
  *
  * Linux likes to wake a thread on the processor of the one that wakes it, and then takes
  * milliseconds to move one of the two to an idle processor. So a sleeper is kept off its waker's
- * processor until it sleeps again. */
+ * processor until it sleeps again. Meanwhile it may run where its waker may, as the thread that
+ * started it may have been bound elsewhere. */
 
 #if defined(__linux__)
 static void keep_off(helper *h, int processor) {
     size_t size = sizeof(cpu_set_t);
     if (processor < 0 || sched_getaffinity(h->thread, size, &h->allowed)) return;
+    if (CPU_EQUAL(&h->allowed, &h->given) && sched_getaffinity(0, size, &h->allowed)) return;
     h->narrowed = h->allowed;
     CPU_CLR((size_t)processor, &h->narrowed);
     h->moved = CPU_COUNT(&h->narrowed) && !sched_setaffinity(h->thread, size, &h->narrowed);
@@ -126,12 +134,15 @@ static void keep_off(helper *h, int processor) {
 static void restore_processors(helper *h) {
     cpu_set_t now;
     if (h->moved && !sched_getaffinity(h->thread, sizeof now, &now) &&
-        CPU_EQUAL(&now, &h->narrowed))
-        sched_setaffinity(h->thread, sizeof now, &h->allowed);
+        CPU_EQUAL(&now, &h->narrowed) && !sched_setaffinity(h->thread, sizeof now, &h->allowed))
+        h->given = h->allowed;
     h->moved = 0;
 }
 
-static void know_thread(helper *h) { h->thread = (pid_t)syscall(SYS_gettid); }
+static void know_thread(helper *h) {
+    h->thread = (pid_t)syscall(SYS_gettid);
+    if (sched_getaffinity(0, sizeof h->given, &h->given)) CPU_ZERO(&h->given);
+}
 static int processor(void) { return sched_getcpu(); }
 #else
 static void keep_off(helper *h, int processor) { (void)h, (void)processor; }
@@ -211,7 +222,7 @@ static void *help(void *argument) {
         if (h->worker >= WORKERS(state)) continue;
         int64_t place = enter(state);
         if (!place) continue;
-        lf_flags flags = flush_to_zero();
+        lf_flags flags = use_kernel_flags();
         if (team.together) take_part(h->worker, WORKERS(state), place, seen);
         else take_shares(h->worker);
         lf_set_flags(flags);
@@ -222,8 +233,11 @@ static void *help(void *argument) {
 
 /* ---------------------------------------------------------------- forks, threads */
 
+/* (Where a signal's handler has forked in the middle of a region, its shares are lost.) */
 static void after_fork_in_child(void) {
     pthread_mutex_init(&team.region, NULL);
+    if ((lost = leads)) pthread_mutex_lock(&team.region);
+    atomic_store(&team.ended, lost);
     pthread_mutex_init(&team.lock, NULL);
     pthread_cond_init(&team.wake, NULL);
     team.helpers = 0;
@@ -231,24 +245,47 @@ static void after_fork_in_child(void) {
     atomic_store(&team.begun, 0);
     atomic_store(&team.sleepers, 0);
     atomic_store(&team.arrived, 0);
+    if (!atomic_load(&is_asked)) atomic_store(&limit, 0); /* the child may be bound elsewhere */
 }
 
-static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
+static void at_forks(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
+
+static void watch_forks(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, at_forks);
+}
+
+int lf_team_is_lost(void) { return lost; }
+
+/* What a helper does not take: signals are for threads that expect them. Faults are its own. */
+static sigset_t signals_of_others(void) {
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+    sigset_t set;
+    sigfillset(&set);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&set, faults[i]);
+    return set;
+}
+
+static int start(helper *h) {
+    pthread_t thread;
+    pthread_attr_t detached;
+    sigset_t others = signals_of_others(), before;
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    pthread_sigmask(SIG_SETMASK, &others, &before);
+    int failed = pthread_create(&thread, &detached, help, h);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&detached);
+    return !failed;
+}
 
 /* Start helpers until there are `wanted` workers with the caller; returns the workers there are. */
 static int64_t recruit(int64_t wanted) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch_forks);
+    watch_forks();
     while (team.helpers + 1 < wanted) {
-        pthread_t thread;
-        pthread_attr_t detached;
         helper *h = &team.helper[team.helpers + 1];
         *h = (helper){.worker = team.helpers + 1};
-        pthread_attr_init(&detached);
-        pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-        int failed = pthread_create(&thread, &detached, help, h);
-        pthread_attr_destroy(&detached);
-        if (failed) break;
+        if (!start(h)) break;
         team.helpers++;
     }
     return wanted <= team.helpers + 1 ? wanted : team.helpers + 1;
@@ -257,7 +294,7 @@ static int64_t recruit(int64_t wanted) {
 /* ---------------------------------------------------------------- regions */
 
 static void run_alone(lf_work work, void *context) {
-    lf_flags flags = flush_to_zero();
+    lf_flags flags = use_kernel_flags();
     work(context, 0, 1);
     lf_set_flags(flags);
 }
@@ -293,8 +330,14 @@ static int64_t take_team(int64_t wanted) {
     if (wanted > LF_MAX_THREADS) wanted = LF_MAX_THREADS;
     if (wanted < 2 || pthread_mutex_trylock(&team.region)) return 1;
     int64_t workers = recruit(wanted);
-    if (workers < 2) pthread_mutex_unlock(&team.region);
+    leads = workers >= 2;
+    if (!leads) pthread_mutex_unlock(&team.region);
     return workers;
+}
+
+static void leave_team(void) {
+    leads = lost = 0;
+    pthread_mutex_unlock(&team.region);
 }
 
 int lf_team_is_worth(double ns) {
@@ -311,13 +354,13 @@ void lf_team_run(lf_work work, void *context, int64_t wanted, lf_watch *watch) {
         run_alone(work, context);
         return;
     }
-    lf_flags flags = flush_to_zero();
+    lf_flags flags = use_kernel_flags();
     open_region(work, context, workers, 0);
     take_shares(0);
     close_region();
     await_helpers(watch);
     lf_set_flags(flags);
-    pthread_mutex_unlock(&team.region);
+    leave_team();
 }
 
 /* The region's shares: as many as helpers have come in time, and one. */
@@ -340,7 +383,7 @@ void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t p
         run_alone(work, context);
         return;
     }
-    lf_flags flags = flush_to_zero();
+    lf_flags flags = use_kernel_flags();
     team.watch = watch;
     uint64_t number = open_region(work, context, workers, 1);
     team.step = step;
@@ -348,7 +391,7 @@ void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t p
     if (atomic_load(&team.alone)) atomic_store(&team.crowded, nanoseconds() + CROWDED);
     await_helpers(watch);
     lf_set_flags(flags);
-    pthread_mutex_unlock(&team.region);
+    leave_team();
 }
 
 /* Decided by the last to arrive, before it lets the others go: all read the same. */
@@ -366,7 +409,7 @@ static int decided(void) {
 /* Look on until the others are there; the caller of the region may have signals to look at. */
 static void await_generation(int generation) {
     lf_look l = {0, 0};
-    while (atomic_load(&team.generation) == generation) {
+    while (atomic_load(&team.generation) == generation && !atomic_load(&team.ended)) {
         lf_look_or_yield(&l);
         if (l.end) lf_stop(team.watch);
     }
@@ -397,16 +440,25 @@ static int64_t default_threads(void) {
     long long asked = text ? strtoll(text, NULL, 10) : 0;
     if (asked > 0) return clip(asked);
 #if defined(__linux__)
-    cpu_set_t set;
-    if (!sched_getaffinity(0, sizeof set, &set)) return clip(CPU_COUNT(&set));
+    cpu_set_t set, own; /* those of the first thread, too: this one may be bound on its own */
+    int known = !sched_getaffinity(getpid(), sizeof set, &set);
+    if (!sched_getaffinity(0, sizeof own, &own)) {
+        if (known) CPU_OR(&own, &own, &set);
+        return clip(CPU_COUNT(&own));
+    }
 #endif
     return clip(sysconf(_SC_NPROCESSORS_ONLN));
 }
 
 int64_t lf_get_num_threads(void) {
     long long count = atomic_load(&limit);
-    if (!count) atomic_store(&limit, count = default_threads());
-    return count;
+    if (count) return count;
+    watch_forks();
+    long long first = default_threads(); /* unless another thread sets it meanwhile */
+    return atomic_compare_exchange_strong(&limit, &count, first) ? first : count;
 }
 
-void lf_set_num_threads(int64_t count) { atomic_store(&limit, clip(count)); }
+void lf_set_num_threads(int64_t count) {
+    atomic_store(&is_asked, 1);
+    atomic_store(&limit, clip(count));
+}

@@ -3,8 +3,9 @@
  * A region is a number of shares, each done once by a call work(context, share, shares). Kernels
  * leave the same bits however many shares there are and whoever does them: nothing is lost but time
  * when threads cannot be had, because another thread's region is running, because the system grants
- * no more, or because a neighbour has the processor. Inside a region flush-to-zero is set on every
- * thread and restored when it leaves. A forked child starts with no threads and makes its own.
+ * no more, or because a neighbour has the processor. Inside a region every thread has the flags of
+ * flags.h, and its own when it leaves. Threads of the team take no signals. A forked child starts with
+ * no threads and makes its own.
  */
 #ifndef LF_TEAM_H
 #define LF_TEAM_H
@@ -36,6 +37,10 @@ void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t p
 enum { LF_GO_ON, LF_ALONE, LF_END };
 int lf_team_wait(int64_t shares);
 
+/* Has this thread been forked in the middle of a region, by a signal's handler? What helpers of the
+ * parent have done in it is lost; it is to stop its watch. */
+int lf_team_is_lost(void);
+
 /* Wait for something else in memory: lf_look_or_yield between two looks at it. */
 typedef struct lf_look {
     int count;
@@ -44,7 +49,7 @@ typedef struct lf_look {
 void lf_look_or_yield(lf_look *look);
 
 /* The number of threads that a region may have: OMP_NUM_THREADS or the processors of this process
- * until it is set. Setting is clipped to 1..LF_MAX_THREADS. */
+ * until it is set; a forked child that set none counts anew. Setting is clipped to 1..LF_MAX_THREADS. */
 int64_t lf_get_num_threads(void);
 void lf_set_num_threads(int64_t count);
 

@@ -102,6 +102,14 @@ def quick():
 # ---------------------------------------------------------------- what is no file
 
 
+def test_a_path_that_ends_as_folders_do(write, tmp_path):
+    """It names a folder, there or not, and no file beside it."""
+    for path in (f"{tmp_path}/", f"{tmp_path}/model/", os.fsencode(f"{tmp_path}/model/"), ""):
+        with pytest.raises(ValueError, match="expected a regular file, got a folder"):
+            write(path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("make", NO_FILES)
 def test_what_is_no_file_is_not_read(make, read, tmp_path, quick):
     path = tmp_path / "model"

@@ -296,3 +296,71 @@ def test_a_stop_is_seen_by_all_shares_or_none(way, stopped_shares):
     assert done.returncode == 0, "killed by its alarm: it hung"
     ended, places = (int(word) for word in done.stdout.split() if word.isdigit())
     assert ended > 500 and places > 30, done.stdout
+
+
+# ---------------------------------------------------------------- the team's threads, and forks
+
+BLOCKED = """
+import os, signal, threading, time
+import numpy as np
+from lstmfast import ops
+
+ops.set_num_threads(2)
+x, weights = np.ones((20, 64, 128), "f4"), [np.ones(s, "f4") for s in ((512, 128), (512, 128))]
+ops.lstm_forward(x, *weights)
+tasks = len(os.listdir("/proc/self/task"))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+os.kill(os.getpid(), signal.SIGUSR1)
+time.sleep(0.1)
+print(tasks, signal.sigtimedwait({signal.SIGUSR1}, 10).si_signo == signal.SIGUSR1)
+"""
+
+
+def test_the_teams_threads_take_no_signals(environment):
+    """One that all of the program's threads block waits for them; it does not end the process."""
+    result = subprocess.run(
+        [sys.executable, "-c", BLOCKED],
+        env=environment | {"OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.stdout.split() == ["2", "True"], (result.returncode, result.stderr)
+
+
+FORKS = {
+    "rows": lambda: forward(150, 64, 256, 512),
+    "panels": lambda: forward(400, 2, 1024, 1024),
+    "ahead": lambda: forward(20_000, 1, 256, 192),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("name", FORKS)
+def test_a_handler_that_forks(name, threads):
+    """A child that returns into the call has right bits or an error, and the next call is right."""
+    threads(2)
+    call, children, ended = FORKS[name](), [], []
+    wanted = call()[1]
+    before = signal.signal(signal.SIGALRM, lambda *_: children.append(os.fork()))
+    try:
+        while len(children) < 3:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            found = fails = None
+            try:
+                found = call()[1]
+            except RuntimeError as error:
+                fails = error
+            if children and children[-1] == 0:
+                signal.alarm(30)  # ends a child that hangs
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                again = all(map(same_bits, call()[1], wanted))
+                right = "fork" in str(fails) or all(map(same_bits, found, wanted))
+                os._exit(0 if again and right else 1)
+            assert fails is None and all(map(same_bits, found, wanted))
+            ended += [os.waitpid(child, 0)[1] for child in children[len(ended) :]]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert ended == [0] * len(children)

@@ -117,6 +117,61 @@ def test_processors_of_helpers_are_put_back(environment):
     assert printed(AFFINITY, environment) == ["True", "True"]
 
 
+BOUND = """
+import os, threading, time
+import numpy as np
+from lstmfast import ops
+
+rng = np.random.default_rng(0)
+weights = [rng.uniform(-0.05, 0.05, s).astype("f4") for s in ((1024, 128), (1024, 256), (1024,))]
+x = rng.standard_normal((50, 32, 128)).astype("f4")
+everyone = os.sched_getaffinity(0)
+
+def bound():
+    os.sched_setaffinity(0, [min(everyone)])
+    print(ops.get_num_threads() == len(everyone))
+    ops.set_num_threads(2)
+    ops.lstm_forward(x, *weights)
+
+thread = threading.Thread(target=bound)
+thread.start()
+thread.join()
+for _ in range(3):
+    time.sleep(0.02)
+    ops.lstm_forward(x, *weights)
+time.sleep(0.02)
+print(all(os.sched_getaffinity(int(task)) == everyone for task in os.listdir("/proc/self/task")))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_a_first_call_in_a_bound_thread_binds_nobody_else(environment):
+    assert printed(BOUND, environment) == ["True", "True"]
+
+
+RECOUNTED = """
+import os
+import lstmfast
+
+{before}
+count = lstmfast.get_num_threads()
+if os.fork() == 0:
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    print(lstmfast.get_num_threads() == {expected})
+else:
+    os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+@pytest.mark.parametrize(
+    "before, expected", (("", "1"), ("lstmfast.set_num_threads(5)", "5")), ids=("counted", "set")
+)
+def test_a_forked_worker_that_is_bound_counts_anew(before, expected, environment):
+    script = RECOUNTED.format(before=before, expected=expected)
+    assert printed(script, environment) == ["True"]
+
+
 def test_a_setting_outweighs_the_environment(environment):
     script = COUNT + "; lstmfast.set_num_threads(2); print(lstmfast.get_num_threads())"
     assert printed(script, environment, OMP_NUM_THREADS="3") == ["3", "2"]

@@ -1,6 +1,8 @@
 """Any number of threads gives the same bits: in one call, in forks, from many callers."""
 
+import ctypes
 import multiprocessing
+import platform
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +80,83 @@ def test_the_number_of_threads_is_kept(threads):
 def test_a_bad_number_of_threads(bad, threads):
     with pytest.raises(ValueError, match=r"expected .+, got "):
         threads(bad)
+
+
+# ---------------------------------------------------------------- the caller's flags of floats
+
+FPE = """
+import ctypes
+import numpy as np
+from lstmfast import ops
+
+libm = ctypes.CDLL(None)
+ops.set_num_threads({threads})
+x, weights = np.full((5, 64, 65), np.inf, "f4"), [np.ones(s, "f4") for s in ((520, 65), (520, 130))]
+libm.feenableexcept(0x1 | 0x4 | 0x8)  # invalid, by zero, overflow
+ops.lstm_forward(x, *weights)
+print(libm.fegetexcept())
+"""
+X86 = platform.machine() == "x86_64" and sys.platform == "linux"
+ROUNDING = (0x400, 0x800, 0xC00)  # down, up, towards zero
+
+
+@pytest.fixture
+def rounded():
+    """Return a function: what a call leaves when its caller's numbers are rounded another way."""
+    libm = ctypes.CDLL(None)
+
+    def run(mode, call):
+        assert libm.fesetround(mode) == 0
+        try:
+            found = call()
+            assert libm.fegetround() == mode
+        finally:
+            libm.fesetround(0)
+        return found
+
+    return run
+
+
+def updated(w, g):
+    w, m, v = w.copy(), np.zeros_like(w), np.zeros_like(w)
+    ops.adam_update(w, g, m, v, step_size=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-7)
+    return [w, m, v]
+
+
+@pytest.mark.skipif(not X86, reason="modes are those of x86-64")
+@pytest.mark.parametrize("mode", ROUNDING)
+@pytest.mark.parametrize("shape", (ALONE[0], BY_ROWS[0], BY_PANELS[0], AHEAD[0]), ids=str)
+def test_bits_do_not_depend_on_the_callers_rounding(shape, mode, threads, rounded):
+    """A helper has other flags than the caller: those of the thread that started it."""
+    case = lstm_case(*shape)
+    threads(1)
+    alone = arrays(case)
+    for n in (1, 2):
+        threads(n)
+        assert all_same_bits(rounded(mode, lambda: arrays(case)), alone), f"{n} threads"
+
+
+@pytest.mark.skipif(not X86, reason="modes are those of x86-64")
+@pytest.mark.parametrize("n", (1, 2))
+def test_an_update_does_not_depend_on_the_callers_rounding(n, threads, rounded):
+    threads(n)
+    w, g = np.random.default_rng(0).standard_normal((2, 100_000)).astype("f4")
+    assert all_same_bits(rounded(0x800, lambda: updated(w, g)), updated(w, g))
+
+
+@pytest.mark.skipif(not X86, reason="traps are those of x86-64")
+@pytest.mark.parametrize("n", (1, 2))
+def test_traps_of_the_caller_are_not_ours(n, environment):
+    """Whose process dies of the next NaN would have died of ours; the traps stay."""
+    result = subprocess.run(
+        [sys.executable, "-c", FPE.format(threads=n)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.stdout.split() == ["13"], (result.returncode, result.stderr)
 
 
 # ---------------------------------------------------------------- forks
