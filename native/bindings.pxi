@@ -119,6 +119,16 @@ def bind_isa(int64_t register_bytes):
     lf_bind_isa(register_bytes)
 
 
+def threshold(double rate) -> int:
+    """The number that a share `rate` of all 32-bit words is below."""
+    return lf_threshold(rate)
+
+
+def stream(int64_t part, int64_t purpose) -> int:
+    """The number of the stream of a part's random numbers; purposes: kernels/philox.py."""
+    return lf_stream(part, purpose)
+
+
 def get_num_threads() -> int:
     return lf_get_num_threads()
 

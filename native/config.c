@@ -48,6 +48,8 @@ int lf_is_differentiable(const lf_config *config) {
 
 int64_t lf_threshold(double rate) { return (int64_t)floor(rate * 4294967296.0); }
 
+int64_t lf_stream(int64_t part, int64_t purpose) { return 4 * part + purpose; }
+
 void lf_describe_cell(const lf_config *config, lf_layer *a) {
     a->peepholes = config->peepholes != 0;
     a->coupled = config->coupled != 0;

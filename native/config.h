@@ -55,6 +55,8 @@ int lf_set_key(lf_config *config, const char *key, double value);
 
 /* Of random words, how many in 2^32 are to lie below the threshold that this is. */
 int64_t lf_threshold(double rate);
+/* The stream of random numbers (philox.py) of a part, for LF_ZONEOUT, ... */
+int64_t lf_stream(int64_t part, int64_t purpose);
 
 /* Can the gradient be told from the activations' values (kernels/activations.py)? */
 int lf_is_differentiable(const lf_config *config);

@@ -15,7 +15,7 @@ cdef int draw_recurrent(const lf_part *l, const lf_args *a, lf_layer *r, masks *
                         int backward) noexcept nogil:
     """The mask of recurrent dropout, and h0 times it; backward also all of h times it."""
     cdef lf_dropout d
-    cdef int64_t stream = 4 * l.index + LF_RECURRENT
+    cdef int64_t stream = lf_stream(l.index, LF_RECURRENT)
     cdef double rate = l.config.recurrent_dropout
     cdef int status
     r.r, r.r_t, r.r_b, r.r_slots, r.r0 = r.y, r.y_t, r.y_b, r.y_slots, r.h0
@@ -44,7 +44,7 @@ cdef int drop_weights(const lf_part *l, const lf_args *a, masks *m, int backward
     memset(&d, 0, sizeof(d))
     d.T, d.B, d.columns, d.x_b, d.y_b = 1, 4 * l.H, l.P, l.P, l.P
     d.x, d.y = <void *> l.source_w_hh, m.W_hh
-    status = draw(l.kernels, &d, l.config.weight_drop, a.seed, 4 * l.index + LF_WEIGHTS)
+    status = draw(l.kernels, &d, l.config.weight_drop, a.seed, lf_stream(l.index, LF_WEIGHTS))
     pack_for_gates(l, m.W_hh, m.w_hh, l.P)
     if backward:
         pack_for_inputs(l, m.W_hh, m.w_hh_back, 4 * l.H, l.P)
@@ -64,4 +64,4 @@ cdef int mask_weight_gradient(const lf_part *l, const lf_args *a) noexcept nogil
     memset(&d, 0, sizeof(d))
     d.T, d.B, d.columns, d.x_b, d.y_b = 1, 4 * l.H, l.P, l.P, l.P
     d.x, d.y = a.gradients.W_hh, a.gradients.W_hh
-    return draw(l.kernels, &d, l.config.weight_drop, a.seed, 4 * l.index + LF_WEIGHTS)
+    return draw(l.kernels, &d, l.config.weight_drop, a.seed, lf_stream(l.index, LF_WEIGHTS))

@@ -57,7 +57,7 @@ cdef int mask_inputs(const lf_lstm *l, lf_args *s, int64_t layer, char **work) n
     d.x, d.x_t, d.x_b = <void *> s.x, s.x_t, s.x_b
     d.y, d.y_t, d.y_b = room(work, s.T * s.B * d.columns * l.item), s.B * d.columns, d.columns
     s.x, s.x_t, s.x_b = d.y, d.y_t, d.y_b
-    return draw(l.parts[0].kernels, &d, rate, s.seed, 4 * layer * l.directions + LF_INPUT)
+    return draw(l.parts[0].kernels, &d, rate, s.seed, lf_stream(layer * l.directions, LF_INPUT))
 
 
 cdef int stack_forward(const lf_lstm *l, const lf_args *a) noexcept nogil:
@@ -176,7 +176,7 @@ cdef int combine(const lf_lstm *l, const lf_args *a, int64_t layer, void **found
     d.x, d.plus, d.x_t, d.x_b = found[0], found[1], a.B * d.columns, d.columns
     d.y, d.y_t, d.y_b = dx, a.dx_t, a.dx_b
     return draw(l.parts[0].kernels, &d, input_rate(l, a, layer), a.seed,
-                4 * layer * l.directions + LF_INPUT)
+                lf_stream(layer * l.directions, LF_INPUT))
 
 
 # ------------------------------------------------------------------ what others call

@@ -38,7 +38,7 @@ cdef void describe(const lf_part *l, const lf_args *a, const segment *s, lf_laye
         r.rows = s.order.rows
     r.z_t, r.c_t = a.B * 4 * l.H, a.B * l.H
     lf_describe_cell(&l.config, r)
-    r.drawing, r.seed, r.stream = a.reserve != NULL, a.seed, 4 * l.index + LF_ZONEOUT
+    r.drawing, r.seed, r.stream = a.reserve != NULL, a.seed, lf_stream(l.index, LF_ZONEOUT)
     describe_weights(l, r, no_bias)
     if s.h0 == NULL or s.c0 == NULL:
         memset(zero, 0, a.B * max(l.H, l.P) * l.item)

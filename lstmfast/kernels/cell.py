@@ -1,8 +1,8 @@
-"""THE gate formulas: the only place in the repository where they stand.
+"""THE gate formulas, with zoneout and truncation: the only place in the repository for them.
 
 Ordinary Python on numbers of one kind: float32 or float64 scalars, the SIMD vectors of `simd`
 or scalars in a CUDA kernel. `like(x, 1)` is a constant of x's kind; a literal would turn float32
-into float64.
+into float64. tests/test_formulas.py looks for their shape everywhere else.
 
 Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000):
 
@@ -13,7 +13,8 @@ Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (
 and its variants: peepholes p (Gers and Schmidhuber 2000: p_i c_prev and p_f c_prev are added to
 z_i and z_f, p_o c to z_o), the coupled gate f = 1 - i (Greff et al. 2017, CIFG), z and c clipped,
 other activations for the gates, for g and for c; zoneout, which keeps a part k of the old state
-(Krueger et al. 2017). What comes between c and o tanh(c), or after h, is in cells.py.
+(Krueger et al. 2017). What comes between c and o tanh(c), or after h, is in cells.py, and for the
+GPU in cuda/kernels/cells.py and persistent/.
 """
 
 from functools import lru_cache
@@ -36,10 +37,11 @@ from .activations import (
 
 
 @lru_cache(None)
-def make_cell(varied):
+def make_cell(varied, sigmoid=sigmoid, tanh=tanh):
     """The steps of the plain cell, forward and back; or, `varied`, of that which `v` describes.
 
-    forward, then output; back again output_backward, then backward.
+    forward, then output; back again output_backward, then backward. `sigmoid` and `tanh` are how
+    the plain cell computes these.
 
     v has `peepholes` and `coupled` (0 or 1), `clip` and `cell_clip` (inf: none), and for the gates,
     for g (`candidate_`) and for c (`output_`) the kind, alpha and beta of activations.py. The plain
@@ -152,3 +154,21 @@ def make_cell(varied):
 def zoned(k, before, now):
     """A state of which the part k stays as it was: exactly, where k is 0 or 1."""
     return k * before + (like(k, 1) - k) * now
+
+
+@njit(error_model="numpy")
+def unzoned(k, d):
+    """The gradients to `before` and to `now` of `zoned`, from that to what it gives."""
+    return k * d, (like(k, 1) - k) * d
+
+
+@njit(error_model="numpy")
+def peephole_products(dz_i, dz_f, dz_o, c_prev, c):
+    """The pairs whose products add up to the gradients of p_i, p_f, p_o; c is before zoneout."""
+    return (dz_i, c_prev), (dz_f, c_prev), (dz_o, c)
+
+
+@njit(error_model="numpy")
+def is_cut(truncate, n):
+    """Does no gradient flow from the n-th step that a row takes to the one before?"""
+    return truncate > 0 and n > 0 and n % truncate == 0

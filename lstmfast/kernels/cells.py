@@ -9,8 +9,7 @@ from functools import lru_cache
 
 from numba import njit
 
-from .activations import like
-from .cell import make_cell, zoned
+from .cell import make_cell, unzoned, zoned
 from .fields import c_at, c_before, h_at, h_before, number_of, out_at, r_at, raw_at, z_at
 from .philox import make_drawn
 from .simd import at, is_null
@@ -195,8 +194,8 @@ def make_unsettle(simd):
     def unsettle(a, u, j, n, k):
         dh = load(u.dh, j, n)
         if a.zoneout:
-            store(u.carry, j, k * dh, n)
-            dh = (like(k, 1) - k) * dh
+            stays, dh = unzoned(k, dh)
+            store(u.carry, j, stays, n)
         return dh
 
     return unsettle
@@ -236,9 +235,7 @@ def make_varied_backward(simd):
         before, c = load(u.c_before, j, n), load(u.raw, j, n)
         k_h, k_c = kept(a, u, j)
         dz_o, dc = from_output(a, u, j, n, c, k_h)
-        later = load(u.dc, j, n)
-        stays = k_c * later
-        later = (like(later, 1) - k_c) * later
+        stays, later = unzoned(k_c, load(u.dc, j, n))
         dz_i, dz_f, dz_g, dc_before = backward(
             a, i, f, g, before, c, dz_o, later + dc, *peepholes(a, j, n)
         )

@@ -153,10 +153,3 @@ def step_taken(a, n):
 @njit(error_model="numpy")
 def steps_taken(a):
     return a.T * a.B if is_null(a.offsets) else a.offsets[a.T]
-
-
-@njit(error_model="numpy")
-def is_cut(a, t):
-    """Does no gradient flow from step t to the one before?"""
-    n = a.first + t
-    return a.truncate > 0 and n > 0 and n % a.truncate == 0

@@ -2,16 +2,16 @@
 
 from numba import njit
 
+from .cell import peephole_products
 from .fields import c_before, raw_at, step_taken, steps_taken, z_at
 from .matmul import BLOCK
 from .simd import at, fma
 
 
 def make_peephole_gradient(simd):
-    """Of dp (3, H) the vectors begin..end of units: Σ dz_i c[t-1], Σ dz_f c[t-1], Σ dz_o c[t].
+    """Of dp (3, H) the vectors begin..end of units: sums of `cell.peephole_products`.
 
-    That c[t] is the cell before zoneout. The sums run over t, then over the rows, in blocks as
-    those of matmul.py.
+    They run over t, then over the rows, in blocks as those of matmul.py.
     """
     W, load, store, splat, real = simd.width, simd.load_n, simd.store_n, simd.splat, simd.real
 
@@ -23,9 +23,11 @@ def make_peephole_gradient(simd):
             t = r // a.B
             row = r - t * a.B
             dz, before = z_at(a, t, row), load(c_before(a, t, row), j, n)
-            p_i = fma(load(dz, j, n), before, p_i)
-            p_f = fma(load(dz, a.H + j, n), before, p_f)
-            p_o = fma(load(dz, 3 * a.H + j, n), load(raw_at(a, t, row), j, n), p_o)
+            i, f, o = peephole_products(
+                load(dz, j, n), load(dz, a.H + j, n), load(dz, 3 * a.H + j, n),
+                before, load(raw_at(a, t, row), j, n),
+            )  # fmt: skip
+            p_i, p_f, p_o = fma(i[0], i[1], p_i), fma(f[0], f[1], p_f), fma(o[0], o[1], p_o)
         return p_i, p_f, p_o
 
     @njit(error_model="numpy")

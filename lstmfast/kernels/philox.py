@@ -7,7 +7,8 @@ and again backwards, and never stored.
     word 0, 1  zoneout of h and of c         the step that the row takes, of those it takes
     word 0     every dropout                 the caller's step, or 0 for one mask at all steps
 
-A stream is 4 · part + purpose; parts are layers and directions, purposes those below.
+A stream is 4 · part + purpose (`lf_stream`); parts are layers and directions, purposes those below.
+The rounds stand here once, for this processor's vectors and for the GPU (cuda/kernels/philox.py).
 """
 
 from functools import lru_cache
@@ -35,30 +36,43 @@ DROPOUT = Struct(
 # rows[b], or b if that is null.
 
 
-def _multiply(builder, word, multiplier):
-    """The upper and the lower half of the products with a constant."""
-    width = word.type.count
+def make_words(multiply, mix, advance):
+    """words(c0, c1, c2, c3, k0, k1): the four words of a counter and a key, by these operations.
+
+    multiply(word, m) gives the upper and the lower half of the product with a constant,
+    mix(word, word, key) is their exclusive or, advance(key, by) the sum with a constant. Ordinary
+    Python on whatever these take: numbers in a kernel, or LLVM's values while code is emitted.
+    """
+    (multiplier_0, multiplier_1), (by_0, by_1) = MULTIPLIERS, KEY_STEPS
+
+    def words(c0, c1, c2, c3, k0, k1):
+        for _ in range(ROUNDS):
+            high_0, low_0 = multiply(c0, multiplier_0)
+            high_1, low_1 = multiply(c2, multiplier_1)
+            c0, c1, c2, c3 = mix(high_1, c1, k0), low_1, mix(high_0, c3, k1), low_0
+            k0, k1 = advance(k0, by_0), advance(k1, by_1)
+        return c0, c1, c2, c3
+
+    return words
+
+
+def _operations(builder, width):
+    """Those of `make_words`, for vectors of words in a counter and numbers in a key."""
     wide = ir.VectorType(I64, width)
-    factor = ir.Constant(wide, [multiplier] * width)
-    product = builder.mul(builder.zext(word, wide), factor)
-    upper = builder.lshr(product, ir.Constant(wide, [32] * width))
-    return builder.trunc(upper, word.type), builder.trunc(product, word.type)
 
+    def multiply(word, multiplier):
+        factor = ir.Constant(wide, [multiplier] * width)
+        product = builder.mul(builder.zext(word, wide), factor)
+        upper = builder.lshr(product, ir.Constant(wide, [32] * width))
+        return builder.trunc(upper, word.type), builder.trunc(product, word.type)
 
-def _philox(builder, counter, key):
-    """The four words of each lane: `counter` holds vectors, `key` numbers, of 32 bits."""
-    c0, c1, c2, c3 = counter
-    width = c0.type.count
-    for n in range(ROUNDS):
-        high_0, low_0 = _multiply(builder, c0, MULTIPLIERS[0])
-        high_1, low_1 = _multiply(builder, c2, MULTIPLIERS[1])
-        k0, k1 = (spread(builder, part, width) for part in key)
-        c0 = builder.xor(builder.xor(high_1, c1), k0)
-        c2 = builder.xor(builder.xor(high_0, c3), k1)
-        c1, c3 = low_1, low_0
-        if n < ROUNDS - 1:
-            key = [builder.add(part, part.type(by)) for part, by in zip(key, KEY_STEPS)]  # noqa: B905
-    return c0, c1, c2, c3
+    def mix(word, other, key):
+        return builder.xor(builder.xor(word, other), spread(builder, key, width))
+
+    def advance(key, by):
+        return builder.add(key, key.type(by))
+
+    return multiply, mix, advance
 
 
 @lru_cache(None)
@@ -79,7 +93,7 @@ def make_drawn(simd):
             first_column, *others = (spread(builder, n, width) for n in words_of)
             counter = [builder.add(first_column, lane), *others]
             key = [builder.trunc(seed, i32), builder.trunc(builder.lshr(seed, I64(32)), i32)]
-            found = _philox(builder, counter, key)
+            found = make_words(*_operations(builder, width))(*counter, *key)
             ones, zeros = constant(vector, 1.0), constant(vector, 0.0)
             masks = []
             for word, limit in zip(found, limits):  # noqa: B905

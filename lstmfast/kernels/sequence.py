@@ -21,6 +21,7 @@ from functools import lru_cache
 
 from numba import njit
 
+from .cell import is_cut
 from .cells import (
     make_plain_backward,
     make_plain_forward,
@@ -32,7 +33,6 @@ from .fields import (
     c_at,
     c_before,
     h_at,
-    is_cut,
     r_before,
     rows_of_step,
     steps_of_row,
@@ -189,7 +189,7 @@ def make_steps_backward(simd):
             if end <= row_begin:
                 continue
             going_on = max(row_begin, min(row_end, rows_of_step(a, t + 1)))
-            fed = row_begin if is_cut(a, t + 1) else going_on
+            fed = row_begin if is_cut(a.truncate, a.first + t + 1) else going_on
             for p in range(p_begin, p_end, GROUP):
                 panels = min(GROUP, p_end - p)
                 outputs(a, t, row_begin, end, going_on, fed, p, panels)

@@ -13,7 +13,7 @@ from typing import Any
 
 from numba import cuda, types
 
-from ...kernels.cell import make_cell
+from ...kernels.cell import is_cut, make_cell, peephole_products, unzoned
 from ..runtime.compiler import pointer
 from ..runtime.kernel import Kernel, kernel_maker
 from . import formulas  # noqa: F401  (the formulas' overloads for the GPU)
@@ -27,32 +27,20 @@ I32, I64, U64 = types.int32, types.int64, types.uint64
 
 
 @lru_cache(None)
-def make_is_cut(kind: CellKind) -> Any:
-    """is_cut(n): does no gradient flow from the n-th step to the one before it?"""
-    truncate = kind.truncate
-
-    @device_function
-    def is_cut(n):
-        return truncate > 0 and n > 0 and n % truncate == 0
-
-    return is_cut
-
-
-@lru_cache(None)
 def make_unsettle(kind: CellKind, upstream: bool) -> Any:
     """unsettle(...): the gradient to the output of a unit in step n; the rest goes into carry.
 
     later is n of the step above, or -1 where there is none or it is not taken.
     """
     counted, repeat, masked, carries = kind.counted, kind.repeat, kind.masked, kind.carries
-    zoneout, real, is_cut = kind.zoneout_h > 0, kind.real, make_is_cut(kind)
+    zoneout, real, truncate = kind.zoneout_h > 0, kind.real, kind.truncate
     load = REALS[kind.array].load
 
     @device_function
     def unsettle(b, j, P, n, later, kept, dy, dy_b, dh, carry, mask):
         at = b * P + j
         arriving = dh[at] * mask[at] if masked else dh[at]
-        if is_cut(later):
+        if is_cut(truncate, later):
             arriving = real(0)
         shown = real(load(dy, b * dy_b + j)) if upstream else real(0)
         if not carries:
@@ -61,10 +49,11 @@ def make_unsettle(kind: CellKind, upstream: bool) -> Any:
         if counted and n < 0:
             carry[at] = arriving + shown if repeat and n < -1 else arriving
             return real(0)
-        arriving += shown
-        stays = kept * arriving if zoneout else real(0)
-        carry[at] = real(0) if is_cut(n) else stays
-        return arriving - stays
+        arriving, stays = arriving + shown, real(0)
+        if zoneout:
+            stays, arriving = unzoned(kept, arriving)
+        carry[at] = real(0) if is_cut(truncate, n) else stays
+        return arriving
 
     return unsettle
 
@@ -75,7 +64,7 @@ def make_through_cell(kind: CellKind, cells: bool) -> Any:
     formula, peepholes, real = kind.formula or 0, kind.peepholes, kind.real
     cell = make_cell(kind.formula is not None)
     output_backward, backward = cell.output_backward, cell.backward
-    zoneout, is_cut = kind.zoneout_c > 0, make_is_cut(kind)
+    zoneout, truncate = kind.zoneout_c > 0, kind.truncate
     load = REALS[kind.array].load
 
     @device_function
@@ -98,12 +87,11 @@ def make_through_cell(kind: CellKind, cells: bool) -> Any:
         if cells:
             arriving += real(load(dcells, b * dcells_b + j))
         if zoneout:
-            stays = kept * arriving
-            arriving -= stays
+            stays, arriving = unzoned(kept, arriving)
         dz_i, dz_f, dz_g, dz_o, before = gradients(
             at, j, H, b * 4 * H + j, dh, z, p, c_before, c, arriving
         )
-        dc[at] = real(0) if is_cut(n) else before + stays
+        dc[at] = real(0) if is_cut(truncate, n) else before + stays
         return dz_i, dz_f, dz_g, dz_o
 
     return through_cell
@@ -216,16 +204,19 @@ def make_first_state(kind: CellKind) -> Kernel:
 
 @kernel_maker
 def make_peephole_terms(real: Any) -> Kernel:
-    """terms (rows, 3H): dz_i c_before, dz_f c_before, dz_o c of each row; sums of them are dp."""
+    """terms (rows, 3H): the `peephole_products` of each row; sums of them are dp."""
 
     def peephole_terms(dz, c_before, c, terms, rows, H):
         at = cuda.grid(1)
         if at < rows * H:
             row, j = at // H, at % H
             first, dz_at = row * 3 * H + j, row * 4 * H + j
-            terms[first] = dz[dz_at] * c_before[at]
-            terms[first + H] = dz[dz_at + H] * c_before[at]
-            terms[first + 2 * H] = dz[dz_at + 3 * H] * c[at]
+            i, f, o = peephole_products(
+                dz[dz_at], dz[dz_at + H], dz[dz_at + 3 * H], c_before[at], c[at]
+            )
+            terms[first] = i[0] * i[1]
+            terms[first + H] = f[0] * f[1]
+            terms[first + 2 * H] = o[0] * o[1]
 
     reals = pointer(real)
     return Kernel(f"peephole terms, {real}", peephole_terms, (*[reals] * 4, I64, I64), THREADS)

@@ -1,4 +1,4 @@
-"""Random numbers by their coordinates, as on the CPU: see `lstmfast.kernels.philox`."""
+"""Random numbers by their coordinates: `lstmfast.kernels.philox` on 32-bit words in uint64."""
 
 from __future__ import annotations
 
@@ -7,46 +7,58 @@ from typing import Any
 
 from numba import njit, types
 
-from ...kernels.philox import KEY_STEPS, MULTIPLIERS, PURPOSES, ROUNDS
+from ... import capi
+from ...kernels.philox import PURPOSES, make_words
 
-__all__ = ["make_drawn", "stream_of", "threshold"]
+__all__ = ["make_drawn", "stream_of"]
 
-U32, U64 = types.uint32, types.uint64
-M0, M1 = (U64(m) for m in MULTIPLIERS)
-K0, K1 = KEY_STEPS
-
-
-def threshold(rate: float) -> int:
-    """The number that a share `rate` of all 32-bit words is below."""
-    return int(rate * 2**32)
+U64 = types.uint64
 
 
 def stream_of(part: int, purpose: str) -> int:
-    return 4 * part + PURPOSES.index(purpose)
+    return capi.stream(part, PURPOSES.index(purpose))
+
+
+@njit(error_model="numpy")
+def low(number):
+    return number & U64(0xFFFFFFFF)
+
+
+@njit(error_model="numpy")
+def multiply(word, multiplier):
+    product = U64(multiplier) * word
+    return product >> U64(32), low(product)
+
+
+@njit(error_model="numpy")
+def mix(word, other, key):
+    return word ^ other ^ key
+
+
+@njit(error_model="numpy")
+def advance(key, by):
+    return low(key + U64(by))
+
+
+four_words = njit(error_model="numpy")(make_words(multiply, mix, advance))
 
 
 @njit(error_model="numpy")
 def words(seed, column, row, step, stream):
     """Words 0 and 1 of Philox4x32-10 for a seed of 64 bits and a counter of four numbers."""
-    mask = U64(0xFFFFFFFF)
-    k0, k1 = U64(seed) & mask, U64(seed) >> U64(32)
     c0, c1, c2, c3 = U64(column), U64(row), U64(step), U64(stream)
-    for _ in range(ROUNDS):
-        p0, p1 = M0 * c0, M1 * c2
-        c0, c2 = (p1 >> U64(32)) ^ c1 ^ k0, (p0 >> U64(32)) ^ c3 ^ k1
-        c1, c3 = p1 & mask, p0 & mask
-        k0, k1 = (k0 + U64(K0)) & mask, (k1 + U64(K1)) & mask
-    return c0, c1
+    found = four_words(c0, c1, c2, c3, low(U64(seed)), U64(seed) >> U64(32))
+    return found[0], found[1]
 
 
 @lru_cache(None)
 def make_drawn(real: Any, first: float, second: float = 0.0) -> Any:
     """drawn(seed, column, row, step, stream): two numbers, 1 with these probabilities, else 0."""
-    low, high = threshold(first), threshold(second)
+    limit_0, limit_1 = capi.threshold(first), capi.threshold(second)
 
     @njit(error_model="numpy")
     def drawn(seed, column, row, step, stream):
         word_0, word_1 = words(seed, column, row, step, stream)
-        return real(word_0 < U64(low)), real(word_1 < U64(high))
+        return real(word_0 < U64(limit_0)), real(word_1 < U64(limit_1))
 
     return drawn

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 
 from ..runtime.compiler import SIMULATED
 
@@ -223,5 +223,6 @@ if SIMULATED:
         bits = int(bits_of(x))
         return np.uint32(0x7FFFFFFF if np.isnan(x) else bits + 0x1000 & 0xFFFFE000)
 
+    @njit
     def tanh_approx(x):
         return np.tanh(np.float32(x))
