@@ -2,96 +2,102 @@
 
 Everything else about the package is in pyproject.toml. Environment variables: LSTMFAST_AOT=0 links
 no kernels (they are compiled at run time then; needs the `jit` extra). LSTMFAST_OBJECTS=folder
-keeps the kernels' objects, for other builds from the same sources and tools.
+keeps the kernels' objects there for other builds from the same sources and tools, in place of the
+user's folder of caches; LSTMFAST_OBJECTS= keeps none. LSTMFAST_CHECK_ALL=1 compiles the kernels of
+other machines, too, and checks them.
 """
 
 import hashlib
 import os
 import platform
-import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from time import monotonic
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
+sys.path.append(str(Path("native").resolve()))
+import objects
+
 MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(
     platform.machine().lower(), platform.machine().lower()
 )
-# What is linked in, and what is only emitted and checked on the way.
-LINKED = {"x86_64": ["v2", "v3", "v4"], "aarch64": ["neon"]}
-CHECKED = {"x86_64": [("aarch64", "neon")], "aarch64": []}
+# What is linked in (the longest to compile first), and what is only emitted and checked.
+LINKED = {"x86_64": ["v4", "v3", "v2"], "aarch64": ["neon"]}
+OTHERS = {"x86_64": [("aarch64", "neon")], "aarch64": []}
 AOT = os.environ.get("LSTMFAST_AOT", "1") == "1" and sys.platform == "linux" and MACHINE in LINKED
+CHECK_ALL = os.environ.get("LSTMFAST_CHECK_ALL", "0") == "1"
+AT_ONCE = 2  # processes that compile: up to 0.8 GB each
+Job = tuple[str, str]  # machine, instruction set
 
 
 def compile_kernels(folder: Path) -> list[str]:
-    """Write kernel_table.h and the objects into `folder`, two instruction sets at a time."""
+    """Write kernel_table.h and the objects into `folder`; return those that are linked."""
     tool = [sys.executable, str(Path("native", "aot.py")), str(folder)]
     subprocess.check_call([*tool, "header"])
     if not AOT:
         return []
-    if not is_current(folder) and not take_kept(folder):
-        compile_all(folder, tool)
-    return [str(folder / f"kernels_{isa}.o") for isa in LINKED[MACHINE]]
+    jobs = [(MACHINE, isa) for isa in LINKED[MACHINE]] + (OTHERS[MACHINE] if CHECK_ALL else [])
+    state, newest = state_of_sources(), max(source.stat().st_mtime for source in sources())
+    missing = []
+    for job in jobs:
+        path = object_in(folder, job)
+        if not (path.exists() and path.stat().st_mtime > newest) and not objects.take(state, path):
+            missing.append(job)
+    compile_all(missing, folder, tool, state)
+    return [str(object_in(folder, (MACHINE, isa))) for isa in LINKED[MACHINE]]
 
 
-def compile_all(folder: Path, tool: list[str]) -> None:
-    jobs = [(MACHINE, isa) for isa in LINKED[MACHINE]] + CHECKED[MACHINE]
-    waiting, failed = [[*tool, *job] for job in reversed(jobs)], 0
-    running: list[subprocess.Popen] = []
-    while waiting or running:
-        while waiting and len(running) < (os.cpu_count() or 1):
-            running.append(subprocess.Popen(waiting.pop()))
-        failed |= running.pop(0).wait()
-    if failed:
-        raise SystemExit("native/aot.py failed: see above")
-    kept = kept_objects()
-    if kept is not None and not kept.exists():
-        part = kept.with_name(f"{kept.name}.{os.getpid()}")
-        part.mkdir(parents=True)
-        for one in objects_in(folder):
-            shutil.copy(one, part)
-        part.rename(kept)
+def compile_all(jobs: list[Job], folder: Path, tool: list[str], state: str) -> None:
+    """Compile each instruction set in a process of its own; what is done is kept."""
+
+    def compiled(job: Job) -> bool:
+        if subprocess.call([*tool, *job]):
+            return False
+        objects.keep(state, object_in(folder, job))
+        return True
+
+    start, names = monotonic(), ", ".join(isa for _, isa in jobs)
+    if not jobs:
+        return say("kernels: all are here, nothing to compile")
+    say(f"kernels: compiling {names}, some minutes in all; they are kept in {objects.folder()}")
+    with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as pool:
+        if not all(list(pool.map(compiled, jobs))):
+            raise SystemExit("native/aot.py failed: see above")
+    say(f"kernels: {names} compiled in {monotonic() - start:.0f} s")
 
 
-def is_current(folder: Path) -> bool:
-    """Every object is there and newer than whatever it is made from."""
-    newest = max(source.stat().st_mtime for source in sources())
-    return all(o.exists() and o.stat().st_mtime > newest for o in objects_in(folder))
+def say(text: str) -> None:
+    print(text, flush=True)
 
 
-def take_kept(folder: Path) -> bool:
-    """Copy the objects of an earlier build, if it was of the same sources and tools."""
-    kept = kept_objects()
-    if kept is None or not kept.exists():
-        return False
-    for one in objects_in(kept):
-        shutil.copy(one, folder)
-    return True
-
-
-def kept_objects() -> Path | None:
-    if not os.environ.get("LSTMFAST_OBJECTS"):
-        return None
+def state_of_sources() -> str:
+    """Return a name for all that objects follow from."""
     state = hashlib.sha256(sys.version.encode() + MACHINE.encode())
     for package in ("llvmlite", "numba"):
         state.update(version(package).encode())
     for source in sorted(sources()):
         state.update(source.read_bytes())
-    return Path(os.environ["LSTMFAST_OBJECTS"]).resolve() / state.hexdigest()[:32]
+    return state.hexdigest()[:32]
 
 
 def sources() -> list[Path]:
-    return [*Path("lstmfast", "kernels").glob("*.py"), *Path("native").glob("*.py")]
+    """Return the files that decide what is in an object, or whether it passes."""
+    return [
+        *Path("lstmfast", "kernels").glob("*.py"),
+        Path("native/aot.py"),
+        Path("native/spills.py"),
+    ]
 
 
-def objects_in(folder: Path) -> list[Path]:
-    jobs = [isa for _, isa in CHECKED[MACHINE]] + LINKED[MACHINE]
-    return [folder / f"kernels_{isa}.o" for isa in jobs]
+def object_in(folder: Path, job: Job) -> Path:
+    return folder / f"kernels_{job[1]}.o"
 
 
 class BuildExtension(build_ext):

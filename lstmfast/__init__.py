@@ -12,8 +12,10 @@ import os as _os
 from importlib import import_module as _import_module
 
 try:
-    from . import capi as _capi
+    import lstmfast.capi as _capi
 except ModuleNotFoundError as _error:
+    if _error.name != "lstmfast.capi":
+        raise
     raise ImportError(
         "lstmfast.capi, the compiled part, is not in this folder. If this is the source folder and "
         "lstmfast is installed elsewhere, start Python in another folder or with -P; or compile "

@@ -7,15 +7,20 @@ Each kernel is handed over by Numba as unoptimised LLVM IR (NUMBA_OPT=0), then o
 compiled by llvmlite. Numba's own code generation has passed over that IR by then: it must know the
 instruction set, or it would have taken masked loads and stores apart, lane by lane. So a process
 compiles for one instruction set. An object that needs any symbol beyond memset, memcpy and memmove,
-or whose inner loops spill vectors, fails the build.
+or whose inner loops spill vectors, fails the build. Each stage is a line with its seconds; one that
+takes long says so meanwhile.
 """
 
 import os
 import platform
 import re
+import resource
 import sys
+import threading
 import types
+from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 
 ROOT = Path(__file__).resolve().parent.parent
 package = types.ModuleType("lstmfast")  # the kernels, without the package that needs this build
@@ -49,6 +54,32 @@ KEPT_APART = (  # compiled once each instead of into every caller
     "random_words", "whole_rows_forward", "whole_rows_backward",
 )  # fmt: skip
 ALLOWED = {"memset", "memcpy", "memmove"}
+LONG = 1  # seconds from which a stage says that it is over
+SILENCE = 5  # seconds after which it says that it goes on
+
+
+def say(text):
+    print(text, flush=True)
+
+
+@contextmanager
+def stage(name):
+    """Say how long something took, if that was long, and before that that it goes on."""
+    start, done = monotonic(), threading.Event()
+
+    def go_on():
+        while not done.wait(SILENCE):
+            say(f"{name}: {monotonic() - start:.0f} s so far")
+
+    thread = threading.Thread(target=go_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    if monotonic() - start >= LONG:
+        say(f"{name}: {monotonic() - start:.1f} s")
 
 
 def symbol(name, real, isa):
@@ -68,7 +99,8 @@ def link(isa, triple, machine):
     main, exported = None, set()
     for real in table.REALS:
         for name in table.TABLE:
-            module = kernel_module(name, real, isa)
+            with stage(f"{isa.name}: {name} {real}"):
+                module = kernel_module(name, real, isa)
             module.triple, module.data_layout = triple, str(machine.target_data)
             exported.add(symbol(name, real, isa))
             if main is None:
@@ -108,19 +140,31 @@ def build(out, machine_name, isa):
     machine = target.create_target_machine(
         cpu=isa.cpu, features=isa.features, opt=3, reloc="pic", codemodel="default"
     )
+    say(f"{isa.name}: kernels for {machine_name}, begun")
     module = link(isa, triple, machine)
-    optimise(module, machine)
+    with stage(f"{isa.name}: optimisation"):
+        optimise(module, machine)
     path = out / f"kernels_{isa.name}.o"
-    path.write_bytes(machine.emit_object(module))
-    assembly = machine.emit_assembly(module)
+    part = path.with_suffix(".part")  # no object, until it has passed
+    with stage(f"{isa.name}: machine code"):
+        part.write_bytes(machine.emit_object(module))
+    with stage(f"{isa.name}: assembly"):
+        assembly = machine.emit_assembly(module)
     path.with_suffix(".s").write_text(assembly)
-    missing = unresolved(path) - ALLOWED
+    missing = unresolved(part) - ALLOWED
     if missing:
         raise SystemExit(f"{path.name}: expected a self-contained object, found {sorted(missing)}")
     found = spills.vector_spills(assembly, cells=isa.name == "v4")
     if found:
         raise SystemExit(f"{path.name}: vector spills in inner loops:\n" + "\n".join(found))
-    print(f"{path.name}: {path.stat().st_size} bytes, self-contained, no spill", flush=True)
+    part.replace(path)
+    say(f"{path.name}: {path.stat().st_size} bytes, self-contained, no spill; {cost()}")
+
+
+def cost():
+    """What this process has taken of the machine: seconds of a processor, memory."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return f"{used.ru_utime + used.ru_stime:.0f} s of CPU, {used.ru_maxrss >> 10} MB"
 
 
 def header():

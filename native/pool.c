@@ -1,10 +1,11 @@
 #define _GNU_SOURCE
 #include "pool.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#include "glibc.h"
 
 #define LINE 64             /* before each block: its size, in a cache line of its own */
 #define SMALL (64 << 10)    /* blocks up to this size are malloc's business */

@@ -1,7 +1,6 @@
 #define _GNU_SOURCE
 #include "team.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "flags.h"
+#include "glibc.h"
 #if defined(__linux__)
 #include <sys/syscall.h>
 #endif

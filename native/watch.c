@@ -1,9 +1,10 @@
 #define _GNU_SOURCE
 #include "watch.h"
 
-#include <pthread.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "glibc.h"
 #if defined(__linux__)
 #include <sys/syscall.h>
 #endif

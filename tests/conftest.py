@@ -9,6 +9,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from signs import Signs
 
 import lstmfast
 from lstmfast import ops
@@ -17,6 +18,11 @@ from lstmfast import ops
 collect_ignore = [] if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "0" else ["cuda"]
 # These are about PyTorch from the first import on.
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_torch_*.py"]
+
+
+def pytest_configure(config):
+    if os.isatty(1):  # the terminal itself: what is written to 1 in a test is captured
+        config.pluginmanager.register(Signs(os.dup(1)))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -208,9 +209,9 @@ def test_every_kernel_is_reached_from_c():
 # ---------------------------------------------------------------- the package in a fresh process
 
 
-def fresh(script, environment, **variables):
+def fresh(script, environment, *flags, **variables):
     """Run a script in a fresh process that imports this lstmfast."""
-    command = [sys.executable, "-c", script]
+    command = [sys.executable, *flags, "-c", script]
     return subprocess.run(
         command, env=environment | variables, capture_output=True, text=True, check=False
     )
@@ -224,6 +225,44 @@ def linked(environment):
     if isa == "jit":
         pytest.skip("no kernels are linked into this build")
     return clean
+
+
+NOTHING_INSTALLED = "-S"  # an editable installation would lend its compiled part
+
+
+@pytest.fixture
+def source_folder(tmp_path, environment):
+    """Return a copy of the package without its compiled part, and the environment to import it."""
+    shutil.copytree(PACKAGE, tmp_path / "lstmfast", ignore=shutil.ignore_patterns("*.so", "*.pyd"))
+    return tmp_path / "lstmfast", environment | {"PYTHONPATH": str(tmp_path)}
+
+
+def test_a_source_folder_says_what_to_do(source_folder):
+    result = fresh("import lstmfast", source_folder[1], NOTHING_INSTALLED)
+    assert result.returncode == 1
+    message = result.stderr.splitlines()[-1]
+    assert message.startswith(
+        "ImportError: lstmfast.capi, the compiled part, is not in this folder"
+    )
+    assert "-P" in message and "pip install -e ." in message
+
+
+@pytest.mark.parametrize(
+    "capi, error",
+    [
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        (
+            "raise ImportError('capi.so: undefined symbol: x')",
+            "ImportError: capi.so: undefined symbol: x",
+        ),
+    ],
+)
+def test_what_a_compiled_part_cannot_import_is_said(capi, error, source_folder):
+    """Else a broken extension would pass as none."""
+    folder, variables = source_folder
+    (folder / "capi.py").write_text(capi)
+    result = fresh("import lstmfast", variables, NOTHING_INSTALLED)
+    assert result.stderr.splitlines()[-1] == error
 
 
 def test_no_numba_at_run_time(linked):

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from numba import cfunc, types
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.cpu import CPUContext
 
@@ -70,31 +71,58 @@ TABLE = {
 }
 
 
+def finalized_alone(library, finalize=JITCodeLibrary.finalize):
+    """Link a kernel with all it calls, and any other function with nothing, in place of Numba.
+
+    Numba links into each function all that it calls, down to the last, and makes machine code of
+    every such module: several times the work, and gigabytes. What Numba calls `cfunc.` is an entry.
+    """
+    if not any(function.name.startswith("cfunc.") for function in library._final_module.functions):
+        library._finalized = True
+        return
+    found, waiting = {}, library._linking_libraries[::-1]
+    while waiting:
+        callee = waiting.pop()
+        if callee not in found:
+            found[callee] = None
+            waiting += callee._linking_libraries[::-1]
+    library._linking_libraries = list(found)
+    finalize(library)
+
+
 @contextmanager
-def only_what_is_asked_for():
-    """Keep Numba from making machine code of every inner function: a third of the time.
+def only_what_is_asked_for(kernel):
+    """Keep Numba from making machine code of every inner function: most of the time and memory.
 
     Numba looks a callee up by the function that it would call from Python: any, if a new one. Its
     lock keeps other threads' compiling out meanwhile.
     """
-    names = {
-        "create_cpython_wrapper": lambda *arguments, **options: None,
-        "get_executable": lambda *arguments: [].append,
+
+    def create_cfunc_wrapper(context, library, described, *arguments):
+        if described.qualname == kernel.__qualname__:
+            before[CPUContext, "create_cfunc_wrapper"](context, library, described, *arguments)
+
+    instead = {
+        (CPUContext, "create_cfunc_wrapper"): create_cfunc_wrapper,
+        (CPUContext, "create_cpython_wrapper"): lambda *arguments, **options: None,
+        (CPUContext, "get_executable"): lambda *arguments: [].append,
+        (JITCodeLibrary, "finalize"): finalized_alone,
     }
     with global_compiler_lock:
-        before = {name: getattr(CPUContext, name) for name in names}
+        before = {place: getattr(*place) for place in instead}
         try:
-            for name, value in names.items():
-                setattr(CPUContext, name, value)
+            for place, value in instead.items():
+                setattr(*place, value)
             yield
         finally:
-            for name, value in before.items():
-                setattr(CPUContext, name, value)
+            for place, value in before.items():
+                setattr(*place, value)
 
 
 @lru_cache(None)
 def compiled(name: str, real: str, isa: Isa):
     """One kernel, compiled: its `address` is that of machine code, `inspect_llvm()` its text."""
     row, number = TABLE[name], REALS[real]
-    with only_what_is_asked_for():
-        return cfunc(row.signature(number), **OPTIONS)(row.make(lanes(number, isa)))
+    kernel = row.make(lanes(number, isa))
+    with only_what_is_asked_for(kernel):
+        return cfunc(row.signature(number), **OPTIONS)(kernel)
