@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import lstmfast
+from lstmfast import capi
 from lstmfast.kernels import struct, table
 
 ROOT = Path(__file__).parent.parent
@@ -305,3 +306,15 @@ def test_a_lesser_instruction_set(linked):
             assert result.stdout.split() == [name, best[1]], result.stderr
         else:
             assert "ImportError: LSTMFAST_ISA: expected" in result.stderr
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the wheels of others name no glibc")
+def test_older_systems_have_what_the_extension_asks_for():
+    """The wheel is for glibc 2.28: newer names are bound to older ones in native/glibc.h."""
+    from elftools.elf.elffile import ELFFile
+
+    with open(capi.__file__, "rb") as file:
+        needed = ELFFile(file).get_section_by_name(".gnu.version_r").iter_versions()
+        names = [version.name for _, versions in needed for version in versions]
+    found = [tuple(map(int, name[6:].split("."))) for name in names if name.startswith("GLIBC_")]
+    assert found and max(found) <= (2, 28)
