@@ -326,7 +326,9 @@ def test_the_teams_threads_take_no_signals(environment):
         timeout=60,
         check=False,
     )
-    assert result.stdout.split() == ["2", "True"], (result.returncode, result.stderr)
+    assert result.returncode == 0, result.stderr
+    tasks, waited = result.stdout.split()  # (a sanitizer has threads of its own)
+    assert int(tasks) >= 2 and waited == "True"
 
 
 FORKS = {
