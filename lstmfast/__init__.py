@@ -33,8 +33,7 @@ from . import threadpool as _threadpool
 from .config import __version__, get_include, show_config
 from .constraints import Constraint
 from .initializers import Initializer
-from .layers import LSTM, Dense, Layer, SimpleRNN
-from .layers.embedding import Embedding
+from .layers import LSTM, Dense, Embedding, Layer, SimpleRNN
 from .losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
 from .model import Model, load
 from .model.fitting import History

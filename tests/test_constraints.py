@@ -7,8 +7,7 @@ import pytest
 
 from lstmfast import constraints
 from lstmfast.constraints import MaxNorm, MinMaxNorm, NonNeg, UnitNorm
-from lstmfast.layers import LSTM, Dense
-from lstmfast.layers.embedding import Embedding
+from lstmfast.layers import LSTM, Dense, Embedding
 from lstmfast.model import Model, load
 from lstmfast.optimizers import SGD, Adam
 

@@ -9,8 +9,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from lstmfast import initializers
-from lstmfast.layers import LSTM, Dense
-from lstmfast.layers.embedding import Embedding
+from lstmfast.layers import LSTM, Dense, Embedding
 from lstmfast.losses import CategoricalCrossentropy
 from lstmfast.model import Model, load
 from lstmfast.optimizers import SGD, Adam

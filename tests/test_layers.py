@@ -8,8 +8,7 @@ import pytest
 from agreement import difference_quotient
 
 from lstmfast import Model, SimpleRNN, constraints, initializers, regularizers
-from lstmfast.layers import LSTM, Dense
-from lstmfast.layers.embedding import Embedding
+from lstmfast.layers import LSTM, Dense, Embedding
 
 GRADIENT_BAR = 1e-8  # measured: 6e-10
 

@@ -7,8 +7,7 @@ import pytest
 from agreement import difference_quotient
 
 from lstmfast.cuda.runtime import device as cuda_device
-from lstmfast.layers import LSTM, Dense
-from lstmfast.layers.embedding import Embedding
+from lstmfast.layers import LSTM, Dense, Embedding
 from lstmfast.losses import CategoricalCrossentropy, SparseCategoricalCrossentropy
 from lstmfast.model import Model
 from lstmfast.optimizers import SGD, Adam

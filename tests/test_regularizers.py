@@ -7,9 +7,8 @@ import pytest
 from agreement import difference_quotient
 
 from lstmfast import initializers, regularizers
-from lstmfast.layers import LSTM, Dense
+from lstmfast.layers import LSTM, Dense, Embedding
 from lstmfast.layers.base import Layer
-from lstmfast.layers.embedding import Embedding
 from lstmfast.model import Model, load
 from lstmfast.optimizers import SGD
 from lstmfast.regularizers import L1, L1L2, L2, OrthogonalRegularizer

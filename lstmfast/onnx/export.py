@@ -12,8 +12,7 @@ from .. import disk
 from ..arguments import Shape, integer
 from ..config import __version__
 from ..interop import to_onnx
-from ..layers import LSTM, Dense, Layer, SimpleRNN
-from ..layers.embedding import Embedding
+from ..layers import LSTM, Dense, Embedding, Layer, SimpleRNN
 from ..model import Model
 from ..model.chain import shapes_through
 from ..ops import activations

@@ -9,8 +9,7 @@ import numpy as np
 
 from .. import interop
 from ..arguments import Array, check_shape, choice
-from ..layers import LSTM, SimpleRNN
-from ..layers.embedding import Embedding
+from ..layers import LSTM, Embedding, SimpleRNN
 from ..ops import activations
 from ..ops.options import CellOptions
 from .activations import NAMES, activations_of
