@@ -129,6 +129,7 @@ capi = Extension(
         "native/schedule.c",
         "native/ragged.c",
         "native/pool.c",
+        "native/processors.c",
         "native/team.c",
         "native/watch.c",
     ],

@@ -10,6 +10,7 @@
 
 #include "flags.h"
 #include "glibc.h"
+#include "processors.h"
 #if defined(__linux__)
 #include <sys/syscall.h>
 #endif
@@ -439,15 +440,7 @@ static int64_t default_threads(void) {
     const char *text = getenv("OMP_NUM_THREADS");
     long long asked = text ? strtoll(text, NULL, 10) : 0;
     if (asked > 0) return clip(asked);
-#if defined(__linux__)
-    cpu_set_t set, own; /* those of the first thread, too: this one may be bound on its own */
-    int known = !sched_getaffinity(getpid(), sizeof set, &set);
-    if (!sched_getaffinity(0, sizeof own, &own)) {
-        if (known) CPU_OR(&own, &own, &set);
-        return clip(CPU_COUNT(&own));
-    }
-#endif
-    return clip(sysconf(_SC_NPROCESSORS_ONLN));
+    return clip(lf_processors());
 }
 
 int64_t lf_get_num_threads(void) {

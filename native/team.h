@@ -48,7 +48,7 @@ typedef struct lf_look {
 } lf_look;
 void lf_look_or_yield(lf_look *look);
 
-/* The number of threads that a region may have: OMP_NUM_THREADS or the processors of this process
+/* The number of threads that a region may have: OMP_NUM_THREADS or the processors of processors.h
  * until it is set; a forked child that set none counts anew. Setting is clipped to 1..LF_MAX_THREADS. */
 int64_t lf_get_num_threads(void);
 void lf_set_num_threads(int64_t count);

@@ -275,7 +275,7 @@ def test_other_threads_go_on(interrupted, threads):
 
 
 NATIVE = Path(__file__).parent.parent / "native"
-SOURCES = ("schedule.c", "team.c", "watch.c", "dispatch.c", "pool.c")
+SOURCES = ("schedule.c", "team.c", "processors.c", "watch.c", "dispatch.c", "pool.c")
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from agreement import computed, lstm_case, same_bits
@@ -193,6 +194,61 @@ print(np.array_equal(many, ops.lstm_forward(x, *weights)[0]))
 def test_more_threads_than_processors_finish(environment):
     """Thirty waits among workers that cannot all run at once."""
     assert printed(MANY, environment, OMP_NUM_THREADS="17") == ["True"]
+
+
+# ---------------------------------------------------------------- quotas of containers
+
+
+@pytest.fixture(scope="module")
+def quota(tmp_path_factory):
+    """Return a function: the quota for the text of /proc/self/cgroup and the files of its mount."""
+    folder = tmp_path_factory.mktemp("quota")
+    source = Path(__file__).parent.parent / "native" / "processors.c"
+    library = folder / "processors.so"
+    subprocess.check_call(["gcc", "-O2", "-shared", "-fPIC", source, "-lm", "-o", library])
+    function = ctypes.CDLL(str(library)).lf_quota
+    function.restype = ctypes.c_int64
+
+    def of(membership, files):
+        root = folder / str(len(list(folder.iterdir())))
+        for name, text in files.items():
+            path = root / "mount" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        (root / "mount").mkdir(parents=True, exist_ok=True)
+        (root / "cgroup").write_text(membership)
+        return function(bytes(root / "cgroup"), bytes(root / "mount"))
+
+    return of
+
+
+V1 = "5:cpuset:/set\n4:cpu,cpuacct:/docker/9f\n1:name=systemd:/x\n"
+
+
+@pytest.mark.parametrize(
+    "membership, files, processors",
+    [
+        ("0::/\n", {"cpu.max": "200000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, 0),
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 2),  # one and a half
+        ("0::/\n", {"cpu.max": "10000 100000\n"}, 1),
+        ("0::/\n", {"cpu.max": ""}, 0),
+        ("0::/\n", {}, 0),
+        ("", {"cpu.max": "100000 100000\n"}, 0),
+        ("0::/a/b\n", {"a/b/cpu.max": "400000 100000", "a/cpu.max": "300000 100000"}, 3),
+        ("0::/a/b\n", {"a/b/cpu.max": "200000 100000", "a/cpu.max": "max 100000"}, 2),
+        ("0::/host/name\n", {"cpu.max": "300000 100000"}, 3),  # seen from inside a container
+        (V1, {"cpu/docker/9f/cpu.cfs_quota_us": "250000", "cpu/docker/9f/cpu.cfs_period_us": "50000"}, 5),
+        (V1, {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        (V1, {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 0),
+        (V1.replace("cpu,cpuacct", "cpuacct"), {"cpu/cpu.cfs_quota_us": "100000",
+                                                "cpu/cpu.cfs_period_us": "100000"}, 0),
+        ("not a line\n::\n7:cpu\n" + "0::/" + "x/" * 4000 + "\n", {"cpu.max": "100000 100000"}, 0),
+    ],
+)  # fmt: skip
+def test_the_quota_of_a_container(membership, files, processors, quota):
+    """Control groups of both versions; rounded up, the smallest of all that are around it."""
+    assert quota(membership, files) == processors
 
 
 # ---------------------------------------------------------------- threadpoolctl
