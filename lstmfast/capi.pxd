@@ -67,46 +67,62 @@ cdef extern from *:
 cdef lf_config *lf_config_create() noexcept nogil
 cdef void lf_config_free(lf_config *config) noexcept nogil
 
-# Keys (whole numbers):
-#   input_size    I >= 1, needed
-#   hidden_size   H >= 1, needed
-#   precision     32 (float, the default) or 64 (double)
-#   training      1: lf_backward will be called (weights are packed a second time); default 0
-#   batch_size    the largest B of lf_step; default 1
-#   lengths       1: lf_args.lengths or lf_args.mask may be given (work space for that); default 0
-#   repeat        1: with them, y holds the last output where no step is taken; 0, the default: zeros
-#   reverse       1: steps are taken from the last to the first; y stays where x is; default 0
-#   cells         1: lf_args.cells and dcells may be given (work space for that); default 0
+# Options by their names in Python: docs/options.md. What is dropped is a function of lf_args.seed and
+# of the position: Philox4x32-10 (kernels/philox.py has the counters).
+#
+# Keys:
+# The call:
+#   input_size        >= 1, default none: I
+#   hidden_size       >= 1, default none: H
+#   batch_size        >= 1, default 1: the largest B of lf_step
+#   precision         32 or 64, default 32: float or double
+#   training          0 or 1, default 0: lf_backward will be called (weights are packed a second
+#                     time)
+#   lengths           0 or 1, default 0: lf_args.lengths or lf_args.mask may be given (work space
+#                     for that)
+#   repeat            0 or 1, default 0: with them, y holds the last output where no step is taken;
+#                     else zeros
+#   reverse           0 or 1, default 0: steps are taken from the last to the first; y stays where x
+#                     is
+#   cells             0 or 1, default 0: lf_args.cells and dcells may be given (work space for that)
 # The stack:
-#   num_layers    L, each on the outputs of the one before; 1 (the default) to 64
-#   bidirectional 1: D = 2, each layer has a part that takes the steps from the last to the first, and
-#                 both outputs side by side; with reverse LF_EVALUE of lf_build; default 0
-#   proj_size     P > 0: h = W_hr (o f(c)) (lf_load); 0, the default: none
+#   num_layers        >= 1, default 1: L, each on the outputs of the one before; at most 64
+#   bidirectional     0 or 1, default 0: D = 2: each layer has a part that takes the steps from the
+#                     last to the first, and both outputs side by side; with reverse LF_EVALUE of
+#                     lf_build
+#   proj_size         >= 0, default 0: P: h = W_hr (o φ(c)) (lf_load); 0: none
+#   layer_norm        0 or 1, default 0: z = LN(W_ih x) gain_x + LN(W_hh h) gain_h + b, h = o
+#                     φ(LN(c) gain_c + b_c), LN(v) = (v - mean v) / sqrt(var v + 1e-5)
 # The cell (lstmfast.CellOptions has the formulas):
-#   peepholes     1: weights p (3, H) of i, f and o (lf_load); default 0
-#   coupled       1: f = 1 - i; the rows of f in the weights lie idle; default 0
-#   clip          z, peepholes included, is held in -clip..clip; > 0, default inf
-#   cell_clip     c is held in -cell_clip..cell_clip; > 0, default inf
-#   gate_kind, candidate_kind, output_kind
-#                 lf_activation_kind of i, f and o; of g; and of c in h = o f(c). Each has its _alpha and
-#                 _beta (real numbers, default 0), for the kinds that know them
-#   layer_norm    1: z = LN(W_ih x) gain_x + LN(W_hh h) gain_h + b, h = o f(LN(c) gain_c + b_c),
-#                 LN(v) = (v - mean v) / sqrt(var v + 1e-5); default 0
-#   zoneout_h, zoneout_c
-#                 the part of h and c that stays as it was: in training of random units, in inference of
-#                 all; in [0, 1), default 0
-# In training alone, rates in [0, 1), default 0; what is left is scaled by 1 / (1 - rate):
-#   input_dropout      of x, the same for all steps
-#   layer_dropout      of what goes from layer to layer, anew in each step; with one layer LF_EVALUE of
-#                      lf_build
-#   recurrent_dropout  of h where W_hh is multiplied with it, the same for all steps
-#   weight_drop        of the weights W_hh
-# What is dropped follows from lf_args.seed alone: Philox4x32-10 (kernels/philox.py has the counters).
+#   peepholes         0 or 1, default 0: weights p (3, H) of i, f and o (lf_load)
+#   candidate_kind    lf_activation_kind, default LF_TANH: τ, of g
+#   candidate_alpha   a real number, default 0: its alpha
+#   candidate_beta    a real number, default 0: its beta
+#   gate_kind         lf_activation_kind, default LF_SIGMOID: σ, of i, f and o
+#   gate_alpha        a real number, default 0: its alpha
+#   gate_beta         a real number, default 0: its beta
+#   output_kind       lf_activation_kind, default LF_TANH: φ, of c in h = o φ(c)
+#   output_alpha      a real number, default 0: its alpha
+#   output_beta       a real number, default 0: its beta
+#   coupled           0 or 1, default 0: f = 1 - i; the rows of f in the weights are ignored
+#   clip              > 0, default inf: z, peepholes included, is held in -clip..clip (ONNX's clip)
+#   cell_clip         > 0, default inf: c is held in -cell_clip..cell_clip (TensorFlow's and
+#                     cuDNN's)
+# Noise (lstmfast.Noise); what dropout leaves is scaled by 1 / (1 - rate):
+#   input_dropout     in [0, 1), default 0: of x, the same for all steps
+#   layer_dropout     in [0, 1), default 0: of what goes from layer to layer, anew in each step; not
+#                     with one layer
+#   recurrent_dropout in [0, 1), default 0: of h where W_hh is multiplied with it, the same for all
+#                     steps
+#   weight_drop       in [0, 1), default 0: of the weights W_hh
+#   zoneout_h         in [0, 1), default 0: the part of h that stays as it was: in training random
+#                     units, else all
+#   zoneout_c         in [0, 1), default 0: the same of c
 # The way back:
-#   truncate      k > 0: no gradient flows from step n to n - 1 where n is a multiple of k, counted as
-#                 rows take them; default 0
-#   recompute     k > 0: the reserve holds the state before every k-th step alone, and lf_backward
-#                 takes the steps forward again; default 0
+#   truncate          >= 0, default 0: k > 0: no gradient flows from step n to n - 1 where n is a
+#                     multiple of k, counted as rows take them
+#   recompute         >= 0, default 0: k > 0: the reserve holds the state before every k-th step
+#                     alone, and lf_backward takes the steps forward again
 # LF_EKEY for another key, LF_EVALUE for a value out of range: the configuration keeps what it had.
 cdef int lf_config_set(lf_config *config, const char *key, double value) noexcept nogil
 

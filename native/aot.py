@@ -47,7 +47,7 @@ if __name__ == "__main__":
 import llvmlite.binding as llvm  # noqa: E402
 import spills  # noqa: E402
 
-from lstmfast.kernels import activations, matmul, philox, softmax, table  # noqa: E402
+from lstmfast.kernels import activations, matmul, options, philox, softmax, table  # noqa: E402
 
 KEPT_APART = (  # compiled once each instead of into every caller
     "strip", "pack_panel", "rarer_activation", "rarer_slope", "varied_unit",
@@ -181,6 +181,7 @@ def header():
     kinds = ", ".join(f"LF_KIND_{kind.upper()}" for kind in activations.KINDS)
     text += [f"enum {{ {kinds}, LF_ACTIVATIONS }};"]
     text += [f'#define LF_ACTIVATION_NAMES "{" ".join(activations.KINDS)}"']
+    text += [macro("LF_KEYS", options.KEYS), macro("LF_CELL", options.CELL)]
     text += [struct.declaration() for struct in structs]
     text += ["typedef struct lf_table {", "    int64_t register_bytes;"]
     text += [f"    {prototype('(*' + name + ')', row)};" for name, row in table.TABLE.items()]
@@ -190,6 +191,18 @@ def header():
         text += [line for isa in kinds for line in declarations(isa)]
         text += ["#endif"]
     return "\n".join(text) + "\n"
+
+
+def macro(name, keys):
+    """A macro that gives KEY(name, values, default) for each key of the options' table."""
+    rows = [f"KEY({key.name}, {key.values}, {c_default(key)})" for key in keys]
+    return " \\\n    ".join([f"#define {name}(KEY)", *rows])
+
+
+def c_default(key):
+    if key.values == "KIND":
+        return f"LF_KIND_{key.default.upper()}"
+    return "INFINITY" if key.values == "LIMIT" else f"{key.default:g}"
 
 
 def names():

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-enum values { COUNT, COUNT_OR_NONE, PRECISION, FLAG, LIMIT, KIND, RATE, REAL };
+enum values { COUNT, COUNT_OR_NONE, PRECISION, FLAG, LIMIT, KIND, PARAMETER, RATE, REAL };
 
 static const double MOST = 1 << 24;
 
@@ -50,20 +50,17 @@ int64_t lf_threshold(double rate) { return (int64_t)floor(rate * 4294967296.0); 
 
 int64_t lf_stream(int64_t part, int64_t purpose) { return 4 * part + purpose; }
 
+/* Has a key of the cell another value than the plain one's? (Parameters are told by their kinds.) */
+static int is_varied(const lf_config *config) {
+#define LF_DIFFERS(name, values, value) \
+    if (values != PARAMETER && config->name != value) return 1;
+    LF_CELL(LF_DIFFERS)
+    return 0;
+}
+
 void lf_describe_cell(const lf_config *config, lf_layer *a) {
-    a->peepholes = config->peepholes != 0;
-    a->coupled = config->coupled != 0;
-    a->clip = config->clip;
-    a->cell_clip = config->cell_clip;
-    a->gate_kind = (int64_t)config->gate_kind;
-    a->gate_alpha = config->gate_alpha;
-    a->gate_beta = config->gate_beta;
-    a->candidate_kind = (int64_t)config->candidate_kind;
-    a->candidate_alpha = config->candidate_alpha;
-    a->candidate_beta = config->candidate_beta;
-    a->output_kind = (int64_t)config->output_kind;
-    a->output_alpha = config->output_alpha;
-    a->output_beta = config->output_beta;
+#define LF_COPY(name, values, value) a->name = config->name;
+    LF_CELL(LF_COPY)
     a->layer_norm = config->layer_norm != 0;
     a->whole_rows = a->layer_norm || config->proj_size > 0;
     a->zoneout_h = config->zoneout_h;
@@ -72,7 +69,5 @@ void lf_describe_cell(const lf_config *config, lf_layer *a) {
     a->h_threshold = lf_threshold(config->zoneout_h);
     a->c_threshold = lf_threshold(config->zoneout_c);
     a->truncate = (int64_t)config->truncate;
-    a->varied = a->whole_rows || a->zoneout || config->recurrent_dropout > 0 || a->peepholes || a->coupled || isfinite(a->clip) || isfinite(a->cell_clip) ||
-                a->gate_kind != LF_KIND_SIGMOID || a->candidate_kind != LF_KIND_TANH ||
-                a->output_kind != LF_KIND_TANH;
+    a->varied = a->whole_rows || a->zoneout || config->recurrent_dropout > 0 || is_varied(config);
 }

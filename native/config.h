@@ -1,44 +1,7 @@
-/* The configuration of a layer: lstmfast/capi.pxd tells what each key means. */
+/* The configuration of a layer: a double for each key of lstmfast/kernels/options.py (LF_KEYS). */
 #ifndef LF_CONFIG_H
 #define LF_CONFIG_H
 #include "kernel_table.h"
-
-/* name, the values that it takes (config.c), default */
-#define LF_KEYS(KEY)                  \
-    KEY(input_size, COUNT, 0)         \
-    KEY(hidden_size, COUNT, 0)        \
-    KEY(batch_size, COUNT, 1)         \
-    KEY(precision, PRECISION, 32)     \
-    KEY(training, FLAG, 0)            \
-    KEY(lengths, FLAG, 0)             \
-    KEY(repeat, FLAG, 0)              \
-    KEY(reverse, FLAG, 0)             \
-    KEY(peepholes, FLAG, 0)           \
-    KEY(coupled, FLAG, 0)             \
-    KEY(clip, LIMIT, INFINITY)        \
-    KEY(cell_clip, LIMIT, INFINITY)   \
-    KEY(gate_kind, KIND, LF_KIND_SIGMOID)  \
-    KEY(gate_alpha, REAL, 0)          \
-    KEY(gate_beta, REAL, 0)           \
-    KEY(candidate_kind, KIND, LF_KIND_TANH) \
-    KEY(candidate_alpha, REAL, 0)     \
-    KEY(candidate_beta, REAL, 0)      \
-    KEY(output_kind, KIND, LF_KIND_TANH)   \
-    KEY(output_alpha, REAL, 0)        \
-    KEY(output_beta, REAL, 0)         \
-    KEY(cells, FLAG, 0)               \
-    KEY(num_layers, COUNT, 1)         \
-    KEY(bidirectional, FLAG, 0)       \
-    KEY(proj_size, COUNT_OR_NONE, 0)  \
-    KEY(layer_norm, FLAG, 0)          \
-    KEY(input_dropout, RATE, 0)       \
-    KEY(layer_dropout, RATE, 0)       \
-    KEY(recurrent_dropout, RATE, 0)   \
-    KEY(weight_drop, RATE, 0)         \
-    KEY(zoneout_h, RATE, 0)           \
-    KEY(zoneout_c, RATE, 0)           \
-    KEY(truncate, COUNT_OR_NONE, 0)   \
-    KEY(recompute, COUNT_OR_NONE, 0)
 
 typedef struct lf_config {
 #define LF_FIELD(name, values, value) double name;

@@ -1,9 +1,12 @@
 """The code of the pages in docs/ runs as it stands there."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
+
+from lstmfast.kernels.options import KEYS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -24,6 +27,14 @@ def test_torch(capsys):
     assert names["y"].shape == (100, 8, 256)
     assert type(names["model"][1]) is names["LSTM"]
     assert capsys.readouterr().out == "swapped 1: '1'\n"
+
+
+@pytest.mark.parametrize("place", ("lstmfast/capi.pxd", "docs/options.md"))
+def test_options_are_told_as_the_table_has_them(place):
+    pages = runpy.run_path(str(DOCS / "options.py"))
+    written = (DOCS.parent / place).read_text(encoding="utf-8")
+    assert pages["as_written"](place) == written, "run `python docs/options.py`"
+    assert all(re.search(rf"\b{key.name}\b", written) for key in KEYS)
 
 
 def test_every_page_is_told_of_in_the_readme():

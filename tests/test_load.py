@@ -238,7 +238,8 @@ V1 = "5:cpuset:/set\n4:cpu,cpuacct:/docker/9f\n1:name=systemd:/x\n"
         ("0::/a/b\n", {"a/b/cpu.max": "400000 100000", "a/cpu.max": "300000 100000"}, 3),
         ("0::/a/b\n", {"a/b/cpu.max": "200000 100000", "a/cpu.max": "max 100000"}, 2),
         ("0::/host/name\n", {"cpu.max": "300000 100000"}, 3),  # seen from inside a container
-        (V1, {"cpu/docker/9f/cpu.cfs_quota_us": "250000", "cpu/docker/9f/cpu.cfs_period_us": "50000"}, 5),
+        (V1, {"cpu/docker/9f/cpu.cfs_quota_us": "250000",
+              "cpu/docker/9f/cpu.cfs_period_us": "50000"}, 5),
         (V1, {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
         (V1, {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 0),
         (V1.replace("cpu,cpuacct", "cpuacct"), {"cpu/cpu.cfs_quota_us": "100000",

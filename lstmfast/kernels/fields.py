@@ -5,6 +5,7 @@ Sizes: T steps, B rows, I inputs, H units, P outputs (H, or fewer where they are
 
 from numba import njit
 
+from .options import cell_fields
 from .simd import at, is_null
 from .struct import Struct
 from .tiles import Rows
@@ -14,12 +15,11 @@ LAYER = Struct(
     size="T B I H P x_t x_b y_t y_b y_slots r_t r_b r_slots z_t z_slots c_t c_slots raw_slots "
     "out_t keep projects turn fresh dy_t dy_b dx_t dx_b dcells_t dcells_b dproj_t first truncate "
     "adds whole_rows layer_norm zoneout drawing seed stream h_threshold c_threshold "
-    "varied peepholes coupled gate_kind candidate_kind output_kind",
+    "varied " + cell_fields(integers=True),
     data="x y r h0 r0 c0 z zx zh c raw out w_ih w_hh b p w_hr mask gain_x gain_h b_norm gain_c b_c "
     "dy dh_n dc dh dh0 dx dp dcells carry scratch dproj dout sums w_hh_back w_ih_back w_hr_back",
     ids="lengths offsets active rows",
-    real="clip cell_clip gate_alpha gate_beta candidate_alpha candidate_beta output_alpha "
-    "output_beta zoneout_h zoneout_c",
+    real="zoneout_h zoneout_c " + cell_fields(integers=False),
 )
 # x[t, b]   at x + t·x_t + b·x_b, (I,)        read
 # y[t, b]   at y + (t mod y_slots)·y_t + b·y_b, (P,): h of every step; two slots are a ring
@@ -44,7 +44,7 @@ LAYER = Struct(
 #           rows, the first ones, take step t
 # active    (offsets[T],): t·B + b of each step taken, in order of t and b
 # rows      (B,): the number by which each row's random numbers are drawn, or null: its own
-# varied    the cell is not the plain one: what it is, peepholes to output_beta, cell.py reads
+# varied    the cell is not the plain one: what it is, the keys of options.CELL, cell.py reads
 # p, dp     (3, H): the peepholes of i, f and o, and their gradient, added to it if `adds`
 # mask      (B, P): what recurrent dropout multiplies h with, or null
 # zoneout   the parts zoneout_h, zoneout_c of the state stay; if `drawing`, those units of which a

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import namedtuple
 from typing import Any, NamedTuple
 
-from ...kernels.activations import SIGMOID, TANH
+from ...kernels.activations import ELU, HARD_SIGMOID, KINDS, SOFTPLUS
+from ...kernels.options import CELL, Key
 from .numbers import REALS, Number
 
 __all__ = ["CellKind", "Formula"]
 
 
-class Formula(NamedTuple):
-    """Constants that `kernels.cell` reads where the cell is varied."""
-
-    peepholes: int
-    coupled: int
-    clip: float
-    cell_clip: float
-    gate_kind: int
-    gate_alpha: float
-    gate_beta: float
-    candidate_kind: int
-    candidate_alpha: float
-    candidate_beta: float
-    output_kind: int
-    output_alpha: float
-    output_beta: float
+# Constants that `kernels.cell` reads where the cell is varied: a field for each of its keys.
+Formula: Any = namedtuple("Formula", [key.name for key in CELL])
 
 
 class CellKind(NamedTuple):
@@ -48,7 +36,7 @@ class CellKind(NamedTuple):
 
     array: str
     operand: str
-    formula: Formula | None = None
+    formula: Any = None
     bias: bool = True
     masked: bool = False
     counted: bool = False
@@ -97,8 +85,20 @@ class CellKind(NamedTuple):
         return ", ".join([f"{self.array} by {self.operand}", *varied, *more])
 
 
-PLAIN = Formula(0, 0, math.inf, math.inf, SIGMOID, 0.0, 0.0, TANH, 0.0, 0.0, TANH, 0.0, 0.0)
-VARIED = Formula(1, 1, 3.0, 2.0, 3, 0.2, 0.5, 8, 1.0, 0.0, 10, 0.0, 0.0)
+def constant(key: Key, value: Any) -> Any:
+    """The value of a key as kernels read it: whole numbers as integers."""
+    if key.values == "KIND":
+        return KINDS.index(value) if isinstance(value, str) else int(value)
+    if key.values == "FLAG":
+        return int(value)
+    return math.inf if value is None else float(value)
+
+
+PLAIN = Formula(*(constant(key, key.default) for key in CELL))
+VARIED = PLAIN._replace(
+    peepholes=1, coupled=1, clip=3.0, cell_clip=2.0, gate_kind=HARD_SIGMOID, gate_alpha=0.2,
+    gate_beta=0.5, candidate_kind=ELU, candidate_alpha=1.0, output_kind=SOFTPLUS,
+)  # fmt: skip
 FORMS = (
     {}, {"bias": False, "outputs": False, "keep": False}, {"formula": VARIED},
     {"counted": True, "repeat": True, "truncate": 2}, {"masked": True, "projected": True},
@@ -116,12 +116,9 @@ def examples() -> list[CellKind]:
     return strict + [CellKind(*pair, **form) for pair in ROUNDED for form in FORMS[::4]]
 
 
-def formula_of(keys: dict[str, float], peepholes: bool) -> Formula | None:
+def formula_of(keys: dict[str, float], peepholes: bool) -> Any:
     """Return the formula for the keys of `CellOptions.keys()`; None for the plain cell."""
-    found = PLAIN._replace(peepholes=int(peepholes))
-    for key, value in keys.items():
-        kind = type(getattr(PLAIN, key))
-        found = found._replace(**{key: kind(value)})
-    # sigmoid and tanh have no alpha and no beta, whatever the keys say
-    told = {k: v for k, v in found._asdict().items() if not k.endswith(("alpha", "beta"))}
-    return None if PLAIN._replace(**told) == PLAIN else found
+    given = {"peepholes": peepholes, **keys}
+    found = PLAIN._replace(**{k.name: constant(k, given[k.name]) for k in CELL if k.name in given})
+    told = [key.name for key in CELL if key.values != "PARAMETER"]  # those the kinds tell
+    return None if all(getattr(found, k) == getattr(PLAIN, k) for k in told) else found
