@@ -121,7 +121,7 @@ def _part(rng, I, H, chosen, dtype):
         norm = tuple(a.astype(dtype) for a in (*gains, rng.uniform(-0.5, 0.5, H)))
     made = {
         "W_ih": glorot_uniform(rng, 4 * H, I),
-        "W_hh": orthogonal(rng, 4 * H, P),
+        "W_hh": orthogonal(rng, max(4 * H, P), P)[: 4 * H],
         "b": b if chosen.get("bias", True) else None,
         "p": rng.uniform(-0.5, 0.5, (3, H)) if chosen.get("peepholes") else None,
         "W_hr": glorot_uniform(rng, P, H) if chosen.get("proj") else None,

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARE = 0.55  # of the budget, for what runs side by side
 TICK = 0.2  # seconds
 PATIENCE = 10.0  # seconds, with a process that was killed
+KEPT = 20  # lines of a process, for the reason of its end
 RESTARTS = 8  # of one job
 START = 60  # seconds more that a process has until its first words: imports
 
@@ -38,7 +40,7 @@ class Process:
     def __init__(self, job: Job, child: tuple[str, ...], skip: set[int], lines: Any):
         self.job, self.skip = job, skip
         self.last, self.waits, self.prepared = time.monotonic() + START, False, set[int]()
-        self.log: list[str] = []
+        self.said, self.complained = deque[str](maxlen=KEPT), deque[str](maxlen=KEPT)
         command = [*job.prefix, *child, job.name, "--skip", ",".join(map(str, sorted(skip)))]
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -55,14 +57,14 @@ class Process:
             if line.startswith("{"):
                 lines.put((self, json.loads(line)))
             else:  # what a tool writes between the rows
-                self.log = [*self.log[-20:], line.rstrip()]
+                self.said.append(line.rstrip())
         self.process.wait()
         self.errors.join(PATIENCE)  # the last line says why it ended
         lines.put((self, None))
 
     def _errors(self) -> None:
         for line in self.process.stderr or ():
-            self.log = [*self.log[-20:], line.rstrip()]
+            self.complained.append(line.rstrip())
 
     def ask(self, case: int) -> None:
         """Let a process that waits do this case."""
@@ -84,7 +86,8 @@ class Process:
 
     def why(self) -> str:
         """What is known of its end."""
-        told = next((line for line in reversed(self.log) if line.strip()), "")
+        lines = [*reversed(self.complained), *reversed(self.said)]
+        told = next((line for line in lines if line.strip()), "")
         return f"the process ended with {self.process.returncode}: {told}"
 
 
