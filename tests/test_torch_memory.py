@@ -33,13 +33,13 @@ class Spy:
 @pytest.fixture
 def seen(monkeypatch):
     """Return what the kernels are given, by name; the last call's."""
-    seen, own = {}, ops.call.call_of
+    seen, own = {}, ops.weights.layer_of
 
-    def call_of(layer, *others):
-        return own(Spy(layer, seen), *others)
+    def layer_of(*arguments, **keywords):
+        return Spy(own(*arguments, **keywords), seen)
 
-    for module in ("call", "lstm", "prepared"):
-        monkeypatch.setattr(f"lstmfast.ops.{module}.call_of", call_of)
+    for module in ("lstm", "prepared"):
+        monkeypatch.setattr(f"lstmfast.ops.{module}.layer_of", layer_of)
     return seen
 
 

@@ -1,126 +1,161 @@
-"""One run of a handle of LSTM layers on arrays: checked, run, and kept for the way back."""
+"""One LSTM call: its arguments checked once, for the host and for a GPU alike.
+
+`of` has the checks of arrays, and says where they are: `lstmfast.ops.checks`, or an `On` of
+`lstmfast.cuda.ops.checks`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-import numpy as np
+from ..arguments import Array, check_shape, flag
+from .checks import not_empty
+from .keys import check_layers, keys_of_cell, keys_of_noise, order_keys, seed_of, way_back_keys
+from .options import PLAIN, QUIET, CellOptions, Noise
+from .weights import Weights, is_stack, outputs_of, weights_of
 
-from ..arguments import Array, UsedOnce, check_shape, flag
-from .checks import dense, float_array, new, not_empty, rows_in_place, steps_taken
-from .weights import Weights
+__all__ = ["Call", "Sizes", "call_on", "checked", "checked_upstream"]
 
-__all__ = [
-    "LSTMCache", "call_of", "cells_shape", "forward_rooms", "state_of", "state_shapes",
-    "steps_and_rows", "strides",
-]  # fmt: skip
+Shape = tuple[int, ...]
 
 
-@dataclass(eq=False, repr=False, slots=True)
-class LSTMCache(UsedOnce):
-    """What `lstm_forward(training=True)` keeps for one `lstm_backward`: nothing to look into.
+class Sizes(NamedTuple):
+    """Of a network, by the names that `capi.Layer` has for them; parts are layers · directions."""
 
-    It cannot be copied; `reserve_of` and `restore_cache` keep what it holds.
+    parts: int
+    input_size: int
+    hidden_size: int
+    state_size: int
+    output_size: int
+
+
+@dataclass(slots=True)
+class Call:
+    """The arguments of an LSTM call, checked.
+
+    Attributes
+    ----------
+    x : (T, B, I), or (B, T, I) if `batch_first`, with contiguous rows
+    h0, c0 : as given, contiguous, or None
+    taken : which steps rows take, as `of.taken` has it; None for all
+    weights : of each part, and
+    keys : of the configuration, but for those that weights tell; where no handle has them already
     """
 
-    instead = "keep reserve_of(cache) and the call's arrays, and make it again by restore_cache"
-
-    layer: Any
+    sizes: Any
     stacked: bool
-    x: Array
-    taken: Any
-    h0: Array | None
-    c0: Array | None
     batch_first: bool
+    x: Any
+    T: int
+    B: int
+    h0: Any
+    c0: Any
+    taken: Any
     weights: Sequence[Weights] = ()
+    keys: dict[str, float] = field(default_factory=dict)
+    noise: Noise = QUIET
     seed: int = 0
+    training: bool = False
+    with_y: bool = True
     with_cells: bool = False
-    y: Any = None
-    reserve: Any = None
+    precision: Any = None
 
     @property
-    def x_shape(self) -> tuple[int, ...]:
-        return self.x.shape
+    def directions(self) -> int:
+        return self.sizes.output_size // self.sizes.state_size  # type: ignore[no-any-return]
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.x.dtype
+    def state_shapes(self) -> tuple[Shape, Shape]:
+        """Of h and of c."""
+        return state_shapes(self.sizes, self.stacked, self.B)
+
+    @property
+    def y_shape(self) -> Shape:
+        return (*self.x.shape[:2], self.sizes.output_size)
+
+    @property
+    def cells_shape(self) -> Shape:
+        return (*self.x.shape[:2], self.directions * self.sizes.hidden_size)
 
 
-def call_of(
-    layer: Any, dtype: np.dtype[Any], stacked: bool, x: Array, h0: Any, c0: Any, lengths: Any,
+def checked(
+    of: Any, x: Any, W_ih: Any, W_hh: Any, b: Any = None, h0: Any = None, c0: Any = None, *,
+    p: Any = None, W_hr: Any = None, norm: Any = None, options: CellOptions = PLAIN,
+    noise: Noise = QUIET, seed: Any = None, bidirectional: Any = False, lengths: Any = None,
+    mask: Any = None, pad: Any = "zeros", reverse: Any = False, truncate: Any = None,
+    recompute: Any = None, batch_first: Any = False, training: Any = False,
+    return_sequences: Any = True, return_cells: Any = False, precision: Any = None,
+) -> Call:  # fmt: skip
+    """The call of these arguments of `lstm_forward`; ValueError where one does not fit."""
+    training, dtype = flag("training", training), of.float_array("x", x).dtype
+    precision, both = of.precision_of(precision, dtype), flag("bidirectional", bidirectional)
+    keys = keys_of_cell(options, training) | keys_of_noise(noise)
+    keys |= order_keys(lengths is not None or mask is not None, pad, reverse, both)
+    keys |= way_back_keys(truncate, recompute)
+    weights = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, dtype, of)
+    seed = seed_of(noise, seed, training)
+    check_layers(noise, len(weights) // (1 + both))
+    call = call_on(of, _sizes_of(weights, 1 + both), is_stack(W_ih), dtype, x, h0, c0, lengths,
+                   mask, batch_first)  # fmt: skip
+    call.weights, call.keys, call.noise, call.seed = weights, keys, noise, seed
+    call.training, call.precision = training, precision
+    call.with_y = flag("return_sequences", return_sequences)
+    if flag("return_cells", return_cells):
+        call.with_cells, keys["cells"] = True, 1
+    return call
+
+
+def call_on(
+    of: Any, sizes: Any, stacked: bool, dtype: Any, x: Any, h0: Any, c0: Any, lengths: Any,
     mask: Any, batch_first: Any,
-) -> LSTMCache:  # fmt: skip
-    """Check what a handle is to run on: x, the state, and the steps to take."""
+) -> Call:  # fmt: skip
+    """A call in inference of weights that are known: x, the state and the steps to take, checked.
+
+    sizes: a `Sizes`, or a `capi.Layer`.
+    """
     batch_first = flag("batch_first", batch_first)
-    float_array("x", x, dtype)
-    T, B = steps_and_rows(x, layer.input_size, batch_first)
-    taken = _steps_taken(lengths, mask, x, T, B, batch_first)
-    h_shape, c_shape = state_shapes(layer, B, stacked)
-    h0, c0 = state_of("h0", h0, h_shape, dtype), state_of("c0", c0, c_shape, dtype)
-    x = rows_in_place("x", x)
-    return LSTMCache(layer, stacked, x, taken, h0, c0, batch_first)
-
-
-def forward_rooms(call: LSTMCache, training: bool, return_sequences: bool) -> tuple[Any, Any]:
-    """Return what `capi.Layer.forward` takes, and what `lstm_forward` returns after it."""
-    layer, x, first, dtype = call.layer, call.x, call.batch_first, call.x.dtype
-    T, B = x.shape[1::-1] if first else x.shape[:2]
-    h_shape, c_shape = state_shapes(layer, B, call.stacked)
-    h_n, c_n = np.empty(h_shape, dtype), np.empty(c_shape, dtype)
-    y = cells = reserve = None
-    if return_sequences or training:
-        y = new((*x.shape[:2], layer.output_size), dtype)
-    if call.with_cells:
-        cells = new(cells_shape(call), dtype)
-    if training:
-        reserve = layer.new_reserve(T, B)
-    call.y, call.reserve = y, reserve
-    taken = (T, B, x, strides(x, first), call.taken, call.h0, call.c0, y, strides(y, first),
-             h_n, c_n, cells, strides(cells, first), reserve, call.seed)  # fmt: skip
-    found = (y if return_sequences else None), (h_n, c_n), call if training else None
-    return taken, (*found, cells) if call.with_cells else found
-
-
-def steps_and_rows(x: Array, I: int, batch_first: bool) -> tuple[int, int]:
-    """T and B of x, whose shape is checked."""
-    check_shape("x", x.shape, ("B", "T", I) if batch_first else ("T", "B", I))
+    of.float_array("x", x, dtype)
+    check_shape("x", x.shape, (*("BT" if batch_first else "TB"), sizes.input_size))
     not_empty("x", x)
-    first, second = x.shape[:2]
-    return (second, first) if batch_first else (first, second)
+    B, T = x.shape[:2] if batch_first else x.shape[1::-1]
+    taken = of.taken(lengths, mask, x.shape[:2], T, B, batch_first)
+    h_shape, c_shape = state_shapes(sizes, stacked, B)
+    h0 = None if h0 is None else of.dense("h0", h0, h_shape, dtype)
+    c0 = None if c0 is None else of.dense("c0", c0, c_shape, dtype)
+    return Call(sizes, stacked, batch_first, of.rows_in_place("x", x), T, B, h0, c0, taken)
 
 
-def _steps_taken(
-    lengths: Any, mask: Any, x: Array, T: int, B: int, batch_first: bool
-) -> tuple[Array | None, Array | None, tuple[int, int] | None] | None:
-    """What `capi.Layer` takes: (lengths, None, None), (None, mask, strides), or None for all."""
-    counts, chosen = steps_taken(lengths, mask, x.shape[:2], T, B)
-    if chosen is None:
-        return None if counts is None else (counts.copy(), None, None)
-    flags = np.array(chosen, np.uint8, order="C")  # a copy: backward needs it, too
-    return None, flags, strides(flags, batch_first)
+def state_shapes(sizes: Any, stacked: bool, B: int) -> tuple[Shape, Shape]:
+    leading = (sizes.parts, B) if stacked else (B,)
+    return (*leading, sizes.state_size), (*leading, sizes.hidden_size)
 
 
-def state_shapes(layer: Any, B: int, stacked: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    leading = (layer.parts, B) if stacked else (B,)
-    return (*leading, layer.state_size), (*leading, layer.hidden_size)
+def _sizes_of(weights: Sequence[Weights], directions: int) -> Sizes:
+    rows, inputs = weights[0].W_ih.shape
+    P = outputs_of(weights[0])
+    return Sizes(len(weights), inputs, rows // 4, P, directions * P)
 
 
-def cells_shape(cache: LSTMCache) -> tuple[int, ...]:
-    layer = cache.layer
-    directions = layer.output_size // layer.state_size
-    return (*cache.x.shape[:2], directions * layer.hidden_size)
+def checked_upstream(
+    of: Any, call: Call, dy: Any, dh_n: Any, dc_n: Any, dcells: Any
+) -> tuple[Array | None, Array | None, Array | None, Array | None]:
+    """The gradients to what a call gave, rows contiguous; ValueError where one does not fit."""
+    if dcells is not None and not call.with_cells:
+        raise ValueError("dcells: expected None, as the call gave no cells (return_cells), got one")
+    if dy is None and dh_n is None and dc_n is None and dcells is None:
+        raise ValueError("dy, dh_n, dc_n: expected at least one gradient, got None for all")
 
+    def steps(name: str, value: Any, shape: Shape) -> Any:
+        if value is None:
+            return None
+        check_shape(name, of.float_array(name, value, call.x.dtype).shape, shape)
+        return of.rows_in_place(name, value)
 
-def state_of(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
-    return None if value is None else dense(name, value, shape, dtype)
+    def state(name: str, value: Any, shape: Shape) -> Any:
+        return None if value is None else of.dense(name, value, shape, call.x.dtype)
 
-
-def strides(array: Array | None, batch_first: bool) -> tuple[int, int]:
-    """The strides of time and batch in elements."""
-    if array is None:
-        return 0, 0
-    first, second = (stride // array.itemsize for stride in array.strides[:2])
-    return (second, first) if batch_first else (first, second)
+    h_shape, c_shape = call.state_shapes
+    return (steps("dy", dy, call.y_shape), state("dh_n", dh_n, h_shape),
+            state("dc_n", dc_n, c_shape), steps("dcells", dcells, call.cells_shape))  # fmt: skip

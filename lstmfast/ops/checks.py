@@ -41,8 +41,8 @@ def float_array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Ar
     return value
 
 
-def check_precision(precision: Any, dtype: np.dtype[Any]) -> None:
-    """Raise ValueError unless this is None or the name of the dtype."""
+def precision_of(precision: Any, dtype: np.dtype[Any]) -> None:
+    """Raise ValueError unless this is None or the dtype's name: in that the CPU calculates."""
     if precision is not None and precision != dtype.name:
         expected = f"None or {dtype.name!r} on the CPU"
         raise ValueError(f"precision: expected {expected}, got {precision!r}")
@@ -149,3 +149,22 @@ def steps_taken(
     if array.dtype != np.bool_:
         raise ValueError(f"mask: expected an array of bool, got dtype {array.dtype}")
     return None, array
+
+
+def taken(
+    lengths: Any, mask: Any, shape: tuple[int, ...], T: int, B: int, batch_first: bool
+) -> tuple[Array | None, Array | None, tuple[int, int] | None] | None:
+    """What `capi.Layer` takes: (lengths, None, None), (None, mask, strides), or None for all."""
+    counts, chosen = steps_taken(lengths, mask, shape, T, B)
+    if chosen is None:
+        return None if counts is None else (counts.copy(), None, None)
+    flags = np.array(chosen, np.uint8, order="C")  # a copy: backward needs it, too
+    return None, flags, strides(flags, batch_first)
+
+
+def strides(array: Array | None, batch_first: bool) -> tuple[int, int]:
+    """The strides of time and batch in elements."""
+    if array is None:
+        return 0, 0
+    first, second = (stride // array.itemsize for stride in array.strides[:2])
+    return (second, first) if batch_first else (first, second)

@@ -9,12 +9,12 @@ import numpy as np
 from .. import capi
 from ..arguments import Array, check_shape, integer
 from .checks import (
-    check_precision,
     dense,
     float_array,
     is_double,
     new,
     not_empty,
+    precision_of,
     rows_in_place,
     whole_numbers,
 )
@@ -38,7 +38,7 @@ def dense_forward(
     (M, K), N = x.shape, W.shape[1]
     check_shape("W", W.shape, (K, "N"))
     float_array("W", W, x.dtype)
-    check_precision(precision, x.dtype)
+    precision_of(precision, x.dtype)
     b = None if b is None else dense("b", b, (N,), x.dtype)
     y = new((M, N), x.dtype)
     capi.product(is_double(x), M, N, K, x, _row(x), W, _row(W), 1, y, b)
@@ -59,7 +59,7 @@ def dense_backward(
     (M, K), N = x.shape, W.shape[1]
     check_shape("W", W.shape, (K, "N"))
     float_array("W", W, x.dtype)
-    check_precision(precision, x.dtype)
+    precision_of(precision, x.dtype)
     dy = dense("dy", dy, (M, N), x.dtype)
     dx = _input_gradient(dy, W) if need_dx else None
     dW, db = new((K, N), x.dtype), np.empty(N, x.dtype)

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arguments import Array, check_shape, flag
-from .call import (
-    LSTMCache,
-    call_of,
-    cells_shape,
-    forward_rooms,
-    state_of,
-    state_shapes,
-    steps_and_rows,
-    strides,
-)
-from .checks import check_precision, dense, describe, float_array, new, rows_in_place
-from .keys import check_layers, keys_of_cell, keys_of_noise, order_keys, seed_of, way_back_keys
+from ..arguments import Array, UsedOnce, flag
+from . import checks
+from .call import Call, checked, checked_upstream
+from .checks import dense, describe, new, strides
 from .options import PLAIN, QUIET, CellOptions, Noise
-from .weights import Weights, gradients_for, is_stack, layer_of, weights_of
+from .weights import Weights, gradients_for, layer_of
 
 __all__ = [
     "LSTMCache", "LSTMGradients", "lstm_backward", "lstm_forward", "reserve_of", "restore_cache",
@@ -28,6 +20,29 @@ __all__ = [
 
 
 NO_WEIGHTS = Weights(None, None)  # type: ignore[arg-type]  # for gradients that nobody needs
+
+
+@dataclass(eq=False, repr=False, slots=True)
+class LSTMCache(UsedOnce):
+    """What `lstm_forward(training=True)` keeps for one `lstm_backward`: nothing to look into.
+
+    It cannot be copied; `reserve_of` and `restore_cache` keep what it holds.
+    """
+
+    instead = "keep reserve_of(cache) and the call's arrays, and make it again by restore_cache"
+
+    call: Call
+    layer: Any
+    y: Array
+    reserve: Any
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        return self.call.x.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.call.x.dtype  # type: ignore[no-any-return]
 
 
 class _Gradients(NamedTuple):
@@ -139,37 +154,40 @@ def lstm_forward(
         A shape or dtype does not fit, or options do not go together; the text names the argument,
         what was expected and found.
     """
-    training = flag("training", training)
-    call = _begin(x, W_ih, W_hh, b, h0, c0, p, W_hr, norm, options, noise, seed, bidirectional,
-                  lengths, mask, pad, reverse, truncate, recompute, batch_first, training,
-                  flag("return_cells", return_cells), precision)  # fmt: skip
-    taken, found = forward_rooms(call, training, flag("return_sequences", return_sequences))
-    call.layer.forward(*taken)
+    call = checked(
+        checks, x, W_ih, W_hh, b, h0, c0, p=p, W_hr=W_hr, norm=norm, options=options, noise=noise,
+        seed=seed, bidirectional=bidirectional, lengths=lengths, mask=mask, pad=pad,
+        reverse=reverse, truncate=truncate, recompute=recompute, batch_first=batch_first,
+        training=training, return_sequences=return_sequences, return_cells=return_cells,
+        precision=precision,
+    )  # fmt: skip
+    layer = handle_of(call)
+    taken, found = forward_rooms(call, layer)
+    layer.forward(*taken)
     return found
 
 
-def _begin(
-    x: Array, W_ih: Any, W_hh: Any, b: Any, h0: Any, c0: Any, p: Any, W_hr: Any, norm: Any,
-    options: Any, noise: Any, seed: Any, bidirectional: Any, lengths: Any, mask: Any, pad: Any,
-    reverse: Any, truncate: Any, recompute: Any, batch_first: Any, training: bool,
-    with_cells: bool, precision: Any,
-) -> LSTMCache:  # fmt: skip
-    """Check the arguments of `lstm_forward` and make a handle of the weights."""
-    dtype = float_array("x", x).dtype
-    check_precision(precision, dtype)
-    both = flag("bidirectional", bidirectional)
-    keys = keys_of_cell(options, training) | keys_of_noise(noise)
-    keys |= order_keys(lengths is not None or mask is not None, pad, reverse, both)
-    keys |= way_back_keys(truncate, recompute)
-    if with_cells:
-        keys["cells"] = 1
-    parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, dtype)
-    number = seed_of(noise, seed, training)
-    check_layers(noise, len(parts) // (1 + both))
-    layer = layer_of(parts, keys, training=training, batch_size=1, borrow=True)
-    call = call_of(layer, dtype, is_stack(W_ih), x, h0, c0, lengths, mask, batch_first)
-    call.weights, call.seed, call.with_cells = parts, number, with_cells
-    return call
+def handle_of(call: Call) -> Any:
+    """A handle of a call's weights, which it packs when a pass needs them."""
+    return layer_of(call.weights, call.keys, training=call.training, batch_size=1, borrow=True)
+
+
+def forward_rooms(call: Call, layer: Any) -> tuple[Any, Any]:
+    """Return what `capi.Layer.forward` takes, and what `lstm_forward` returns after it."""
+    x, first, dtype = call.x, call.batch_first, call.x.dtype
+    h_shape, c_shape = call.state_shapes
+    h_n, c_n = np.empty(h_shape, dtype), np.empty(c_shape, dtype)
+    y = new(call.y_shape, dtype) if call.with_y or call.training else None
+    cells = new(call.cells_shape, dtype) if call.with_cells else None
+    cache = reserve = None
+    if call.training:
+        reserve = layer.new_reserve(call.T, call.B)
+        cache = LSTMCache(call, layer, y, reserve)  # type: ignore[arg-type]
+    taken = (call.T, call.B, x, strides(x, first), call.taken, call.h0, call.c0, y,
+             strides(y, first), h_n, c_n, cells, strides(cells, first), reserve,
+             call.seed)  # fmt: skip
+    found = (y if call.with_y else None), (h_n, c_n), cache
+    return taken, (*found, cells) if call.with_cells else found
 
 
 def reserve_of(cache: LSTMCache) -> Array:
@@ -184,42 +202,31 @@ def reserve_of(cache: LSTMCache) -> Array:
     return np.frombuffer(cache.reserve, np.uint8)
 
 
-def restore_cache(
-    reserve: Array, y: Array, x: Array, W_ih: Any, W_hh: Any, b: Any = None,
-    h0: Array | None = None, c0: Array | None = None, *,
-    p: Any = None, W_hr: Any = None, norm: Any = None, options: CellOptions = PLAIN,
-    noise: Noise = QUIET, seed: int | None = None, bidirectional: bool = False,
-    lengths: Any = None, mask: Array | None = None, pad: str = "zeros", reverse: bool = False,
-    truncate: int | None = None, batch_first: bool = False, return_cells: bool = False,
-    precision: str | None = None,
-) -> LSTMCache:  # fmt: skip
+def restore_cache(reserve: Array, y: Array, *arguments: Any, **keywords: Any) -> LSTMCache:
     """Make the cache of a call again, from its arguments and from what it gave.
 
     Parameters
     ----------
     reserve : (n,) uint8, of `reserve_of`; copied, so that it serves more than one `lstm_backward`.
     y : the outputs of the call, with return_sequences.
-
-    The others are as `lstm_forward` had them; the call must have kept its activations (recompute
-    None).
+    arguments, keywords : those of the call, but for training, recompute and return_sequences; it
+        must have kept its activations (recompute None).
 
     Raises
     ------
     ValueError
         An argument does not fit, or reserve and y are not of such a call.
     """
-    call = _begin(x, W_ih, W_hh, b, h0, c0, p, W_hr, norm, options, noise, seed, bidirectional,
-                  lengths, mask, pad, reverse, truncate, None, batch_first, True,
-                  flag("return_cells", return_cells), precision)  # fmt: skip
-    T, B = steps_and_rows(x, call.layer.input_size, call.batch_first)
-    call.y = dense("y", y, (*x.shape[:2], call.layer.output_size), x.dtype)
-    call.reserve = call.layer.new_reserve(T, B)
-    room = np.frombuffer(call.reserve, np.uint8)
+    call = checked(checks, *arguments, **keywords, training=True, recompute=None)
+    layer = handle_of(call)
+    y = dense("y", y, call.y_shape, call.x.dtype)
+    cache = LSTMCache(call, layer, y, layer.new_reserve(call.T, call.B))
+    room = reserve_of(cache)
     if getattr(reserve, "dtype", None) != np.uint8 or reserve.shape != room.shape:
         expected = f"the {room.size} bytes that reserve_of gave for such a call"
         raise ValueError(f"reserve: expected {expected}, got {np.shape(reserve)}")
     np.copyto(room, reserve)
-    return call
+    return cache
 
 
 def lstm_backward(
@@ -255,25 +262,18 @@ def lstm_backward(
         No gradient is given, one does not fit, or the cache has been used.
     """
     _check_unused(cache)
-    if dcells is not None and not cache.with_cells:
-        raise ValueError("dcells: expected None, as the call gave no cells (return_cells), got one")
-    if dy is None and dh_n is None and dc_n is None and dcells is None:
-        raise ValueError("dy, dh_n, dc_n: expected at least one gradient, got None for all")
-    layer, x, y, dtype, first = cache.layer, cache.x, cache.y, cache.x.dtype, cache.batch_first
-    T, B = steps_and_rows(x, layer.input_size, first)
-    dy = _upstream("dy", dy, y.shape, dtype)
-    dcells = _upstream("dcells", dcells, cells_shape(cache), dtype)
-    h_shape, c_shape = state_shapes(layer, B, cache.stacked)
-    dh_n, dc_n = state_of("dh_n", dh_n, h_shape, dtype), state_of("dc_n", dc_n, c_shape, dtype)
-    dx = new(x.shape, dtype) if flag("need_dx", need_dx) else None
-    dh0, dc0 = (None if s is None else np.empty_like(s) for s in (cache.h0, cache.c0))
-    gradients, wanted = _rooms(cache, flag("need_weights", need_weights), T)
+    call, layer, y = cache.call, cache.layer, cache.y
+    dy, dh_n, dc_n, dcells = checked_upstream(checks, call, dy, dh_n, dc_n, dcells)
+    x, first = call.x, call.batch_first
+    dx = new(x.shape, x.dtype) if flag("need_dx", need_dx) else None
+    dh0, dc0 = (None if s is None else np.empty_like(s) for s in (call.h0, call.c0))
+    gradients, wanted = _rooms(call, flag("need_weights", need_weights))
     reserve, cache.reserve = cache.reserve, None
-    layer.backward(T, B, x, strides(x, first), cache.taken, cache.h0, cache.c0,
-                   y, strides(y, first), reserve, cache.seed, dy, strides(dy, first), dh_n, dc_n,
+    layer.backward(call.T, call.B, x, strides(x, first), call.taken, call.h0, call.c0,
+                   y, strides(y, first), reserve, call.seed, dy, strides(dy, first), dh_n, dc_n,
                    dcells, strides(dcells, first), dx, strides(dx, first), dh0, dc0,
                    wanted)  # fmt: skip
-    return as_given(dx, dh0, dc0, gradients, cache.stacked)
+    return as_given(dx, dh0, dc0, gradients, call.stacked)
 
 
 def _check_unused(cache: Any) -> None:
@@ -283,13 +283,13 @@ def _check_unused(cache: Any) -> None:
         raise ValueError(f"cache: expected that of lstm_forward(training=True), got {found}")
 
 
-def _rooms(cache: LSTMCache, need: bool, T: int) -> tuple[list[Weights], list[Weights]]:
+def _rooms(call: Call, need: bool) -> tuple[list[Weights], list[Weights]]:
     """Return rooms for the gradients of the weights, and those of them that are to be filled."""
     if not need:
-        none = [NO_WEIGHTS] * len(cache.weights)
+        none = [NO_WEIGHTS] * len(call.weights)
         return none, none
-    no_past = T == 1 and cache.h0 is None
-    rooms = gradients_for(cache.weights, no_past)
+    no_past = call.T == 1 and call.h0 is None
+    rooms = gradients_for(call.weights, no_past)
     return rooms, [part._replace(W_hh=None) for part in rooms] if no_past else rooms  # type: ignore[arg-type]
 
 
@@ -309,10 +309,3 @@ def as_given(dx: Any, dh0: Any, dc0: Any, parts: list[Weights], stacked: bool) -
     found.dp, found.dW_hr = form([p.p for p in parts]), form([p.W_hr for p in parts])
     found.dnorm = form([p.norm for p in parts])
     return found
-
-
-def _upstream(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
-    if value is None:
-        return None
-    check_shape(name, float_array(name, value, dtype).shape, shape)
-    return rows_in_place(name, value)

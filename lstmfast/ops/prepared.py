@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..arguments import Array, flag
-from . import foreign
-from .call import call_of, forward_rooms
+from . import checks, foreign
+from .call import call_on
 from .keys import keys_of_cell, keys_of_noise, order_keys
+from .lstm import forward_rooms
 from .options import PLAIN, QUIET, CellOptions, Noise
 from .weights import is_stack, layer_of, weights_of
 
@@ -87,8 +88,10 @@ class PreparedLSTM:
             return foreign.lend(self.forward, ("x", "h0", "c0"), x, (x, h0, c0), others)  # type: ignore[no-any-return]
         if not self._unlike and (lengths is not None or mask is not None):
             raise ValueError("lengths, mask: expected None without unlike=True, got some")
-        call = call_of(self._layer, self._dtype, self._stacked, x, h0, c0, lengths, mask,
+        layer = self._layer
+        call = call_on(checks, layer, self._stacked, self._dtype, x, h0, c0, lengths, mask,
                        batch_first)  # fmt: skip
-        taken, found = forward_rooms(call, False, flag("return_sequences", return_sequences))
-        call.layer.forward(*taken)
+        call.with_y = flag("return_sequences", return_sequences)
+        taken, found = forward_rooms(call, layer)
+        layer.forward(*taken)
         return found[0], found[1]

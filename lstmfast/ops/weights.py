@@ -153,8 +153,9 @@ def _check_alike(parts: Sequence[Weights]) -> None:
 
 
 def layer_of(
-    parts: list[Weights], keys: dict[str, float], *, training: bool, batch_size: int, borrow: bool
-) -> Any:
+    parts: Sequence[Weights], keys: dict[str, float], *, training: bool, batch_size: int,
+    borrow: bool,
+) -> Any:  # fmt: skip
     """Return a handle with these weights, packed at once, or with `borrow` as passes need them."""
     first = parts[0]
     H, directions = first.W_ih.shape[0] // 4, 2 if keys.get("bidirectional") else 1

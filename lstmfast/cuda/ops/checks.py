@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ...arguments import check_shape
+from ...arguments import check_shape, choice
 from ...ops.checks import describe, not_empty
 from ..kernels.numbers import REALS, name_of
+from ..lstm.ragged import Order
 from ..runtime.array import DeviceArray, copy
+from ..support import PRECISIONS
 
 __all__ = [
     "On", "apart", "dense", "float_array", "in_place", "matrix", "real_array", "rows_in_place",
@@ -45,7 +47,7 @@ def _of_kinds(name: str, value: Any, dtype: Any, kinds: Sequence[str]) -> Device
 
 
 class On:
-    """The checks that `weights_of` asks for; what must be copied is copied on a stream."""
+    """The checks that `ops.call` asks for; what must be copied is copied on a stream."""
 
     def __init__(self, stream: Any):
         self.stream = stream
@@ -62,6 +64,20 @@ class On:
         check_shape(name, array.shape, shape)
         not_empty(name, array)  # type: ignore[arg-type]
         return array if array.is_contiguous else copy(array, self.stream)
+
+    def rows_in_place(self, name: str, array: DeviceArray) -> DeviceArray:
+        """Return `array`, or a copy if its last axis is not contiguous."""
+        return rows_in_place(array, self.stream)
+
+    def precision_of(self, precision: Any, dtype: Any) -> str:
+        """What to multiply arrays of this dtype in."""
+        allowed = PRECISIONS[name_of(dtype)]
+        return allowed[0] if precision is None else str(choice("precision", precision, allowed))
+
+    def taken(
+        self, lengths: Any, mask: Any, shape: tuple[int, ...], T: int, B: int, batch_first: bool
+    ) -> Order:
+        return Order(lengths, mask, T, B, batch_first, self.stream)
 
 
 def rows_in_place(array: DeviceArray, stream: Any) -> DeviceArray:
