@@ -11,17 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import constraints, initializers, regularizers
-from ..arguments import (
-    LARGEST_SEED,
-    Array,
-    Shape,
-    check_shape,
-    choice,
-    construct,
-    integer,
-    shape_text,
-    shown,
-)
+from ..arguments import LARGEST_SEED, Array, Shape, choice, construct, integer, shown
 from ..constraints import Constraint
 from ..initializers import Initializer
 from ..ops import activations, host
@@ -31,10 +21,10 @@ from ..ops.dispatch import float_like
 from ..ops.placement import assign_all, check_device, on_device, to_device, to_host
 from ..regularizers import Regularizer
 from ..whole import Attributes
+from .checks import DTYPES, held_params, in_a_list, rounded, sizes, with_batch
 
 __all__ = ["Layer"]
 
-DTYPES = ("float32", "float64")
 SERIALIZERS: tuple[tuple[type, Any], ...] = (
     (Initializer, initializers.serialize),
     (Regularizer, regularizers.serialize),
@@ -99,7 +89,7 @@ class Layer:
         self.name = name or type(self).__name__.lower()
         self.has_own_name = name is not None
         self.seed = None if seed is None else integer("seed", seed, 0, LARGEST_SEED)
-        self.input_shape = None if input_shape is None else _with_batch(input_shape)
+        self.input_shape = None if input_shape is None else with_batch(input_shape)
         self.rng: np.random.Generator | None = None  # of what is drawn in training: a Model's
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
@@ -213,11 +203,7 @@ class Layer:
             raise ValueError(f"{self.name}: is built already")
         choice("dtype", dtype, DTYPES)
         shapes = self.param_shapes(input_shape)
-        if list(params) != list(shapes):
-            raise ValueError(f"params: expected {list(shapes)}, got {list(params)}")
-        for name, shape in shapes.items():
-            check_shape(f"params[{name!r}]", params[name].shape, shape)
-        self.params = {name: _held(name, param, dtype) for name, param in params.items()}
+        self.params = held_params(params, shapes, dtype)
         self.input_shape = self.input_shape or tuple(input_shape)
         self._regularizers = self._rules("regularizer", shapes)
         self._constraints = self._rules("constraint", shapes)
@@ -457,52 +443,3 @@ def _factors(regularizer: Regularizer) -> tuple[float, float]:
 def kind_of(name: str) -> str:
     """Return what kind of weight a param is: `W_ih` of `W_ih`, `W_ih_l0` and `W_ih_l0_reverse`."""
     return re.split(r"_l\d", name, maxsplit=1)[0]
-
-
-def _with_batch(input_shape: Shape) -> Shape:
-    """Put the batch axis before what a user gave as `input_shape`."""
-    return (None, *sizes("input_shape", input_shape, 1))
-
-
-def sizes(name: str, shape: Any, least: int) -> Shape:
-    """Return `shape` as a tuple of whole numbers >= least and None; ValueError for others."""
-    if not isinstance(shape, (tuple, list)) or not shape:
-        raise ValueError(f"{name}: expected a tuple such as (None, 8), got {shown(shape)}")
-    return tuple(None if size is None else integer(name, size, least) for size in shape)
-
-
-def _held(name: str, param: Any, dtype: str) -> Array:
-    """Return a copy in `dtype`; ValueError for numbers that it cannot hold."""
-    with np.errstate(over="ignore"):
-        found = np.array(param, dtype=dtype, order="C")
-    if (np.isfinite(param) & ~np.isfinite(found)).any():
-        raise ValueError(f"{name}: expected values that {dtype} can hold, got larger")
-    return found
-
-
-def in_a_list(name: str, arrays: Any) -> list[Any]:
-    """Return what can be passed over as a list; ValueError for anything else."""
-    try:
-        return list(arrays)
-    except TypeError:
-        raise ValueError(f"{name}: expected a list of arrays, got {shown(arrays)}") from None
-
-
-def rounded(name: str, weight: Any, shape: tuple[int, ...], dtype: str) -> Array:
-    """Return `weight` in `dtype`; ValueError for another shape, other things, or an overflow."""
-    found = np.asarray(weight)
-    if found.dtype.kind not in "iuf":
-        raise ValueError(f"{name}: expected real numbers, got dtype {found.dtype}")
-    check_shape(name, found.shape, shape)
-    try:
-        with np.errstate(over="raise"):
-            return found.astype(dtype)
-    except FloatingPointError:
-        raise ValueError(f"{name}: expected values that {dtype} can hold, got larger") from None
-
-
-def features_of(input_shape: Shape) -> int:
-    """Return the size of the last axis; ValueError where that is open."""
-    if input_shape[-1] is None:
-        raise ValueError(f"input_shape: expected a known last axis, got {shape_text(input_shape)}")
-    return input_shape[-1]

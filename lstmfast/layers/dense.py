@@ -10,7 +10,8 @@ from .. import constraints, initializers, regularizers
 from ..arguments import Array, Shape, check_shape, choice, flag, integer
 from ..ops import activations
 from ..ops.placement import is_own
-from .base import Layer, features_of
+from .base import Layer
+from .checks import features_of
 
 __all__ = ["ACTIVATIONS", "Dense", "dense_rows"]
 

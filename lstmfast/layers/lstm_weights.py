@@ -10,7 +10,8 @@ import numpy as np
 from ..arguments import Array, Shape
 from ..ops.placement import assign_all, to_host
 from ..ops.weights import Norm
-from .base import features_of, kind_of, rounded
+from .base import kind_of
+from .checks import features_of, rounded
 
 __all__ = ["Parts"]
 

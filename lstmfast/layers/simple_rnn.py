@@ -11,7 +11,7 @@ from ..arguments import Array, Shape, check_shape, choice, flag, integer
 from ..ops import activations
 from ..ops.checks import float_array
 from ..ops.foreign import adopt_all
-from .base import features_of
+from .checks import features_of
 from .recurrent import Recurrent
 
 __all__ = ["SimpleRNN"]
