@@ -145,7 +145,9 @@ class Layer:
         return config
 
     def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        raise NotImplementedError
+        """Draw a weight, in Keras's layout, from the initializer of its role."""
+        made: Initializer = getattr(self, f"{self.roles[kind_of(name)]}_initializer")
+        return made(shape, rng)
 
     # What follows from it.
 
