@@ -286,7 +286,7 @@ def stopped_shares(tmp_path_factory):
     subprocess.check_call([sys.executable, NATIVE / "aot.py", folder, "header"])
     command = ["gcc", "-O2", "-std=c11", "-pthread", "-DLF_EVERY=0", f"-I{NATIVE}", f"-I{folder}"]
     files = [Path(__file__).parent / "stopped_shares.c", *(NATIVE / name for name in SOURCES)]
-    subprocess.check_call([*command, *files, "-o", folder / "stopped"])
+    subprocess.check_call([*command, *files, "-lm", "-o", folder / "stopped"])
     return folder / "stopped"
 
 
