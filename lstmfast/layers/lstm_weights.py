@@ -13,9 +13,9 @@ from ..initializers import Initializer
 from ..ops.placement import assign_all, to_host
 from ..ops.weights import Norm
 from ..regularizers import Regularizer
-from .base import kind_of
 from .checks import features_of, rounded
 from .recurrent import Recurrent
+from .weights import kind_of
 
 __all__ = ["Parts"]
 
