@@ -20,6 +20,19 @@ LENGTHS = (1, 2, 5, 100)
 BATCHES = (1, 2, 3, 5, 6, 7, 13, 32, 33)
 SIZES = (1, 2, 3, 5, 15, 16, 17, 31, 33, 64, 65, 100, 130)
 THREADS = (1, 2, 3)
+ACTIVATIONS = {  # all of them, with parameters that are not the usual ones
+    "sigmoid": (),
+    "tanh": (),
+    "relu": (),
+    "hard_sigmoid": (0.2, 0.5),
+    "affine": (0.7, 0.1),
+    "leaky_relu": (0.1,),
+    "thresholded_relu": (0.3,),
+    "scaled_tanh": (1.2, 0.6),
+    "elu": (0.8,),
+    "softsign": (),
+    "softplus": (),
+}
 
 
 def covering_shapes():
@@ -129,9 +142,26 @@ def assert_case_close(case, variant=naive.PLAIN, **options):
         assert gradient_error(gradients[name], ref) <= GRADIENT_BAR[str(dtype)], name
 
 
+def all_arrays(case):
+    """Return every output and gradient of a case, by `lstmfast.ops`, in one list."""
+    return [a for group in computed(case) for a in group.values()]
+
+
 def same_bits(a, b):
     """Return whether two arrays agree in shape, dtype and every bit."""
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def all_same_bits(results, others):
+    """Return whether two lists of arrays agree in every bit."""
+    return all(map(same_bits, results, others))
+
+
+def assert_all_equal(found, expected):
+    """Hold two lists of arrays against each other: equal dtypes, shapes and numbers."""
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
 
 
 def difference_quotient(function, array, step=STEP):

@@ -2,10 +2,7 @@
 
 import contextlib
 import itertools
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +10,7 @@ import keras
 import keras_backends
 import numpy as np
 import pytest
+from fresh_process import printed
 from keras.src.layers.rnn import lstm_test
 from keras_backends import run
 
@@ -344,9 +342,7 @@ def test_a_file_is_loaded_in_a_fresh_process(tmp_path):
     path, of_x, out = (str(tmp_path / name) for name in ("m.keras", "x.npy", "out.npy"))
     model.save(path)
     np.save(of_x, x)
-    text = LOADING.format(path=path, x=of_x, out=out)
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    printed(None, LOADING.format(path=path, x=of_x, out=out))
     wanted = model.predict(x, verbose=0)
     for found in np.load(out):
         assert np.max(np.abs(found - wanted)) <= BAR
@@ -496,7 +492,7 @@ model.fit(numpy.ones((128, 60, 64), "float32"), numpy.ones((128, 64)), batch_siz
 @only("jax")
 def test_one_processor_is_enough():
     """JAX's callbacks wait for each other there, for ever."""
-    subprocess.run([sys.executable, "-c", ONE_PROCESSOR], check=True, timeout=100, env=os.environ)
+    printed(None, ONE_PROCESSOR, timeout=100)
 
 
 @only("jax")

@@ -3,13 +3,13 @@
 
 import contextlib
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fresh_process import printed
 
 pytest.importorskip("numba_cuda")
 pytest.importorskip("ml_dtypes")
@@ -350,13 +350,9 @@ print(json.dumps(row or failure))
 
 def test_validation_passes_in_the_simulator_and_sees_a_planted_error(environment, tmp_path):
     pytest.importorskip("numba_cuda")
-    done = subprocess.run(
-        [sys.executable, "-c", SIMULATED.format(root=str(ROOT))], cwd=tmp_path,
-        env=environment | {"NUMBA_ENABLE_CUDASIM": "1"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    passed, planted, broken, persistent = map(json.loads, done.stdout.splitlines()[-4:])
+    simulating = environment | {"NUMBA_ENABLE_CUDASIM": "1"}
+    told = printed(simulating, SIMULATED.format(root=str(ROOT)), cwd=tmp_path).splitlines()
+    passed, planted, broken, persistent = map(json.loads, told[-4:])
     assert passed["status"] == "passed" and passed["poisoned"] and passed["same_bits"]
     assert passed["forward"]["error"] > 0
     assert any("cells forward" in name for name in passed["kernels"])

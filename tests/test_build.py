@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fresh_process import python
 
 import lstmfast
 from lstmfast import capi
@@ -128,8 +129,8 @@ aot.build(aot.Path({out!r}), {machine!r}, aot.isas.BY_MACHINE[{machine!r}][0])
 
 def run_with_aot(script):
     """Run a script that may import native/aot.py, which takes the place of the package lstmfast."""
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(NATIVE)!r})\n{script}"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    script = f"import sys; sys.path.insert(0, {str(NATIVE)!r})\n{script}"
+    return python(None, "-c", script, cwd=ROOT)
 
 
 def build_module(out, text, spilled=()):
@@ -212,10 +213,7 @@ def test_every_kernel_is_reached_from_c():
 
 def fresh(script, environment, *flags, **variables):
     """Run a script in a fresh process that imports this lstmfast."""
-    command = [sys.executable, *flags, "-c", script]
-    return subprocess.run(
-        command, env=environment | variables, capture_output=True, text=True, check=False
-    )
+    return python(environment | variables, *flags, "-c", script)
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """The C-level API refuses what does not fit: the right status, and not one byte written."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from capi_calls import Call, address, new_config, new_handle
+from fresh_process import printed
 
 SHAPE = T, B, I, H = 4, 3, 5, 18
 ITEM = 4  # bytes of a float
@@ -104,7 +103,7 @@ def test_no_memory(consumer_folder, environment):
     """12.8 GB in a process that may have 2."""
     pytest.importorskip("resource")
     script = OUT_OF_MEMORY.format(tests=str(Path(__file__).parent), folder=str(consumer_folder))
-    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    printed(environment, script)
 
 
 def test_null_for_weights(call, probe, status):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from agreement import assert_all_equal
 
 from lstmfast import constraints
 from lstmfast.constraints import MaxNorm, MinMaxNorm, NonNeg, UnitNorm
@@ -200,8 +201,7 @@ def test_nothing_is_constrained_before_the_first_step():
     before = model.get_weights()
     model.evaluate(X, Y)
     model.gradients(X, Y)
-    for one, other in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_all_equal(before, model.get_weights())
     plain.build((None, 3))
     plain.constrain()
     assert plain.layers[0].constraints() == {}
@@ -214,8 +214,7 @@ def test_a_loop_of_ones_own_is_fit():
         _, grads = twin.gradients(X[at : at + 8], Y[at : at + 8])
         optimizer.apply(twin.params, grads)
         twin.constrain()
-    for one, other in zip(model.get_weights(), twin.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_all_equal(model.get_weights(), twin.get_weights())
 
 
 def test_training_is_plain_arithmetic():
@@ -247,5 +246,4 @@ def test_a_saved_model_keeps_them(tmp_path):
         layer.constraints() for layer in model.layers
     ]
     assert twin.train_on_batch(X, Y) == model.train_on_batch(X, Y)
-    for one, other in zip(twin.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_all_equal(twin.get_weights(), model.get_weights())

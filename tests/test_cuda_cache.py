@@ -1,7 +1,6 @@
 """Compiled kernels on disk: what finds the file again, what does not, what becomes of bad ones."""
 
 import os
-import subprocess
 import sys
 import threading
 from functools import lru_cache
@@ -9,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fresh_process import printed
 
 pytest.importorskip("numba_cuda")
 
@@ -179,13 +179,7 @@ print(cache.key(make_copy("float16", "bfloat16"), (9, 0)))
 
 
 def test_every_process_finds_the_same_file(environment):
-    keys = set()
-    for seed in ("1", "2"):
-        told = subprocess.run(
-            [sys.executable, "-c", KEYS], env=environment | {"PYTHONHASHSEED": seed},
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        keys.add(told.stdout.strip())
+    keys = {printed(environment | {"PYTHONHASHSEED": n}, KEYS).strip() for n in ("1", "2")}
     assert keys == {cache.key(make_copy("float16", "bfloat16"), CC)}
 
 

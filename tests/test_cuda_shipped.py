@@ -1,11 +1,10 @@
 """Kernels from a file: found by how they are made, on a machine that has no compiler for them."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fresh_process import printed, python
 
 pytest.importorskip("numba_cuda")
 
@@ -75,11 +74,10 @@ def test_what_is_packed_here_is_found_where_there_is_no_numba(tmp_path, environm
     path = tmp_path / "kernels.zip"
     places = os.pathsep.join([environment["PYTHONPATH"], str(ROOT)])
     environment = environment | {"PYTHONPATH": places}
-    packing = [sys.executable, "-m", "benches.cuda", "--quick", "--only", "stress", "--pack", path]
-    subprocess.run(packing, cwd=tmp_path, env=environment, check=True, timeout=300)
+    packing = ["-m", "benches.cuda", "--quick", "--only", "stress", "--pack", path]
+    packed = python(environment, *packing, cwd=tmp_path, timeout=300)
+    assert packed.returncode == 0, packed.stderr
     environment["LSTMFAST_CUDA_KERNELS"] = str(path)
-    found = subprocess.run([sys.executable, "-c", WITHOUT_NUMBA], cwd=tmp_path, env=environment,
-                           capture_output=True, text=True, timeout=300)  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    wanted, there = map(int, found.stdout.split())
+    told = printed(environment, WITHOUT_NUMBA, cwd=tmp_path, timeout=300)
+    wanted, there = map(int, told.split())
     assert wanted == there > 5

@@ -7,14 +7,13 @@ import resource
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fresh_process import finds_no_faults
 
 import lstmfast
 from lstmfast import LSTM, Dense, Model, disk
@@ -324,12 +323,7 @@ def test_file_and_folder_are_synced_in_order(write, tmp_path, monkeypatch):
 
 
 def test_kill_9(environment):
-    script = Path(__file__).parent / "trust" / "kills.py"
-    command = [sys.executable, str(script), "--count", "8", "--seed", "1"]
-    result = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert result.stdout.splitlines()[-1].endswith("| faults: 0"), result.stdout + result.stderr
+    finds_no_faults(environment, "kills.py", "--count", 8, "--seed", 1, timeout=60)
 
 
 @pytest.mark.parametrize("name", [PART, FOREIGN])

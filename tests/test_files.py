@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from agreement import assert_all_equal
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -26,13 +27,6 @@ def compiled(optimizer="adam", seed=0, units=4, dtype="float32"):
     model = Model(layers, seed=seed, dtype=dtype, name="small")
     model.compile(optimizer, SPARSE, ["accuracy"])
     return model
-
-
-def same(found, expected):
-    """Assert that two lists of arrays hold the same bits."""
-    for one, other in zip(found, expected, strict=True):
-        assert one.dtype == other.dtype
-        np.testing.assert_array_equal(one, other)
 
 
 @pytest.fixture
@@ -66,12 +60,12 @@ def test_a_model_comes_back(tmp_path, name, dtype):
     model.save(tmp_path / name)
     assert os.listdir(tmp_path) == [name]
     twin = load(str(tmp_path / name))
-    same(twin.get_weights(), model.get_weights())
+    assert_all_equal(twin.get_weights(), model.get_weights())
     assert (twin.name, twin.dtype, twin.seed, twin.device) == ("small", dtype, 0, "cpu")
     assert [layer.get_config() for layer in twin.layers] == [
         layer.get_config() for layer in model.layers
     ]
-    same([twin.predict(X)], [model.predict(X)])
+    assert_all_equal([twin.predict(X)], [model.predict(X)])
     assert twin.evaluate(X, Y) == model.evaluate(X, Y)
 
 
@@ -90,7 +84,7 @@ def test_training_goes_on_with_the_same_bits(tmp_path, make):
     first.save(tmp_path / "half")
     second = load(tmp_path / "half")
     rest = second.fit(X, Y, batch_size=8, epochs=4, initial_epoch=2, verbose=0).history
-    same(second.get_weights(), whole.get_weights())
+    assert_all_equal(second.get_weights(), whole.get_weights())
     assert {name: values[2:] for name, values in history.items()} == rest
     assert second.optimizer.iterations == whole.optimizer.iterations
     assert second.optimizer.get_config() == whole.optimizer.get_config()
@@ -104,7 +98,7 @@ def test_without_the_optimizer_training_starts_anew(tmp_path):
     bare = load(tmp_path / "bare")
     assert bare.optimizer.iterations == 0 and not bare.optimizer.slots
     assert load(tmp_path / "full").optimizer.iterations == 1
-    same(bare.get_weights(), model.get_weights())
+    assert_all_equal(bare.get_weights(), model.get_weights())
     with safe_open(tmp_path / "bare", framework="numpy") as file:
         assert not any(name.startswith("optimizer/") for name in file.keys())  # noqa: SIM118
 
@@ -351,7 +345,7 @@ def test_load_weights_takes_the_weights_alone(path):
     model = compiled(SGD(0.5), seed=9)
     params = model.params
     model.load_weights(path)
-    same(model.get_weights(), load(path).get_weights())
+    assert_all_equal(model.get_weights(), load(path).get_weights())
     assert all(new is old for new, old in zip(model.params, params, strict=True))
     assert isinstance(model.optimizer, SGD) and model.optimizer.iterations == 0
 
@@ -363,7 +357,7 @@ def test_load_weights_is_all_or_nothing(path, alter, text):
     before = model.get_weights()
     with pytest.raises(ValueError, match=text):
         model.load_weights(path)
-    same(model.get_weights(), before)
+    assert_all_equal(model.get_weights(), before)
 
 
 def test_load_weights_refuses_another_model(path):
@@ -375,6 +369,6 @@ def test_load_weights_refuses_another_model(path):
         before = model.get_weights()
         with pytest.raises(ValueError, match=text):
             model.load_weights(path)
-        same(model.get_weights(), before)
+        assert_all_equal(model.get_weights(), before)
     with pytest.raises(ValueError, match="is not built"):
         Model([LSTM(2)]).load_weights(path)

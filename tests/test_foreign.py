@@ -3,8 +3,6 @@
 import gc
 import importlib.util
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from foreign_arrays import (
     tensorflow_library,
     torch_library,
 )
+from fresh_process import printed
 
 import lstmfast
 from lstmfast import ops
@@ -614,9 +613,5 @@ def check_tensorflow():
 def test_tensorflow(environment):
     if importlib.util.find_spec("tensorflow") is None:  # imported, it would stay in this process
         pytest.skip("TensorFlow is not installed")
-    result = subprocess.run(
-        [sys.executable, "-c", "import test_foreign; test_foreign.check_tensorflow()"],
-        cwd=Path(__file__).parent, env=environment | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    script = "import test_foreign; test_foreign.check_tensorflow()"
+    printed(environment | {"TF_CPP_MIN_LOG_LEVEL": "3"}, script, cwd=Path(__file__).parent)

@@ -3,13 +3,11 @@
 import json
 import os
 import struct
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+from fresh_process import finds_no_faults
 from safetensors import SafetensorError, safe_open
 
 import lstmfast
@@ -17,19 +15,13 @@ from lstmfast import LSTM, Dense, Model
 from lstmfast.arguments import one_line
 from lstmfast.model import files
 
-TRUST = Path(__file__).parent / "trust"
-
 
 @pytest.mark.parametrize(
     "command", [["mutations.py", "--count", "500", "--seed", "3"], ["hostile.py", "--mib", "1"]]
 )
 def test_the_short_form(command, environment):
     pytest.importorskip("onnxruntime")
-    result = subprocess.run(
-        [sys.executable, str(TRUST / command[0]), *command[1:]], env=environment,
-        capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
-    assert result.stdout.splitlines()[-1].endswith("| faults: 0"), result.stdout + result.stderr
+    finds_no_faults(environment, *command, timeout=200)
 
 
 # ---------------------------------------------------------------- safetensors

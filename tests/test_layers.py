@@ -5,7 +5,7 @@ import json
 import naive
 import numpy as np
 import pytest
-from agreement import difference_quotient
+from agreement import assert_all_equal, difference_quotient
 
 from lstmfast import Model, SimpleRNN, constraints, initializers, regularizers
 from lstmfast.layers import LSTM, Dense, Embedding
@@ -213,8 +213,7 @@ def test_set_weights_is_all_or_nothing(weights, text):
     before = layer.get_weights()
     with pytest.raises(ValueError, match=text):
         layer.set_weights(weights)
-    for old, new in zip(before, layer.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
+    assert_all_equal(before, layer.get_weights())
 
 
 # ---------------------------------------------------------------- forward

@@ -15,13 +15,15 @@ import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
+import fresh_process
 import pytest
-from agreement import computed, lstm_case, same_bits
+from agreement import all_arrays, all_same_bits, lstm_case
 
 from lstmfast import capi, ops
 
 TIMEOUT = 60  # seconds; each test takes one or two
 ROWS, PANELS = (5, 64, 65, 130), (3, 3, 200, 520)  # shared by rows, by panels (see test_threads.py)
+NEEDS_AFFINITY = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
 
 
 @pytest.fixture(autouse=True)
@@ -32,24 +34,10 @@ def a_deadlock_ends():
     faulthandler.cancel_dump_traceback_later()
 
 
-def arrays(case):
-    """Return every output and gradient of a case, in one list."""
-    return [a for group in computed(case) for a in group.values()]
-
-
-def all_same_bits(results, others):
-    return all(map(same_bits, results, others))
-
-
 def printed(script, environment, **variables):
     """Run a script in a fresh process; return what it prints, as words."""
-    command = [sys.executable, "-c", script]
     clean = {k: v for k, v in environment.items() if k != "OMP_NUM_THREADS"}
-    result = subprocess.run(
-        command, env=clean | variables, capture_output=True, text=True, timeout=TIMEOUT, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout.split()
+    return fresh_process.printed(clean | variables, script, timeout=TIMEOUT).split()
 
 
 # ---------------------------------------------------------------- OMP_NUM_THREADS
@@ -73,7 +61,7 @@ def test_a_malformed_omp_num_threads_counts_as_none(value, environment):
     assert printed(COUNT, environment, OMP_NUM_THREADS=value) == [str(processors)]
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+@NEEDS_AFFINITY
 def test_by_default_the_processors_of_this_process(environment):
     script = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n" + COUNT
     assert printed(script, environment) == ["1"]
@@ -112,7 +100,7 @@ print(all(mask == first for mask in masks()))
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+@NEEDS_AFFINITY
 def test_processors_of_helpers_are_put_back(environment):
     """Helpers are kept off their waker's processor for a while, but not off what a user binds."""
     assert printed(AFFINITY, environment) == ["True", "True"]
@@ -145,7 +133,7 @@ print(all(os.sched_getaffinity(int(task)) == everyone for task in os.listdir("/p
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+@NEEDS_AFFINITY
 def test_a_first_call_in_a_bound_thread_binds_nobody_else(environment):
     assert printed(BOUND, environment) == ["True", "True"]
 
@@ -164,7 +152,7 @@ else:
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+@NEEDS_AFFINITY
 @pytest.mark.parametrize(
     "before, expected", (("", "1"), ("lstmfast.set_num_threads(5)", "5")), ids=("counted", "set")
 )
@@ -302,10 +290,9 @@ print(kind, sum(x["user_api"] == "lstmfast" for x in threadpoolctl.threadpool_in
 
 def test_threadpoolctl_as_a_command(environment):
     pytest.importorskip("threadpoolctl")
-    command = [sys.executable, "-m", "threadpoolctl", "-i", "lstmfast"]
-    result = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=True
-    )
+    command = ["-m", "threadpoolctl", "-i", "lstmfast"]
+    result = fresh_process.python(environment, *command, timeout=TIMEOUT)
+    assert result.returncode == 0, result.stderr
     assert '"user_api": "lstmfast"' in result.stdout
 
 
@@ -408,7 +395,7 @@ def test_torch_in_the_same_process(environment):
 def check_in_child(case, alone):
     """Return whether this process computes the same bits with 2 threads."""
     ops.set_num_threads(2)
-    return all_same_bits(arrays(case), alone)
+    return all_same_bits(all_arrays(case), alone)
 
 
 @pytest.mark.parametrize("method", ("spawn", "forkserver"))
@@ -417,7 +404,7 @@ def test_children_of_other_start_methods(method, threads):
         pytest.skip("not here")
     threads(2)
     case = lstm_case(*PANELS)
-    alone = arrays(case)
+    alone = all_arrays(case)
     with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
         assert pool.submit(check_in_child, case, alone).result(TIMEOUT)
 
@@ -433,13 +420,13 @@ def test_forks_while_the_team_is_at_work(shape, threads):
     """A child may be born while its parent's region runs: its locks and counts start afresh."""
     threads(2)
     case = lstm_case(*shape)
-    alone = arrays(case)
+    alone = all_arrays(case)
     ended = threading.Event()
 
     def work():
         good = True
         while not ended.is_set():
-            good &= all_same_bits(arrays(case), alone)
+            good &= all_same_bits(all_arrays(case), alone)
         return good
 
     fork = multiprocessing.get_context("fork")
@@ -463,10 +450,11 @@ def test_callers_with_and_without_waits_at_once(threads):
     """One caller has the team, the others work alone: by rows and by panels in turn."""
     threads(2)
     cases = [lstm_case(*shape) for shape in (ROWS, PANELS)]
-    alone = [arrays(case) for case in cases]
+    alone = [all_arrays(case) for case in cases]
 
     def work(k):
-        return all(all_same_bits(arrays(cases[(k + n) % 2]), alone[(k + n) % 2]) for n in range(12))
+        order = [(k + n) % 2 for n in range(12)]
+        return all(all_same_bits(all_arrays(cases[m]), alone[m]) for m in order)
 
     with ThreadPoolExecutor(4) as pool:
         assert all(future.result(TIMEOUT) for future in [pool.submit(work, k) for k in range(4)])

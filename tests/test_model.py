@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from agreement import difference_quotient
+from agreement import assert_all_equal, difference_quotient
 
 from lstmfast.cuda.runtime import device as cuda_device
 from lstmfast.layers import LSTM, Dense, Embedding
@@ -37,12 +37,6 @@ def data(samples=20, time=5, sequences=False, seed=0):
     x = np.random.default_rng(seed).integers(0, V, (samples, time))
     y = (x + 1) % V
     return x, y if sequences else y[:, -1]
-
-
-def same(found, expected):
-    """Assert that two lists of arrays hold the same bits."""
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 # ---------------------------------------------------------------- gradients
@@ -97,9 +91,9 @@ def test_softmax_with_crossentropy_is_the_same_as_from_logits():
     x, y = data()
     probabilities = compiled(SPARSE)
     logits = compiled(SparseCategoricalCrossentropy(from_logits=True), activation=None)
-    same(probabilities.get_weights(), logits.get_weights())
+    assert_all_equal(probabilities.get_weights(), logits.get_weights())
     assert probabilities.train_on_batch(x, y) == logits.train_on_batch(x, y)
-    same(probabilities.get_weights(), logits.get_weights())
+    assert_all_equal(probabilities.get_weights(), logits.get_weights())
     direct = SparseCategoricalCrossentropy()(y, probabilities.predict(x))
     assert probabilities.evaluate(x, y) == pytest.approx(direct, rel=1e-6)
 
@@ -124,7 +118,7 @@ def test_fit_without_shuffle_is_train_on_batch_in_a_row():
     model, twin = compiled(metrics=["accuracy"]), compiled(metrics=["accuracy"])
     history = model.fit(x, y, batch_size=8, shuffle=False, verbose=0).history
     found = [twin.train_on_batch(x[at : at + 8], y[at : at + 8]) for at in (0, 8, 16)]
-    same(model.get_weights(), twin.get_weights())
+    assert_all_equal(model.get_weights(), twin.get_weights())
     weighed = np.average(found, axis=0, weights=[8, 8, 4])
     assert history == {
         "loss": [pytest.approx(weighed[0])], "accuracy": [pytest.approx(weighed[1])]
@@ -138,7 +132,7 @@ def test_a_loop_of_ones_own_is_fit():
     for at in (0, 8):
         _, grads = twin.gradients(x[at : at + 8], y[at : at + 8])
         optimizer.apply(twin.params, grads)
-    same(model.get_weights(), twin.get_weights())
+    assert_all_equal(model.get_weights(), twin.get_weights())
 
 
 def test_a_seed_decides_every_bit_at_any_number_of_threads(threads):
@@ -149,8 +143,8 @@ def test_a_seed_decides_every_bit_at_any_number_of_threads(threads):
         model = compiled(seed=seed)
         model.fit(x, y, epochs=2, verbose=0)
         weights.append(model.get_weights())
-    same(weights[0], weights[1])
-    same(weights[0], weights[2])
+    assert_all_equal(weights[0], weights[1])
+    assert_all_equal(weights[0], weights[2])
     assert not np.array_equal(weights[0][0], weights[3][0])
 
 
@@ -170,7 +164,7 @@ def test_each_epoch_has_an_order_of_its_own_from_the_models_generator():
     assert not np.array_equal(orders[0], orders[1])
     for order in orders:
         twin.fit(x[order], y[order], batch_size=5, shuffle=False, verbose=0)
-    same(model.get_weights(), twin.get_weights())
+    assert_all_equal(model.get_weights(), twin.get_weights())
 
 
 def test_validation_split_keeps_the_last_samples_out():
@@ -178,7 +172,7 @@ def test_validation_split_keeps_the_last_samples_out():
     model, twin = compiled(metrics=["accuracy"]), compiled(metrics=["accuracy"])
     history = model.fit(x, y, validation_split=0.3, epochs=2, verbose=0).history
     expected = twin.fit(x[:14], y[:14], validation_data=(x[14:], y[14:]), epochs=2, verbose=0)
-    same(model.get_weights(), twin.get_weights())
+    assert_all_equal(model.get_weights(), twin.get_weights())
     assert history == expected.history
     assert list(history) == ["loss", "accuracy", "val_loss", "val_accuracy"]
     assert [history["val_loss"][-1], history["val_accuracy"][-1]] == model.evaluate(x[14:], y[14:])
@@ -191,7 +185,7 @@ def test_initial_epoch_counts_on():
     twin.fit(x, y, epochs=1, verbose=0)
     history = twin.fit(x, y, epochs=3, initial_epoch=1, verbose=0)
     assert history.epoch == [1, 2] and len(history.history["loss"]) == 2
-    same(model.get_weights(), twin.get_weights())
+    assert_all_equal(model.get_weights(), twin.get_weights())
     assert twin.fit(x, y, epochs=3, initial_epoch=3, verbose=0).epoch == []
 
 
@@ -245,7 +239,7 @@ def test_fit_does_not_change_the_data():
     model.compile("adam", "mse")
     before = x.copy(), y.copy()
     model.fit(x, y, verbose=0, batch_size=8, shuffle=False)
-    same((x, y), before)
+    assert_all_equal((x, y), before)
 
 
 def test_stateful_batches_go_on_row_by_row():
@@ -318,7 +312,7 @@ def test_weights_exist_as_soon_as_they_can():
     model.build((None, None, 3))
     by_data = Model([LSTM(4), Dense(2)], seed=0)
     by_data.predict(np.zeros((1, 5, 3)))
-    same(model.get_weights(), by_data.get_weights())
+    assert_all_equal(model.get_weights(), by_data.get_weights())
     with pytest.raises(ValueError, match=r"^x: expected \(B, T, 3\), got \(1, 5, 4\)"):
         model.predict(np.zeros((1, 5, 4)))
 
@@ -351,7 +345,7 @@ def test_names_are_unique():
 def test_set_weights_is_all_or_nothing():
     model, other = article(seed=0), article(seed=1)
     model.set_weights(other.get_weights())
-    same(model.get_weights(), other.get_weights())
+    assert_all_equal(model.get_weights(), other.get_weights())
     before = model.get_weights()
     bad = [weight + 1 for weight in before]
     bad[-1] = np.zeros(V + 1)
@@ -359,7 +353,7 @@ def test_set_weights_is_all_or_nothing():
         model.set_weights(bad)
     with pytest.raises(ValueError, match=r"^weights: expected 6 arrays, got 5"):
         model.set_weights(bad[:-1])
-    same(model.get_weights(), before)
+    assert_all_equal(model.get_weights(), before)
 
 
 DENSE = Dense(2)
@@ -476,7 +470,7 @@ def test_fit_fails_before_any_step(arguments, text):
     before, state = model.get_weights(), model.rng.bit_generator.state
     with pytest.raises(ValueError, match=f"^{text}"):
         model.fit(**{"x": X, "y": Y, "verbose": 0, **arguments})
-    same(model.get_weights(), before)
+    assert_all_equal(model.get_weights(), before)
     assert model.optimizer.iterations == 0 and model.rng.bit_generator.state == state
 
 
@@ -500,7 +494,7 @@ def test_one_bad_batch_takes_no_step():
     before = model.get_weights()
     with pytest.raises(ValueError, match="y: expected labels in"):
         model.train_on_batch(X, Y + 1)
-    same(model.get_weights(), before)
+    assert_all_equal(model.get_weights(), before)
     loss, accuracy = model.train_on_batch(X, Y)
     assert loss > 1 and 0 <= accuracy <= 1 and model.optimizer.iterations == 1
     assert not np.array_equal(model.get_weights()[0], before[0])

@@ -1,12 +1,11 @@
 """lstmfast.onnx.export: files that do in ONNX Runtime what `predict` does."""
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from agreement import forward_error
+from fresh_process import printed
 
 from lstmfast import LSTM, Dense, Embedding, Model, SimpleRNN
 from lstmfast.onnx import export
@@ -231,7 +230,7 @@ def test_a_fresh_process_runs_the_file(environment, tmp_path):
         "np.save('y.npy', session.run(None, {'input': np.load('x.npy')})[0])\n"
         "assert 'lstmfast' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    printed(environment, code, cwd=tmp_path)
     assert forward_error(np.load(tmp_path / "y.npy"), model.predict(x)) <= BAR
 
 

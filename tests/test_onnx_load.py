@@ -3,14 +3,14 @@
 import importlib.util
 import os
 import re
-import subprocess
 import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from agreement import forward_error
+from agreement import assert_all_equal, forward_error
+from fresh_process import printed
 
 from lstmfast import LSTM, Dense, Embedding, Model, SimpleRNN
 from lstmfast.onnx import export, load
@@ -48,9 +48,7 @@ def assert_round_trip(model, path):
     """Export, load, and hold weights and predictions against those before."""
     export(model, path)
     again = load(path)
-    for ours, theirs in zip(model.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-        assert ours.dtype == theirs.dtype
+    assert_all_equal(model.get_weights(), again.get_weights())
     x = inputs(model, 3, 5)
     np.testing.assert_allclose(again.predict(x), model.predict(x), rtol=0, atol=1e-6)
     assert again.dtype == model.dtype and again.optimizer is None
@@ -120,7 +118,7 @@ def test_a_fresh_process_loads_the_file(environment, tmp_path):
         "model = lstmfast.onnx.load('model.onnx')\n"
         "np.save('y.npy', model.predict(np.load('x.npy')))\n"
     )
-    subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, check=True)
+    printed(environment, code, flags=["-P"], cwd=tmp_path)
     assert forward_error(np.load(tmp_path / "y.npy"), model.predict(x)) <= BAR
 
 
@@ -294,11 +292,7 @@ def test_keras(environment, tmp_path):
             pytest.skip(f"needs {needed}")
     chosen = environment | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
     chosen["PYTHONPATH"] = os.pathsep.join([chosen["PYTHONPATH"], *sys.path])
-    command = [sys.executable, "-c", KERAS]
-    result = subprocess.run(
-        command, cwd=tmp_path, env=chosen, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
+    printed(chosen, KERAS, cwd=tmp_path)
     for name in ("ids", "steps", "stack", "backwards", "both", "both_steps", "relu"):
         data = np.load(tmp_path / f"{name}.npz")
         model = loaded(tmp_path / f"{name}.onnx", data["x"])
@@ -510,5 +504,4 @@ def test_the_page(environment, tmp_path):
     code = "\n".join(re.findall(r"^```py\n(.*?)^```$", page, re.M | re.S))
     code += "\nids = rng.integers(0, 1000, (3, 7))\n"
     code += "np.testing.assert_array_equal(same.predict(ids), model.predict(ids))\n"
-    command = [sys.executable, "-P", "-W", "error", "-c", code]
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    printed(environment, code, flags=["-P", "-W", "error"], cwd=tmp_path)

@@ -3,14 +3,13 @@
 (Each input and attribute against ONNX Runtime: test_onnx_lstm.py.)
 """
 
-import subprocess
-import sys
 import warnings
 
 import numpy as np
 import onnx_lstm
 import pytest
-from agreement import forward_error
+from agreement import assert_all_equal, forward_error
+from fresh_process import printed
 from test_onnx_lstm import ACTIVATIONS, DIRECTIONS, B, H, I, T, operator_inputs
 
 from lstmfast.onnx import lstm
@@ -109,8 +108,7 @@ def test_strided_and_readonly_inputs():
     strided = {name: np.repeat(a, 2, axis=-1)[..., ::2] for name, a in inputs.items()}
     for array in strided.values():
         array.flags.writeable = False
-    for a, ref in zip(lstm(**strided), wanted, strict=True):
-        np.testing.assert_array_equal(a, ref)
+    assert_all_equal(lstm(**strided), wanted)
 
 
 def test_activations_unlike_in_both_directions():
@@ -201,11 +199,7 @@ for function, *arguments in ((lstmfast.onnx.export, model, "no"), (lstmfast.onnx
     except ImportError as error:
         print(error)
 """
-    result = subprocess.run(
-        [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    told = printed(environment, code, flags=["-P"])
     for name in ("export", "load"):
         text = f"lstmfast.onnx.{name}: expected the package onnx: pip install 'lstmfast[onnx]'"
-        assert text in result.stdout
+        assert text in told

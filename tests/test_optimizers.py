@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from agreement import assert_all_equal
 
 from lstmfast import optimizers
 from lstmfast.optimizers import SGD, Adam
@@ -119,8 +120,7 @@ def test_adam_clips_too():
     clipped, scaled = [np.zeros(2), np.zeros((1, 2))], [np.zeros(2), np.zeros((1, 2))]
     Adam(epsilon=1.0, global_clipnorm=6.5).apply(clipped, [g.copy() for g in GRADS])
     Adam(epsilon=1.0).apply(scaled, [g / 2 for g in GRADS])
-    for found, want in zip(clipped, scaled, strict=True):
-        np.testing.assert_array_equal(found, want)
+    assert_all_equal(clipped, scaled)
 
 
 def test_one_clip_at_most():
@@ -220,8 +220,7 @@ def test_config_holds_every_argument(optimizer):
     config = optimizer.get_config()
     twin = optimizers.get(config)
     assert twin is not optimizer and twin.get_config() == config
-    for found, want in zip(steps(twin, 3), steps(optimizer, 3), strict=True):
-        np.testing.assert_array_equal(found, want)
+    assert_all_equal(steps(twin, 3), steps(optimizer, 3))
 
 
 @pytest.mark.parametrize("make", [SGD, lambda: SGD(momentum=0.9), Adam])
@@ -233,8 +232,7 @@ def test_a_restored_optimizer_goes_on_with_the_same_bits(make):
     second.restore(first.iterations, slots)
     for step in (3, 4):
         second.apply(params, arrays(step))
-    for found, want in zip(params, expected, strict=True):
-        np.testing.assert_array_equal(found, want)
+    assert_all_equal(params, expected)
     assert second.iterations == 5
 
 

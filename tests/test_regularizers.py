@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from agreement import difference_quotient
+from agreement import assert_all_equal, difference_quotient
 
 from lstmfast import initializers, regularizers
 from lstmfast.layers import LSTM, Dense, Embedding
@@ -343,8 +343,7 @@ def test_a_saved_model_keeps_them(tmp_path):
         layer.get_config() for layer in model.layers
     ]
     assert twin.train_on_batch(x, y) == model.train_on_batch(x, y)
-    for one, other in zip(twin.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_all_equal(twin.get_weights(), model.get_weights())
 
 
 def test_keras_takes_the_same_steps(keras):

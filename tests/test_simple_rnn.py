@@ -5,6 +5,7 @@ import naive_rnn
 import numpy as np
 import pytest
 from agreement import (
+    ACTIVATIONS,
     BATCHES,
     DTYPES,
     FORWARD_BAR,
@@ -28,19 +29,6 @@ from lstmfast import LSTM, Adam, Dense, Embedding, Model, SimpleRNN, load, ops
 STATE_BAR = {"float32": 4e-6, "float64": FORWARD_BAR["float64"]}
 NUDGE = 1e-5  # of central differences in float64
 DIFFERENCE_BAR = 1e-7  # measured: 2e-10
-ACTIVATIONS = {
-    "sigmoid": (),
-    "tanh": (),
-    "relu": (),
-    "hard_sigmoid": (0.2, 0.5),
-    "affine": (0.7, 0.1),
-    "leaky_relu": (0.1,),
-    "thresholded_relu": (0.3,),
-    "scaled_tanh": (1.2, 0.6),
-    "elu": (0.8,),
-    "softsign": (),
-    "softplus": (),
-}
 # On one thread; then cut by rows, weight gradients by rows and (many inputs) by columns.
 SHARED = ((5, 7, 33, 16), (20, 33, 17, 100), (100, 13, 3, 31), (30, 2, 900, 70), (9, 64, 128, 256))
 INPUTS = ("x", "W_ih", "W_hh", "b", "h0")

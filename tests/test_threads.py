@@ -3,14 +3,14 @@
 import ctypes
 import multiprocessing
 import platform
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from agreement import DTYPES, THREADS, computed, lstm_case, same_bits
+from agreement import DTYPES, THREADS, all_arrays, all_same_bits, computed, lstm_case, same_bits
+from fresh_process import python
 
 from lstmfast import ops
 
@@ -25,25 +25,15 @@ AHEAD = ((300, 1, 300, 70), (40, 3, 400, 33), (20, 1, 900, 65))
 SHAPES = ALONE + BY_ROWS + BY_PANELS + AHEAD
 
 
-def arrays(case):
-    """Return every output and gradient of a case, in one list."""
-    return [a for group in computed(case) for a in group.values()]
-
-
-def all_same_bits(results, others):
-    """Return whether two lists of arrays agree bit by bit."""
-    return all(map(same_bits, results, others))
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_bits_do_not_depend_on_threads(shape, dtype, threads):
     case = lstm_case(*shape, dtype)
     threads(1)
-    alone = arrays(case)
+    alone = all_arrays(case)
     for n in THREADS[1:]:
         threads(n)
-        assert all_same_bits(arrays(case), alone), f"{n} threads"
+        assert all_same_bits(all_arrays(case), alone), f"{n} threads"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -66,8 +56,8 @@ def test_a_row_does_not_depend_on_its_neighbours(dtype):
 def test_repeated_calls_give_the_same_bits(threads):
     threads(2)
     case = lstm_case(20, 33, 17, 65)
-    first = arrays(case)
-    assert all(all_same_bits(arrays(case), first) for _ in range(20))
+    first = all_arrays(case)
+    assert all(all_same_bits(all_arrays(case), first) for _ in range(20))
 
 
 def test_the_number_of_threads_is_kept(threads):
@@ -130,10 +120,10 @@ def test_bits_do_not_depend_on_the_callers_rounding(shape, mode, threads, rounde
     """A helper has other flags than the caller: those of the thread that started it."""
     case = lstm_case(*shape)
     threads(1)
-    alone = arrays(case)
+    alone = all_arrays(case)
     for n in (1, 2):
         threads(n)
-        assert all_same_bits(rounded(mode, lambda: arrays(case)), alone), f"{n} threads"
+        assert all_same_bits(rounded(mode, lambda: all_arrays(case)), alone), f"{n} threads"
 
 
 @pytest.mark.skipif(not X86, reason="modes are those of x86-64")
@@ -148,14 +138,7 @@ def test_an_update_does_not_depend_on_the_callers_rounding(n, threads, rounded):
 @pytest.mark.parametrize("n", (1, 2))
 def test_traps_of_the_caller_are_not_ours(n, environment):
     """Whose process dies of the next NaN would have died of ours; the traps stay."""
-    result = subprocess.run(
-        [sys.executable, "-c", FPE.format(threads=n)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    result = python(environment, "-c", FPE.format(threads=n), timeout=60)
     assert result.stdout.split() == ["13"], (result.returncode, result.stderr)
 
 
@@ -166,7 +149,7 @@ def check_in_child(case, alone):
     """Exit with status 0 if this process computes the same bits with 1 and with 2 threads."""
     for n in (2, 1):
         ops.set_num_threads(n)
-        if not all_same_bits(arrays(case), alone):
+        if not all_same_bits(all_arrays(case), alone):
             raise SystemExit(3)
 
 
@@ -176,7 +159,7 @@ def test_forked_children_compute_the_same(threads):
     """The parent's threads do not exist in the child: a pool that waits for them hangs."""
     threads(2)
     case = lstm_case(5, 64, 65, 130)
-    alone = arrays(case)
+    alone = all_arrays(case)
     for _ in range(3):
         child = multiprocessing.get_context("fork").Process(
             target=check_in_child, args=(case, alone)
@@ -189,7 +172,7 @@ def test_forked_children_compute_the_same(threads):
             child.join()
         assert not hung, "the child hangs"
         assert child.exitcode == 0
-        assert all_same_bits(arrays(case), alone), "the parent goes on"
+        assert all_same_bits(all_arrays(case), alone), "the parent goes on"
 
 
 # ---------------------------------------------------------------- many callers
@@ -198,11 +181,11 @@ def test_forked_children_compute_the_same(threads):
 def test_callers_in_several_threads(threads):
     threads(2)
     cases = [lstm_case(*shape) for shape in SHAPES]
-    alone = [arrays(case) for case in cases]
+    alone = [all_arrays(case) for case in cases]
 
     def work(seed):
         order = np.random.default_rng(seed).permutation(np.tile(np.arange(len(cases)), 3))
-        return all(all_same_bits(arrays(cases[k]), alone[k]) for k in order)
+        return all(all_same_bits(all_arrays(cases[k]), alone[k]) for k in order)
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, range(4)))
@@ -210,9 +193,9 @@ def test_callers_in_several_threads(threads):
 
 def test_the_number_of_threads_may_change_under_a_caller(threads):
     case = lstm_case(20, 33, 17, 65)
-    alone = arrays(case)
+    alone = all_arrays(case)
     with ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(arrays, case) for _ in range(40)]
+        jobs = [pool.submit(all_arrays, case) for _ in range(40)]
         for n in THREADS * 10:
             threads(n)
         assert all(all_same_bits(job.result(), alone) for job in jobs)
@@ -255,13 +238,8 @@ print(int(status.split("Threads:")[1].split()[0]), np.array_equal(y, alone))
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
 def test_fewer_threads_granted_than_asked(environment):
     """Every worker waits for the others after each step: a wait for absent ones would hang."""
-    result = subprocess.run(
-        [sys.executable, "-c", SHORT_OF_MEMORY],
-        env=environment | {"OPENBLAS_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=5 * FORK_TIMEOUT,
-    )
+    environment = environment | {"OPENBLAS_NUM_THREADS": "1"}
+    result = python(environment, "-c", SHORT_OF_MEMORY, timeout=5 * FORK_TIMEOUT)
     granted, same = result.stdout.split()
     assert 2 <= int(granted) < 30, result.stderr
     assert same == "True"

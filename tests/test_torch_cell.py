@@ -8,7 +8,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 from torch.nn.utils import parametrizations
 from torch_cases import (
-    DTYPES,
+    DTYPE,
     LSTMCell,
     assert_same,
     assert_same_gradients,
@@ -19,7 +19,6 @@ from torch_cases import (
 )
 
 B, I, H = 4, 3, 5
-DTYPE = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 BIAS = pytest.mark.parametrize("bias", (True, False), ids=("bias", "no bias"))
 
 

@@ -1,10 +1,9 @@
 """Graphs of torch.compile and torch.export hold lstmfast.torch.LSTM as one node."""
 
 import copy
-import subprocess
-import sys
 
 import pytest
+from fresh_process import printed
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -332,11 +331,7 @@ def test_exported_model_in_a_fresh_process(tmp_path, environment):
     program = exported(model.eval(), words)
     torch.export.save(program, tmp_path / "model.pt2")
     torch.save((words, model(words).detach()), tmp_path / "case.pt")
-    found = subprocess.run(
-        [sys.executable, "-c", RUN_EXPORTED, str(tmp_path)],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert found.returncode == 0, found.stderr
+    printed(environment, RUN_EXPORTED, tmp_path, timeout=120)
 
 
 # ---------------------------------------------------------------- the operators

@@ -5,6 +5,7 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 from torch_cases import (
+    SOME,
     SOME_OPTIONS,
     assert_same_gradients,
     call,
@@ -19,9 +20,6 @@ from torch_cases import (
     twins,
     weigh,
 )
-
-SOME = pytest.mark.parametrize("options", SOME_OPTIONS.values(), ids=SOME_OPTIONS)
-
 
 # ---------------------------------------------------------------- finite differences
 

@@ -3,15 +3,14 @@
 import copy
 import io
 import pickle
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from fresh_process import printed
 from torch_cases import (
     LSTM,
     OPTIONS,
-    SOME_OPTIONS,
+    SOME,
     assert_same,
     assert_same_gradients,
     call,
@@ -24,8 +23,6 @@ from torch_cases import (
     twins,
     weigh,
 )
-
-SOME = pytest.mark.parametrize("options", SOME_OPTIONS.values(), ids=SOME_OPTIONS)
 
 
 def assert_agree(layer, reference, x=None):
@@ -213,11 +210,7 @@ def test_load_in_a_fresh_process(what, tmp_path, environment):
     torch.save(ours.state_dict(), tmp_path / "state.pt")
     torch.save(ours, tmp_path / "whole.pt")
     torch.save((x, ours(x)[0].detach()), tmp_path / "case.pt")
-    command = [sys.executable, "-c", IN_A_FRESH_PROCESS, str(tmp_path), what]
-    found = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert found.returncode == 0, found.stderr
+    printed(environment, IN_A_FRESH_PROCESS, tmp_path, what, timeout=120)
 
 
 # ---------------------------------------------------------------- hooks and modes

@@ -4,9 +4,10 @@ import contextlib
 
 import pytest
 from torch_cases import (
-    DTYPES,
+    DTYPE,
     KINDS,
     OPTIONS,
+    SOME,
     SOME_OPTIONS,
     assert_same,
     assert_same_gradients,
@@ -23,8 +24,6 @@ from torch_cases import (
     weigh,
 )
 
-DTYPE = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
-SOME = pytest.mark.parametrize("options", SOME_OPTIONS.values(), ids=SOME_OPTIONS)
 KIND = pytest.mark.parametrize("kind", KINDS)
 STATE = pytest.mark.parametrize("with_state", (False, True), ids=("zeros", "state"))
 

@@ -6,6 +6,7 @@ import naive
 import numpy as np
 import pytest
 from agreement import (
+    ACTIVATIONS,
     DTYPES,
     THREADS,
     assert_case_close,
@@ -19,19 +20,6 @@ from agreement import (
 
 from lstmfast import LSTM, Activation, CellOptions, LSTMStream, Model, load, lstm_forward, ops
 
-ACTIVATIONS = {
-    "sigmoid": (),
-    "tanh": (),
-    "relu": (),
-    "hard_sigmoid": (0.2, 0.5),
-    "affine": (0.7, 0.1),
-    "leaky_relu": (0.1,),
-    "thresholded_relu": (0.3,),
-    "scaled_tanh": (1.2, 0.6),
-    "elu": (0.8,),
-    "softsign": (),
-    "softplus": (),
-}
 OPTIONS = {
     "peepholes": {"peepholes": True},
     "coupled": {"coupled": True},

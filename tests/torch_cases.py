@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import (  # noqa: E402
 from lstmfast.torch import LSTM, LSTMCell, accelerate  # noqa: E402, F401
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPE = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 BAR = {torch.float32: 1e-5, torch.float64: 1e-12}  # measured: 3.7e-6 and 7.6e-15
 
 T, B, I, H, P = 4, 4, 3, 5, 2
@@ -63,6 +64,7 @@ SOME_OPTIONS = {
         "num_layers": 2, "bias": False, "batch_first": True, "bidirectional": True, "proj_size": P,
     },
 }  # fmt: skip
+SOME = pytest.mark.parametrize("options", SOME_OPTIONS.values(), ids=SOME_OPTIONS)
 
 
 def twins(options, dtype=torch.float64, seed=0, sizes=(I, H)):

@@ -1,40 +1,29 @@
-"""The base of all layers: names, building, weights in and out, what regularizers add to them."""
+"""The base of all layers: names, building, devices, calls; their weights are in `weights`."""
 
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Iterable, Sequence
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from .. import constraints, initializers, regularizers
-from ..arguments import (
-    LARGEST_SEED,
-    Array,
-    Shape,
-    check_shape,
-    choice,
-    construct,
-    integer,
-    shape_text,
-    shown,
-)
+from ..arguments import LARGEST_SEED, Array, Shape, choice, construct, integer, shown
 from ..constraints import Constraint
 from ..initializers import Initializer
-from ..ops import activations, host
+from ..ops import activations
 from ..ops.activations import Activation
 from ..ops.checks import not_empty
 from ..ops.dispatch import float_like
-from ..ops.placement import assign_all, check_device, on_device, to_device, to_host
+from ..ops.placement import check_device, on_device, to_device
 from ..regularizers import Regularizer
 from ..whole import Attributes
+from .checks import DTYPES, held_params, sizes, with_batch
+from .weights import Weighted, kind_of
 
 __all__ = ["Layer"]
 
-DTYPES = ("float32", "float64")
 SERIALIZERS: tuple[tuple[type, Any], ...] = (
     (Initializer, initializers.serialize),
     (Regularizer, regularizers.serialize),
@@ -43,7 +32,7 @@ SERIALIZERS: tuple[tuple[type, Any], ...] = (
 )
 
 
-class Layer:
+class Layer(Weighted):
     """What all layers share: names, building, weights in and out.
 
     Regularizers and constraints do nothing of themselves. A Model heeds them in `gradients` and
@@ -79,33 +68,22 @@ class Layer:
 
     takes_ids = False
     draws = True  # from `rng` in training, as far as is known
-    device = "cpu"
     precision: str | None = None
-    roles: ClassVar[dict[str, str]] = {}  # kind of param: what Keras's arguments call it
 
     @property
     def single_output(self) -> bool:
         """Is the output one array, batch first, as a Model can hand it on?"""
         return True
 
-    @property
-    def transposed(self) -> tuple[str, ...]:
-        """The params that Keras keeps the other way round."""
-        return ()
-
     def __init__(self, name: str | None, seed: int | None, input_shape: Shape | None = None):
+        super().__init__()
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"name: expected a word without '/', got {shown(name)}")
         self.name = name or type(self).__name__.lower()
         self.has_own_name = name is not None
         self.seed = None if seed is None else integer("seed", seed, 0, LARGEST_SEED)
-        self.input_shape = None if input_shape is None else _with_batch(input_shape)
+        self.input_shape = None if input_shape is None else with_batch(input_shape)
         self.rng: np.random.Generator | None = None  # of what is drawn in training: a Model's
-        self.params: dict[str, Array] = {}
-        self.grads: dict[str, Array] = {}
-        self._dtype: str | None = None  # None until built
-        self._regularizers: dict[str, Regularizer] = {}
-        self._constraints: dict[str, Constraint] = {}
         self._cache: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -155,19 +133,11 @@ class Layer:
         return config
 
     def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        raise NotImplementedError
+        """Draw a weight, in Keras's layout, from the initializer of its role."""
+        made: Initializer = getattr(self, f"{self.roles[kind_of(name)]}_initializer")
+        return made(shape, rng)
 
     # What follows from it.
-
-    @property
-    def built(self) -> bool:
-        return self._dtype is not None
-
-    @property
-    def dtype(self) -> str:
-        """Of the weights, so of every float array that goes in and comes out."""
-        self._check_built()
-        return str(self._dtype)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
@@ -213,11 +183,7 @@ class Layer:
             raise ValueError(f"{self.name}: is built already")
         choice("dtype", dtype, DTYPES)
         shapes = self.param_shapes(input_shape)
-        if list(params) != list(shapes):
-            raise ValueError(f"params: expected {list(shapes)}, got {list(params)}")
-        for name, shape in shapes.items():
-            check_shape(f"params[{name!r}]", params[name].shape, shape)
-        self.params = {name: _held(name, param, dtype) for name, param in params.items()}
+        self.params = held_params(params, shapes, dtype)
         self.input_shape = self.input_shape or tuple(input_shape)
         self._regularizers = self._rules("regularizer", shapes)
         self._constraints = self._rules("constraint", shapes)
@@ -284,95 +250,6 @@ class Layer:
         self._build_for(x)
         return self.forward(x)
 
-    def get_weights(self) -> list[Array]:
-        """Return copies of the weights in Keras's order and layout."""
-        self._check_built()
-        return [self._inside(name, to_host(param)).copy() for name, param in self.params.items()]
-
-    def set_weights(self, weights: Sequence[Array]) -> None:
-        """Copy weights, in Keras's order and layout, into the layer.
-
-        Parameters
-        ----------
-        weights : sequence of ndarray
-            As `get_weights` returns them; real numbers of any dtype, rounded to the layer's.
-
-        Raises
-        ------
-        ValueError
-            When one does not fit; then none is set.
-        """
-        assign_all(list(self.params.values()), self.check_weights(weights))
-
-    def check_weights(self, weights: Sequence[Array]) -> list[Array]:
-        """Return `weights` as `params` would hold them; ValueError as for `set_weights`."""
-        self._check_built()
-        weights = in_a_list("weights", weights)
-        if len(weights) != len(self.params):
-            raise ValueError(f"weights: expected {len(self.params)} arrays, got {len(weights)}")
-        return [
-            self._inside(name, rounded(f"{self.name}: weights[{i}]", weight, shape, self.dtype))
-            for i, (weight, (name, shape)) in enumerate(
-                zip(weights, self._keras_shapes(), strict=True)
-            )
-        ]
-
-    def count_params(self) -> int:
-        """Return the number of single weights."""
-        self._check_built()
-        return sum(param.size for param in self.params.values())
-
-    # Regularizers and constraints.
-
-    def regularizers(self) -> dict[str, Regularizer]:
-        """Return the regularizer of each of `params` that has one, as the layer was built."""
-        return dict(self._regularizers)
-
-    def constraints(self) -> dict[str, Constraint]:
-        """Return the constraint of each of `params` that has one, as the layer was built."""
-        return dict(self._constraints)
-
-    def penalty(self) -> float:
-        """Return what the regularizers add to the loss; 0 without any."""
-        self._check_built()
-        penalty = 0.0
-        for name, regularizer in self._regularizers.items():
-            if self.device == "cpu":
-                penalty += regularizer.value(self._inside(name, self.params[name]))
-            else:
-                penalty += float(
-                    to_host(self._ops.penalty(self.params[name], *_factors(regularizer)))[0]
-                )
-        return penalty
-
-    def add_penalty_gradients(self) -> None:
-        """Add the gradient of `penalty` to `grads`; once after each `backward`.
-
-        Raises
-        ------
-        ValueError
-            When there are regularizers, but no gradients to add to.
-        """
-        for name, regularizer in self._regularizers.items():
-            if name not in self.grads:
-                raise ValueError(f"{self.name}: add_penalty_gradients needs a backward before it")
-            if self.device == "cpu":
-                gradient = regularizer.gradient(self._inside(name, self.params[name]))
-                self.grads[name] += self._inside(name, gradient)
-            else:
-                w = self.params[name]
-                self._ops.add_penalty_gradient(self.grads[name], w, *_factors(regularizer))
-
-    @property
-    def is_constrained(self) -> bool:
-        """May `constrain` change anything?"""
-        return bool(self._constraints) or type(self).constrain is not Layer.constrain
-
-    def constrain(self) -> None:
-        """Change `params` as the constraints want; after each step of an optimizer."""
-        for name, constraint in self._constraints.items():
-            constraint.project(self._inside(name, self.params[name]))
-
     # Helpers.
 
     def as_it_is(self) -> Attributes:
@@ -380,33 +257,6 @@ class Layer:
         names = ("input_shape", "params", "grads", "_cache", "_dtype", "_regularizers",
                  "_constraints", "device", "precision")  # fmt: skip
         return [(self, name, getattr(self, name)) for name in names]
-
-    def _rules(self, ending: str, names: Iterable[str]) -> dict[str, Any]:
-        """Return what the arguments `kernel_<ending>` and so on hold, for each of these params."""
-        given = {kind: getattr(self, f"{role}_{ending}") for kind, role in self.roles.items()}
-        if all(rule is None for rule in given.values()):
-            return {}
-        rules = {name: given.get(kind_of(name)) for name in names}
-        return {name: rule for name, rule in rules.items() if rule is not None}
-
-    def _inside(self, name: str, weight: Array) -> Array:
-        """Turn a weight from Keras's layout into ours; or back, as it is its own inverse."""
-        return weight.T if name in self.transposed else weight
-
-    def _keras_shapes(self) -> list[tuple[str, tuple[int, ...]]]:
-        return [
-            (name, param.shape[::-1] if name in self.transposed else param.shape)
-            for name, param in self.params.items()
-        ]
-
-    def _check_built(self) -> None:
-        if not self.built:
-            raise ValueError(f"{self.name}: is not built; call it, or build(input_shape)")
-
-    @property
-    def _ops(self) -> Any:
-        """The operations on arrays that are where the layer is."""
-        return host if self.device == "cpu" else import_module("lstmfast.cuda.ops")
 
     def _placed(self, name: str, array: Any) -> Any:
         """Return an array that is where the layer is: itself, or what shares its memory."""
@@ -445,64 +295,3 @@ class Layer:
         """Return the size of the last input axis, or its letter while that is open."""
         known = None if self.input_shape is None else self.input_shape[-1]
         return letter if known is None else known
-
-
-def _factors(regularizer: Regularizer) -> tuple[float, float]:
-    """(l1, l2), of a regularizer that has kernels on a GPU."""
-    found = regularizer.factors
-    assert found is not None, "check_place lets no other one through"
-    return found
-
-
-def kind_of(name: str) -> str:
-    """Return what kind of weight a param is: `W_ih` of `W_ih`, `W_ih_l0` and `W_ih_l0_reverse`."""
-    return re.split(r"_l\d", name, maxsplit=1)[0]
-
-
-def _with_batch(input_shape: Shape) -> Shape:
-    """Put the batch axis before what a user gave as `input_shape`."""
-    return (None, *sizes("input_shape", input_shape, 1))
-
-
-def sizes(name: str, shape: Any, least: int) -> Shape:
-    """Return `shape` as a tuple of whole numbers >= least and None; ValueError for others."""
-    if not isinstance(shape, (tuple, list)) or not shape:
-        raise ValueError(f"{name}: expected a tuple such as (None, 8), got {shown(shape)}")
-    return tuple(None if size is None else integer(name, size, least) for size in shape)
-
-
-def _held(name: str, param: Any, dtype: str) -> Array:
-    """Return a copy in `dtype`; ValueError for numbers that it cannot hold."""
-    with np.errstate(over="ignore"):
-        found = np.array(param, dtype=dtype, order="C")
-    if (np.isfinite(param) & ~np.isfinite(found)).any():
-        raise ValueError(f"{name}: expected values that {dtype} can hold, got larger")
-    return found
-
-
-def in_a_list(name: str, arrays: Any) -> list[Any]:
-    """Return what can be passed over as a list; ValueError for anything else."""
-    try:
-        return list(arrays)
-    except TypeError:
-        raise ValueError(f"{name}: expected a list of arrays, got {shown(arrays)}") from None
-
-
-def rounded(name: str, weight: Any, shape: tuple[int, ...], dtype: str) -> Array:
-    """Return `weight` in `dtype`; ValueError for another shape, other things, or an overflow."""
-    found = np.asarray(weight)
-    if found.dtype.kind not in "iuf":
-        raise ValueError(f"{name}: expected real numbers, got dtype {found.dtype}")
-    check_shape(name, found.shape, shape)
-    try:
-        with np.errstate(over="raise"):
-            return found.astype(dtype)
-    except FloatingPointError:
-        raise ValueError(f"{name}: expected values that {dtype} can hold, got larger") from None
-
-
-def features_of(input_shape: Shape) -> int:
-    """Return the size of the last axis; ValueError where that is open."""
-    if input_shape[-1] is None:
-        raise ValueError(f"input_shape: expected a known last axis, got {shape_text(input_shape)}")
-    return input_shape[-1]

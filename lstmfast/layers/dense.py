@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
-
 from .. import constraints, initializers, regularizers
 from ..arguments import Array, Shape, check_shape, choice, flag, integer
 from ..ops import activations
 from ..ops.placement import is_own
-from .base import Layer, features_of
+from .base import Layer
+from .checks import features_of
 
 __all__ = ["ACTIVATIONS", "Dense", "dense_rows"]
 
@@ -135,10 +134,6 @@ class Dense(Layer):
             rows = y.reshape(-1, self.units), dy.reshape(-1, self.units)
             return self._ops.softmax_backward(*rows).reshape(dy.shape)
         return self._ops.activation_backward(self.activation, y, dy)
-
-    def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        made = self.kernel_initializer if name == "kernel" else self.bias_initializer
-        return made(shape, rng)
 
 
 def dense_rows(array: Any) -> Any:

@@ -97,6 +97,3 @@ class Embedding(Layer):
         check_shape("dy", dy.shape, (*ids.shape, self.output_dim))
         self.grads = {"embeddings": self._ops.embedding_backward(ids, dy, self.input_dim)}
         self._cache = None
-
-    def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        return self.embeddings_initializer(shape, rng)

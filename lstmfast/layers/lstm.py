@@ -1,4 +1,4 @@
-"""LSTM: options, state and caches here, weights in `parts`, arithmetic in `ops`."""
+"""LSTM: options, state and caches here, weights in `lstm_weights`, arithmetic in `ops`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import constraints, initializers, ops, regularizers
-from ..arguments import Array, Shape, check_shape, choice, flag, integer, shown
+from .. import ops
+from ..arguments import Array, Shape, check_shape, integer, shown
 from ..ops.dispatch import float_like
-from ..ops.foreign import adopt_all
 from ..ops.options import CellOptions, Noise
 from ..ops.placement import to_host
 from .lstm_weights import Parts
-from .recurrent import Recurrent
 
 __all__ = ["LSTM"]
 
 
-class LSTM(Parts, Recurrent):
+class LSTM(Parts):
     """Long short-term memory over (B, T, I), from zero state unless told otherwise.
 
     Parameters
@@ -108,6 +106,8 @@ class LSTM(Parts, Recurrent):
     Source: Hochreiter and Schmidhuber 1997; Gers et al. 2000 (forget gate).
     """
 
+    return_cells: bool
+
     def __init__(
         self,
         units: int,
@@ -159,68 +159,59 @@ class LSTM(Parts, Recurrent):
         input_shape: Shape | None = None,
         seed: int | None = None,
     ):
-        super().__init__(name, seed, input_shape)
-        self.units = integer("units", units, 1)
-        self.options = CellOptions(
-            activation, recurrent_activation, output_activation, coupled, clip, cell_clip
+        super().__init__(units, pad, name, input_shape, seed)
+        self._set_options(
+            CellOptions(
+                activation, recurrent_activation, output_activation, coupled, clip, cell_clip
+            )
         )
-        self.activation = self.options.activation
-        self.recurrent_activation = self.options.recurrent_activation
-        self.output_activation = self.options.output_activation
-        self.coupled = self.options.coupled
-        self.clip, self.cell_clip = self.options.clip, self.options.cell_clip
-        self.peepholes = flag("peepholes", peepholes)
+        self._set_noise(
+            Noise(dropout, layer_dropout, recurrent_dropout, weight_drop, zoneout_h, zoneout_c)
+        )
         self.num_layers = integer("num_layers", num_layers, 1)
-        self.bidirectional = flag("bidirectional", bidirectional)
         self.projection = None if projection is None else integer("projection", projection, 1)
-        self.layer_norm = flag("layer_norm", layer_norm)
-        self.noise = Noise(
-            dropout, layer_dropout, recurrent_dropout, weight_drop, zoneout_h, zoneout_c
-        )
-        self.draws = bool(self.noise.keys())
-        self.dropout, self.layer_dropout = self.noise.input_dropout, self.noise.layer_dropout
-        self.recurrent_dropout = self.noise.recurrent_dropout
-        self.weight_drop = self.noise.weight_drop
-        self.zoneout_h, self.zoneout_c = self.noise.zoneout_h, self.noise.zoneout_c
         self.truncate = None if truncate is None else integer("truncate", truncate, 1)
         self.recompute = None if recompute is None else integer("recompute", recompute, 1)
-        self.use_bias = flag("use_bias", use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
-        self.peephole_initializer = initializers.get(peephole_initializer, "peephole_initializer")
-        self.recurrent_initializer = initializers.get(
-            recurrent_initializer, "recurrent_initializer"
-        )
-        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
-        self.projection_initializer = initializers.get(
-            projection_initializer, "projection_initializer"
-        )
-        self.kernel_regularizer = regularizers.get(kernel_regularizer, "kernel_regularizer")
-        self.recurrent_regularizer = regularizers.get(
-            recurrent_regularizer, "recurrent_regularizer"
-        )
-        self.bias_regularizer = regularizers.get(bias_regularizer, "bias_regularizer")
-        self.peephole_regularizer = regularizers.get(peephole_regularizer, "peephole_regularizer")
-        self.projection_regularizer = regularizers.get(
-            projection_regularizer, "projection_regularizer"
-        )
-        self.kernel_constraint = constraints.get(kernel_constraint, "kernel_constraint")
-        self.recurrent_constraint = constraints.get(recurrent_constraint, "recurrent_constraint")
-        self.bias_constraint = constraints.get(bias_constraint, "bias_constraint")
-        self.peephole_constraint = constraints.get(peephole_constraint, "peephole_constraint")
-        self.projection_constraint = constraints.get(projection_constraint, "projection_constraint")
-        self.unit_forget_bias = flag("unit_forget_bias", unit_forget_bias)
-        self.return_sequences = flag("return_sequences", return_sequences)
-        self.return_state = flag("return_state", return_state)
-        self.return_cells = flag("return_cells", return_cells)
-        self.time_major = flag("time_major", time_major)
-        self.go_backwards = flag("go_backwards", go_backwards)
-        self.pad = choice("pad", pad, ops.PADS)
-        self.stateful = flag("stateful", stateful)
+        self._set_by_role(
+            "initializer", kernel=kernel_initializer, recurrent=recurrent_initializer,
+            bias=bias_initializer, peephole=peephole_initializer,
+            projection=projection_initializer,
+        )  # fmt: skip
+        self._set_by_role(
+            "regularizer", kernel=kernel_regularizer, recurrent=recurrent_regularizer,
+            bias=bias_regularizer, peephole=peephole_regularizer,
+            projection=projection_regularizer,
+        )  # fmt: skip
+        self._set_by_role(
+            "constraint", kernel=kernel_constraint, recurrent=recurrent_constraint,
+            bias=bias_constraint, peephole=peephole_constraint, projection=projection_constraint,
+        )  # fmt: skip
+        self._set_flags(
+            peepholes=peepholes, bidirectional=bidirectional, layer_norm=layer_norm,
+            use_bias=use_bias, unit_forget_bias=unit_forget_bias,
+            return_sequences=return_sequences, return_state=return_state,
+            return_cells=return_cells, time_major=time_major, go_backwards=go_backwards,
+            stateful=stateful,
+        )  # fmt: skip
         self._check_combinations()
         self.initial_state_grads: tuple[Array, Array] | None = None
-        self._state: tuple[Array, Array] | None = None
         if self.input_shape is not None:
             self.output_shape(self.input_shape)
+
+    def _set_options(self, options: CellOptions) -> None:
+        self.options = options
+        self.activation = options.activation
+        self.recurrent_activation = options.recurrent_activation
+        self.output_activation = options.output_activation
+        self.coupled = options.coupled
+        self.clip, self.cell_clip = options.clip, options.cell_clip
+
+    def _set_noise(self, noise: Noise) -> None:
+        self.noise = noise
+        self.draws = bool(noise.keys())
+        self.dropout, self.layer_dropout = noise.input_dropout, noise.layer_dropout
+        self.recurrent_dropout, self.weight_drop = noise.recurrent_dropout, noise.weight_drop
+        self.zoneout_h, self.zoneout_c = noise.zoneout_h, noise.zoneout_c
 
     def _check_combinations(self) -> None:
         """Raise ValueError for options that exclude each other."""
@@ -404,7 +395,7 @@ class LSTM(Parts, Recurrent):
             check_shape("dy", float_like("dy", dy, dtype).shape, shape)  # type: ignore[arg-type]
         if not isinstance(dstate, (tuple, list)) or len(dstate) != 2:
             raise ValueError(f"dstate: expected (dh, dc), got {shown(dstate)}")
-        leading = (self.num_layers * self.directions, rows) if self.is_stack else (rows,)
+        leading = self._leading(rows)
         placed = [
             None if part is None else self._placed(f"dstate {letter}", part)
             for letter, part in zip("hc", dstate, strict=True)
@@ -439,20 +430,16 @@ class LSTM(Parts, Recurrent):
         self, batch: int, initial_state: tuple[Array, Array] | None
     ) -> tuple[Array | None, Array | None]:
         if initial_state is None:
-            if self._state is None:
-                return None, None
-            self._check_kept(self._state[0], batch)
-            return self._state
+            return self._kept(batch) or (None, None)
         if not isinstance(initial_state, (tuple, list)) or len(initial_state) != 2:
             raise ValueError(f"initial_state: expected (h, c), got {type(initial_state).__name__}")
         h, c = initial_state
-        if self.device == "cpu":
-            initial_state = adopt_all("initial_state h", h), adopt_all("initial_state c", c)
-        else:
-            initial_state = self._placed("initial_state h", h), self._placed("initial_state c", c)
-        leading = (self.num_layers * self.directions, batch) if self.is_stack else (batch,)
-        sizes = (self.state_size, self.units)
-        for letter, part, size in zip("hc", initial_state, sizes, strict=True):
-            shape = part.shape if self.device == "cuda" else np.shape(part)
-            check_shape(f"initial_state {letter}", shape, (*leading, size))
-        return initial_state[0], initial_state[1]
+        leading = self._leading(batch)
+        return (
+            self._checked_state("initial_state h", h, (*leading, self.state_size)),
+            self._checked_state("initial_state c", c, (*leading, self.units)),
+        )
+
+    def _leading(self, batch: int) -> tuple[int, ...]:
+        """The axes of a state before its last one: of several parts, theirs comes first."""
+        return (self.num_layers * self.directions, batch) if self.is_stack else (batch,)

@@ -8,28 +8,36 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..arguments import Array, Shape
+from ..constraints import Constraint
+from ..initializers import Initializer
 from ..ops.placement import assign_all, to_host
 from ..ops.weights import Norm
-from .base import features_of, kind_of, rounded
+from ..regularizers import Regularizer
+from .checks import features_of, rounded
+from .recurrent import Recurrent
+from .weights import kind_of
 
 __all__ = ["Parts"]
 
 
-class Parts:
+class Parts(Recurrent):
     """Names, shapes and first values of the weights; the half of `LSTM` that knows of parts."""
 
     roles: ClassVar = {
         "W_ih": "kernel", "W_hh": "recurrent", "b": "bias", "p": "peephole", "W_hr": "projection",
     }  # fmt: skip
-    units: int
     num_layers: int
     bidirectional: bool
     projection: int | None
-    use_bias: bool
     peepholes: bool
     layer_norm: bool
     unit_forget_bias: bool
-    params: dict[str, Array]
+    peephole_initializer: Initializer
+    projection_initializer: Initializer
+    peephole_regularizer: Regularizer | None
+    projection_regularizer: Regularizer | None
+    peephole_constraint: Constraint | None
+    projection_constraint: Constraint | None
 
     @property
     def directions(self) -> int:
@@ -86,8 +94,7 @@ class Parts:
         kind = kind_of(name)
         if kind in Norm._fields:
             return np.full(shape, 0.0 if kind == "b_c" else 1.0)
-        made: Callable[..., Array] = getattr(self, f"{self.roles[kind]}_initializer")
-        weight = made(shape, rng)
+        weight = super()._initial(name, shape, rng)
         if kind == "b" and self.unit_forget_bias:
             weight[self.units : 2 * self.units] = 1.0
         return weight

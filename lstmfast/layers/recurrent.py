@@ -4,19 +4,63 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arguments import Array
+import numpy as np
+
+from .. import constraints, initializers, ops, regularizers
+from ..arguments import Array, Shape, check_shape, choice, flag, integer
+from ..constraints import Constraint
+from ..initializers import Initializer
+from ..ops.foreign import adopt_all
 from ..ops.placement import to_device
+from ..regularizers import Regularizer
 from .base import Layer
 
 __all__ = ["Recurrent"]
+
+GETTERS = {
+    "initializer": initializers.get,
+    "regularizer": regularizers.get,
+    "constraint": constraints.get,
+}  # what turns a constructor's argument that ends so into an object
 
 
 class Recurrent(Layer):
     """The base of LSTM and SimpleRNN: layers with a state that goes from step to step."""
 
+    kernel_initializer: Initializer
+    recurrent_initializer: Initializer
+    bias_initializer: Initializer
+    kernel_regularizer: Regularizer | None
+    recurrent_regularizer: Regularizer | None
+    bias_regularizer: Regularizer | None
+    kernel_constraint: Constraint | None
+    recurrent_constraint: Constraint | None
+    bias_constraint: Constraint | None
+    use_bias: bool
+    return_sequences: bool
+    return_state: bool
     go_backwards: bool
     stateful: bool
     time_major = False
+    _state: Any
+
+    def __init__(
+        self, units: int, pad: str, name: str | None, input_shape: Shape | None, seed: int | None
+    ):
+        super().__init__(name, seed, input_shape)
+        self.units = integer("units", units, 1)
+        self.pad = choice("pad", pad, ops.PADS)
+        self._state = None
+
+    def _set_by_role(self, kind: str, **given: Any) -> None:
+        """Set `kernel_<kind>` and so on: an initializer, a regularizer or a constraint by role."""
+        for role, value in given.items():
+            name = f"{role}_{kind}"
+            setattr(self, name, GETTERS[kind](value, name))
+
+    def _set_flags(self, **given: bool) -> None:
+        for name, value in given.items():
+            setattr(self, name, flag(name, value))
 
     def __call__(
         self,
@@ -47,13 +91,12 @@ class Recurrent(Layer):
 
     def reset_state(self) -> None:
         """Let a stateful layer start its next batch, of any size, from zeros."""
-        self._state: Any = None
+        self._state = None
 
     def _move(self, device: str) -> None:
         super()._move(device)
-        state = getattr(self, "_state", None)
-        if isinstance(state, tuple):
-            self._state = tuple(to_device(part, device) for part in state)
+        if isinstance(self._state, tuple):
+            self._state = tuple(to_device(part, device) for part in self._state)
 
     def _in_order(self, steps: Array) -> Array:
         """Turn outputs of all steps from the order of x into that of the steps, or back."""
@@ -61,9 +104,23 @@ class Recurrent(Layer):
             return steps
         return self._ops.flipped(steps, 0 if self.time_major else 1)
 
-    def _check_kept(self, state: Array, batch: int) -> None:
-        """Raise ValueError unless a kept state (..., B, H) has the rows of x."""
-        rows = state.shape[-2]
+    def _kept(self, batch: int) -> Any:
+        """Return the state to go on from, None for zeros; ValueError unless it has x's rows."""
+        state = self._state
+        if state is None:
+            return None
+        rows = (state[0] if isinstance(state, tuple) else state).shape[-2]
         if rows != batch:
             expected = f"{rows} rows, as the kept state has (see reset_state)"
             raise ValueError(f"x: expected {expected}, got {batch}")
+        return state
+
+    def _checked_state(self, name: str, part: Any, shape: tuple[int, ...]) -> Any:
+        """Return an array of an initial state, where the layer is; ValueError for other shapes."""
+        if self.device == "cpu":
+            part = adopt_all(name, part)
+            check_shape(name, np.shape(part), shape)
+        else:
+            part = self._placed(name, part)
+            check_shape(name, part.shape, shape)
+        return part

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
-
-from .. import constraints, initializers, ops, regularizers
-from ..arguments import Array, Shape, check_shape, choice, flag, integer
+from ..arguments import Array, Shape, check_shape
 from ..ops import activations
 from ..ops.checks import float_array
-from ..ops.foreign import adopt_all
-from .base import features_of
+from .checks import features_of
 from .recurrent import Recurrent
 
 __all__ = ["SimpleRNN"]
@@ -98,30 +94,25 @@ class SimpleRNN(Recurrent):
         input_shape: Shape | None = None,
         seed: int | None = None,
     ):
-        super().__init__(name, seed, input_shape)
-        self.units = integer("units", units, 1)
+        super().__init__(units, pad, name, input_shape, seed)
         self.activation = activations.get("activation", activation)
-        self.use_bias = flag("use_bias", use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
-        self.recurrent_initializer = initializers.get(
-            recurrent_initializer, "recurrent_initializer"
-        )
-        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
-        self.kernel_regularizer = regularizers.get(kernel_regularizer, "kernel_regularizer")
-        self.recurrent_regularizer = regularizers.get(
-            recurrent_regularizer, "recurrent_regularizer"
-        )
-        self.bias_regularizer = regularizers.get(bias_regularizer, "bias_regularizer")
-        self.kernel_constraint = constraints.get(kernel_constraint, "kernel_constraint")
-        self.recurrent_constraint = constraints.get(recurrent_constraint, "recurrent_constraint")
-        self.bias_constraint = constraints.get(bias_constraint, "bias_constraint")
-        self.return_sequences = flag("return_sequences", return_sequences)
-        self.return_state = flag("return_state", return_state)
-        self.go_backwards = flag("go_backwards", go_backwards)
-        self.pad = choice("pad", pad, ops.PADS)
-        self.stateful = flag("stateful", stateful)
+        self._set_by_role(
+            "initializer", kernel=kernel_initializer, recurrent=recurrent_initializer,
+            bias=bias_initializer,
+        )  # fmt: skip
+        self._set_by_role(
+            "regularizer", kernel=kernel_regularizer, recurrent=recurrent_regularizer,
+            bias=bias_regularizer,
+        )  # fmt: skip
+        self._set_by_role(
+            "constraint", kernel=kernel_constraint, recurrent=recurrent_constraint,
+            bias=bias_constraint,
+        )  # fmt: skip
+        self._set_flags(
+            use_bias=use_bias, return_sequences=return_sequences, return_state=return_state,
+            go_backwards=go_backwards, stateful=stateful,
+        )  # fmt: skip
         self.initial_state_grads: tuple[Array] | None = None
-        self._state: Array | None = None
         if self.input_shape is not None:
             self.output_shape(self.input_shape)
 
@@ -227,20 +218,12 @@ class SimpleRNN(Recurrent):
         """A copy of the state that a stateful layer goes on from; None for zeros."""
         return None if self._state is None else self._state.copy()
 
-    def _start(self, batch: int, initial_state: Any) -> Array | None:
+    def _start(self, batch: int, initial_state: Any) -> Any:
         if initial_state is None:
-            if self._state is not None:
-                self._check_kept(self._state, batch)
-            return self._state
+            return self._kept(batch)
         if isinstance(initial_state, (tuple, list)) and len(initial_state) == 1:
             initial_state = initial_state[0]
-        initial_state = adopt_all("initial_state", initial_state)
-        check_shape("initial_state", np.shape(initial_state), (batch, self.units))
-        return initial_state
-
-    def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        made = {"W_ih": self.kernel_initializer, "W_hh": self.recurrent_initializer}
-        return made.get(name, self.bias_initializer)(shape, rng)
+        return self._checked_state("initial_state", initial_state, (batch, self.units))
 
 
 def _sum(dy: Array | None, dh_n: Array | None) -> Array | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arguments import LARGEST_SEED, Array, Shape, choice, integer, shape_text, shown
 from ..layers import Dense, Layer
-from ..layers.base import DTYPES, in_a_list, sizes
+from ..layers.checks import DTYPES, in_a_list, sizes
 from ..layers.recurrent import Recurrent
 from ..losses import Crossentropy, Loss
 from ..ops.placement import assign_all, check_device

@@ -14,7 +14,8 @@ import numpy as np
 
 from .. import layers, losses, optimizers
 from ..arguments import Array, Shape, construct, integer, keys
-from ..layers.base import DTYPES, Layer
+from ..layers import Layer
+from ..layers.checks import DTYPES
 from ..ops.placement import assign_all, to_host
 from ..optimizers import Optimizer
 from . import files

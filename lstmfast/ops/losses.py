@@ -37,7 +37,13 @@ def softmax(x: Array, out: Array | None = None) -> Array:
 
 
 def softmax_backward(y: Array, dy: Array) -> Array:
-    """dy (M, N) becomes the gradient to the argument of y = softmax(x); returns dy."""
+    """dy (M, N) becomes the gradient to what `softmax` got, y (dy - Σ dy y); returns dy.
+
+    Raises
+    ------
+    ValueError
+        A shape or dtype does not fit.
+    """
     dy = writable("dy", dy, y.shape, float_array("y", y).dtype)
     dy -= np.sum(dy * y, axis=-1, keepdims=True)
     dy *= y
@@ -112,15 +118,21 @@ def squared_error(
 ) -> tuple[float, Array | None]:
     """`(outputs - targets)²`, its mean over the last axis, summed over all rows.
 
+    Parameters
+    ----------
+    outputs, targets : (..., N) of one shape and dtype; neither is changed.
+    gradient : also make the gradient of the sum times `scale`.
+    scale : factor of the gradient alone, such as one over the rows for that of the mean.
+
     Returns
     -------
     total : float
-    gradient : that of the total times `scale`, a new array; None without `gradient`.
+    gradient : a new array in the shape of `outputs`; None without `gradient`.
 
     Raises
     ------
     ValueError
-        A shape or dtype does not fit.
+        A shape, a dtype or `scale` (>= 0) does not fit.
     """
     dtype = float_array("outputs", outputs).dtype
     check_shape("targets", float_array("targets", targets, dtype).shape, outputs.shape)

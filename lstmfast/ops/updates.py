@@ -71,7 +71,7 @@ def sgd_update(
 
 
 def clip_by_value(a: Array, limit: float) -> None:
-    """Bring each element into [-limit, limit], in place."""
+    """Bring each element into [-limit, limit], in place; NaN stays."""
     writable("a", a, float_array("a", a).shape, a.dtype)
     limit = number("limit", limit, 0.0)
     if limit <= float(np.finfo(a.dtype).max):

@@ -1,4 +1,9 @@
-"""Softmax, cross-entropy and squared error on arrays in the GPU's memory. Part of `ops` there."""
+"""Softmax, cross-entropy and squared error in the GPU's memory: the twins of `lstmfast.ops.losses`.
+
+What is said there of arguments, results and errors holds here, with two differences. Labels are of
+int32 or int64, and one out of range raises nothing, as the host would have to wait: its loss, and
+its row of the gradient, are NaN. Every function takes a `stream` of cuda.core; None: the default.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +30,7 @@ __all__ = [
 
 
 def softmax(x: DeviceArray, out: DeviceArray | None = None, *, stream: Any = None) -> DeviceArray:
-    """The softmax of each row of x (M, N), in a new array or in `out`, which may be x.
-
-    Raises
-    ------
-    ValueError
-        A shape or dtype does not fit.
-    """
+    """See `lstmfast.ops.softmax`."""
     x = dense("x", x, ("M", "N"), float_array("x", x).dtype, stream)
     if out is None:
         out = array.empty(x.shape, x.dtype, stream)
@@ -44,13 +43,7 @@ def softmax(x: DeviceArray, out: DeviceArray | None = None, *, stream: Any = Non
 
 
 def softmax_backward(y: DeviceArray, dy: DeviceArray, *, stream: Any = None) -> DeviceArray:
-    """dy (M, N) becomes the gradient to what softmax got, y (dy - Σ dy y); returns dy.
-
-    Raises
-    ------
-    ValueError
-        A shape or dtype does not fit.
-    """
+    """See `lstmfast.ops.softmax_backward`."""
     y = dense("y", y, ("M", "N"), float_array("y", y).dtype, stream)
     dy = writable("dy", dy, y.shape, y.dtype)
     M, N = y.shape
@@ -63,26 +56,7 @@ def softmax_crossentropy(
     logits: DeviceArray, targets: DeviceArray, *,
     gradient: bool = True, scale: float = 1.0, stream: Any = None,
 ) -> tuple[DeviceArray, DeviceArray]:  # fmt: skip
-    """Cross-entropy of softmax(logits) against the targets, row by row.
-
-    Parameters
-    ----------
-    logits : (M, N), C-contiguous. With `gradient`, it becomes the gradient of the sum of the
-        losses times `scale`, `scale * (softmax - targets)`. No second array of this size is made.
-    targets : (M,) int32 or int64 in 0..N-1, or (M, N) weights of the same dtype (usually summing
-        to 1). A label out of range makes its loss, and its row of the gradient, NaN.
-    scale : factor of the gradient alone, such as 1 / M for that of the mean.
-
-    Returns
-    -------
-    losses : (M,) of the logits' dtype.
-    correct : (M,) bool: the largest logit (the first one of equals) is that of the target.
-
-    Raises
-    ------
-    ValueError
-        A shape, a dtype or `scale` (>= 0) does not fit; the logits are as they were.
-    """
+    """See `lstmfast.ops.softmax_crossentropy`."""
     logits = _rows("logits", logits, gradient, stream)
     (M, N), name, side = logits.shape, name_of(logits.dtype), losses.side_for(logits.shape[1])
     targets = _targets(targets, logits, stream)
@@ -99,23 +73,7 @@ def softmax_crossentropy(
 def crossentropy(
     probabilities: DeviceArray, targets: DeviceArray, *, gradient: bool = False, stream: Any = None
 ) -> tuple[DeviceArray, DeviceArray]:
-    """Cross-entropy of rows of probabilities, which are clipped to [1e-7, 1 - 1e-7] as in Keras.
-
-    Parameters
-    ----------
-    probabilities : (M, N). With `gradient` it becomes the gradient of the sum of the losses, zero
-        where the clipping acts. Rows are taken as they are: they should sum to 1.
-    targets : as in `softmax_crossentropy`.
-
-    Returns
-    -------
-    losses, correct : as `softmax_crossentropy`.
-
-    Raises
-    ------
-    ValueError
-        A shape or dtype does not fit.
-    """
+    """See `lstmfast.ops.crossentropy`."""
     p = _rows("probabilities", probabilities, gradient, stream)
     (M, N), name, side = p.shape, name_of(p.dtype), losses.side_for(p.shape[1])
     targets = _targets(targets, p, stream)
@@ -148,23 +106,9 @@ def squared_error(
     outputs: DeviceArray, y: DeviceArray, *,
     gradient: bool = True, scale: float = 1.0, stream: Any = None,
 ) -> tuple[DeviceArray, DeviceArray | None]:  # fmt: skip
-    """`(outputs - y)²`, its mean over the last axis, summed over all rows.
+    """See `lstmfast.ops.squared_error`; y holds the targets.
 
-    Parameters
-    ----------
-    outputs, y : (..., N) of one shape and dtype; neither is changed.
-    gradient : also make the gradient of the sum times `scale`.
-    scale : factor of the gradient alone, such as one over the rows for that of the mean.
-
-    Returns
-    -------
-    total : (1,) of float64, the same bits at every run.
-    gradient : a new array in the shape of `outputs`; None without `gradient`.
-
-    Raises
-    ------
-    ValueError
-        A shape, a dtype or `scale` (>= 0) does not fit.
+    The total is (1,) of float64, the same bits at every run.
     """
     outputs = float_array("outputs", outputs)
     outputs = dense("outputs", outputs, outputs.shape, outputs.dtype, stream)
@@ -181,10 +125,7 @@ def squared_error(
 def sum_losses(losses: DeviceArray, correct: DeviceArray, *, stream: Any = None) -> DeviceArray:
     """[Σ losses, number of hits], (2,) of float64: all that one small copy to the host need bring.
 
-    Raises
-    ------
-    ValueError
-        losses (M,) or correct (M,), of bool, does not fit.
+    See `lstmfast.ops.sum_losses`.
     """
     dtype = float_array("losses", losses).dtype
     losses = dense("losses", losses, ("M",), dtype, stream)

@@ -1,4 +1,7 @@
-"""What optimizers change weights with, in place, in the GPU's memory. Part of `ops` there."""
+"""What optimizers change weights with, in the GPU's memory: the twins of `lstmfast.ops.updates`.
+
+What is said there holds here. `stream` is one of cuda.core; None: the default stream.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,7 @@ def adam_update(
     w: DeviceArray, g: DeviceArray, m: DeviceArray, v: DeviceArray, *,
     step_size: float, beta_1: float, beta_2: float, epsilon: float, stream: Any = None,
 ) -> None:  # fmt: skip
-    """One step of Adam (Kingma and Ba 2014) in Keras's form, in place on w, m and v.
-
-    m += (1 - beta_1) (g - m), v += (1 - beta_2) (g² - v), w -= step_size m / (√v + epsilon), where
-    step_size = rate √(1 - beta_2^t) / (1 - beta_1^t). All arrays have w's shape and dtype.
-
-    Raises
-    ------
-    ValueError
-        A shape or dtype does not fit; nothing has changed.
-    """
+    """See `lstmfast.ops.adam_update`."""
     w = in_place("w", w)
     g = dense("g", g, w.shape, w.dtype, stream)
     m, v = writable("m", m, w.shape, w.dtype), writable("v", v, w.shape, w.dtype)
@@ -44,16 +38,7 @@ def sgd_update(
     w: DeviceArray, g: DeviceArray, velocity: DeviceArray | None, *,
     learning_rate: float, momentum: float = 0.0, nesterov: bool = False, stream: Any = None,
 ) -> None:  # fmt: skip
-    """One step of gradient descent in place: w -= rate g; or with a velocity, as Keras has it:
-
-    velocity = momentum velocity - rate g, then w += velocity (Nesterov: w += momentum velocity -
-    rate g).
-
-    Raises
-    ------
-    ValueError
-        A shape or dtype does not fit, or momentum is given without a velocity.
-    """
+    """See `lstmfast.ops.sgd_update`."""
     if velocity is None and (momentum or nesterov):
         raise ValueError("velocity: expected an array for momentum or nesterov, got None")
     w = in_place("w", w)
@@ -67,12 +52,12 @@ def sgd_update(
 
 
 def clip_by_value(g: DeviceArray, limit: float, *, stream: Any = None) -> None:
-    """Bring each element into [-limit, limit], in place; NaN stays."""
+    """See `lstmfast.ops.clip_by_value`; g is the array."""
     _change("clip", "g", g, number("limit", limit, 0.0), stream)
 
 
 def scale(a: DeviceArray, factor: float, *, stream: Any = None) -> None:
-    """a *= factor, in place."""
+    """See `lstmfast.ops.scale`."""
     _change("scale", "a", a, factor, stream)
 
 

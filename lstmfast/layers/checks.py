@@ -1,0 +1,73 @@
+"""Checks of the shapes and weights that users give a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..arguments import Array, Shape, check_shape, integer, shape_text, shown
+
+__all__ = ["DTYPES", "features_of", "held_params", "in_a_list", "rounded", "sizes", "with_batch"]
+
+DTYPES = ("float32", "float64")
+
+
+def with_batch(input_shape: Shape) -> Shape:
+    """Put the batch axis before what a user gave as `input_shape`."""
+    return (None, *sizes("input_shape", input_shape, 1))
+
+
+def sizes(name: str, shape: Any, least: int) -> Shape:
+    """Return `shape` as a tuple of whole numbers >= least and None; ValueError for others."""
+    if not isinstance(shape, (tuple, list)) or not shape:
+        raise ValueError(f"{name}: expected a tuple such as (None, 8), got {shown(shape)}")
+    return tuple(None if size is None else integer(name, size, least) for size in shape)
+
+
+def held_params(
+    params: dict[str, Array], shapes: dict[str, tuple[int, ...]], dtype: str
+) -> dict[str, Array]:
+    """Return copies of `params` in `dtype`; ValueError for other names, shapes or an overflow."""
+    if list(params) != list(shapes):
+        raise ValueError(f"params: expected {list(shapes)}, got {list(params)}")
+    for name, shape in shapes.items():
+        check_shape(f"params[{name!r}]", params[name].shape, shape)
+    return {name: _held(name, param, dtype) for name, param in params.items()}
+
+
+def _held(name: str, param: Any, dtype: str) -> Array:
+    """Return a copy in `dtype`; ValueError for numbers that it cannot hold."""
+    with np.errstate(over="ignore"):
+        found = np.array(param, dtype=dtype, order="C")
+    if (np.isfinite(param) & ~np.isfinite(found)).any():
+        raise ValueError(f"{name}: expected values that {dtype} can hold, got larger")
+    return found
+
+
+def in_a_list(name: str, arrays: Any) -> list[Any]:
+    """Return what can be passed over as a list; ValueError for anything else."""
+    try:
+        return list(arrays)
+    except TypeError:
+        raise ValueError(f"{name}: expected a list of arrays, got {shown(arrays)}") from None
+
+
+def rounded(name: str, weight: Any, shape: tuple[int, ...], dtype: str) -> Array:
+    """Return `weight` in `dtype`; ValueError for another shape, other things, or an overflow."""
+    found = np.asarray(weight)
+    if found.dtype.kind not in "iuf":
+        raise ValueError(f"{name}: expected real numbers, got dtype {found.dtype}")
+    check_shape(name, found.shape, shape)
+    try:
+        with np.errstate(over="raise"):
+            return found.astype(dtype)
+    except FloatingPointError:
+        raise ValueError(f"{name}: expected values that {dtype} can hold, got larger") from None
+
+
+def features_of(input_shape: Shape) -> int:
+    """Return the size of the last axis; ValueError where that is open."""
+    if input_shape[-1] is None:
+        raise ValueError(f"input_shape: expected a known last axis, got {shape_text(input_shape)}")
+    return input_shape[-1]
