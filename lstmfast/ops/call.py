@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..arguments import Array, check_shape, flag
@@ -40,6 +40,7 @@ class Call:
     x : (T, B, I), or (B, T, I) if `batch_first`, with contiguous rows
     h0, c0 : as given, contiguous, or None
     taken : which steps rows take, as `of.taken` has it; None for all
+    state_shapes : of h and of c
     weights : of each part, and
     keys : of the configuration, but for those that weights tell; where no handle has them already
     """
@@ -53,23 +54,22 @@ class Call:
     h0: Any
     c0: Any
     taken: Any
+    state_shapes: tuple[Shape, Shape]
+    with_y: bool
     weights: Sequence[Weights] = ()
-    keys: dict[str, float] = field(default_factory=dict)
+    keys: Any = None
     noise: Noise = QUIET
     seed: int = 0
     training: bool = False
-    with_y: bool = True
-    with_cells: bool = False
     precision: Any = None
+
+    @property
+    def with_cells(self) -> bool:
+        return self.keys is not None and "cells" in self.keys
 
     @property
     def directions(self) -> int:
         return self.sizes.output_size // self.sizes.state_size  # type: ignore[no-any-return]
-
-    @property
-    def state_shapes(self) -> tuple[Shape, Shape]:
-        """Of h and of c."""
-        return state_shapes(self.sizes, self.stacked, self.B)
 
     @property
     def y_shape(self) -> Shape:
@@ -81,7 +81,7 @@ class Call:
 
 
 def checked(
-    of: Any, x: Any, W_ih: Any, W_hh: Any, b: Any = None, h0: Any = None, c0: Any = None, *,
+    of: Any, x: Any, W_ih: Any, W_hh: Any, b: Any = None, h0: Any = None, c0: Any = None,
     p: Any = None, W_hr: Any = None, norm: Any = None, options: CellOptions = PLAIN,
     noise: Noise = QUIET, seed: Any = None, bidirectional: Any = False, lengths: Any = None,
     mask: Any = None, pad: Any = "zeros", reverse: Any = False, truncate: Any = None,
@@ -94,22 +94,21 @@ def checked(
     keys = keys_of_cell(options, training) | keys_of_noise(noise)
     keys |= order_keys(lengths is not None or mask is not None, pad, reverse, both)
     keys |= way_back_keys(truncate, recompute)
+    if flag("return_cells", return_cells):
+        keys["cells"] = 1
     weights = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, dtype, of)
     seed = seed_of(noise, seed, training)
     check_layers(noise, len(weights) // (1 + both))
     call = call_on(of, _sizes_of(weights, 1 + both), is_stack(W_ih), dtype, x, h0, c0, lengths,
-                   mask, batch_first)  # fmt: skip
+                   mask, batch_first, return_sequences)  # fmt: skip
     call.weights, call.keys, call.noise, call.seed = weights, keys, noise, seed
     call.training, call.precision = training, precision
-    call.with_y = flag("return_sequences", return_sequences)
-    if flag("return_cells", return_cells):
-        call.with_cells, keys["cells"] = True, 1
     return call
 
 
 def call_on(
     of: Any, sizes: Any, stacked: bool, dtype: Any, x: Any, h0: Any, c0: Any, lengths: Any,
-    mask: Any, batch_first: Any,
+    mask: Any, batch_first: Any, return_sequences: Any,
 ) -> Call:  # fmt: skip
     """A call in inference of weights that are known: x, the state and the steps to take, checked.
 
@@ -117,19 +116,18 @@ def call_on(
     """
     batch_first = flag("batch_first", batch_first)
     of.float_array("x", x, dtype)
-    check_shape("x", x.shape, (*("BT" if batch_first else "TB"), sizes.input_size))
+    I = sizes.input_size
+    check_shape("x", x.shape, ("B", "T", I) if batch_first else ("T", "B", I))
     not_empty("x", x)
     B, T = x.shape[:2] if batch_first else x.shape[1::-1]
     taken = of.taken(lengths, mask, x.shape[:2], T, B, batch_first)
-    h_shape, c_shape = state_shapes(sizes, stacked, B)
-    h0 = None if h0 is None else of.dense("h0", h0, h_shape, dtype)
-    c0 = None if c0 is None else of.dense("c0", c0, c_shape, dtype)
-    return Call(sizes, stacked, batch_first, of.rows_in_place("x", x), T, B, h0, c0, taken)
-
-
-def state_shapes(sizes: Any, stacked: bool, B: int) -> tuple[Shape, Shape]:
     leading = (sizes.parts, B) if stacked else (B,)
-    return (*leading, sizes.state_size), (*leading, sizes.hidden_size)
+    shapes = (*leading, sizes.state_size), (*leading, sizes.hidden_size)
+    h0 = None if h0 is None else of.dense("h0", h0, shapes[0], dtype)
+    c0 = None if c0 is None else of.dense("c0", c0, shapes[1], dtype)
+    with_y = flag("return_sequences", return_sequences)
+    x = of.rows_in_place("x", x)
+    return Call(sizes, stacked, batch_first, x, T, B, h0, c0, taken, shapes, with_y)
 
 
 def _sizes_of(weights: Sequence[Weights], directions: int) -> Sizes:

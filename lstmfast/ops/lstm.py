@@ -154,13 +154,9 @@ def lstm_forward(
         A shape or dtype does not fit, or options do not go together; the text names the argument,
         what was expected and found.
     """
-    call = checked(
-        checks, x, W_ih, W_hh, b, h0, c0, p=p, W_hr=W_hr, norm=norm, options=options, noise=noise,
-        seed=seed, bidirectional=bidirectional, lengths=lengths, mask=mask, pad=pad,
-        reverse=reverse, truncate=truncate, recompute=recompute, batch_first=batch_first,
-        training=training, return_sequences=return_sequences, return_cells=return_cells,
-        precision=precision,
-    )  # fmt: skip
+    call = checked(checks, x, W_ih, W_hh, b, h0, c0, p, W_hr, norm, options, noise, seed,
+                   bidirectional, lengths, mask, pad, reverse, truncate, recompute, batch_first,
+                   training, return_sequences, return_cells, precision)  # fmt: skip
     layer = handle_of(call)
     taken, found = forward_rooms(call, layer)
     layer.forward(*taken)
@@ -217,7 +213,7 @@ def restore_cache(reserve: Array, y: Array, *arguments: Any, **keywords: Any) ->
     ValueError
         An argument does not fit, or reserve and y are not of such a call.
     """
-    call = checked(checks, *arguments, **keywords, training=True, recompute=None)
+    call = checked(checks, *arguments, **keywords, training=True, recompute=None)  # type: ignore[misc]
     layer = handle_of(call)
     y = dense("y", y, call.y_shape, call.x.dtype)
     cache = LSTMCache(call, layer, y, layer.new_reserve(call.T, call.B))

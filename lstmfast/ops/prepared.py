@@ -90,8 +90,7 @@ class PreparedLSTM:
             raise ValueError("lengths, mask: expected None without unlike=True, got some")
         layer = self._layer
         call = call_on(checks, layer, self._stacked, self._dtype, x, h0, c0, lengths, mask,
-                       batch_first)  # fmt: skip
-        call.with_y = flag("return_sequences", return_sequences)
+                       batch_first, return_sequences)  # fmt: skip
         taken, found = forward_rooms(call, layer)
         layer.forward(*taken)
         return found[0], found[1]
