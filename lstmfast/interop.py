@@ -68,7 +68,7 @@ class _Sizes:
         self.dtype = self.dtype or array.dtype
         if array.dtype != self.dtype:
             raise ValueError(
-                f"{name}: expected dtype {self.dtype} like its fellows, got {array.dtype}"
+                f"{name}: expected dtype {self.dtype} like the other arrays, got {array.dtype}"
             )
         expected = [self._expected(axis) for axis in axes]
         check_shape(name, array.shape, expected)

@@ -17,11 +17,11 @@ OVER_TIME = ("x", "y", "dx", "dy", "cells", "dcells")
 def keys_of(case, training):
     """The configuration of a case, but sizes and precision."""
     given, weights = case.keywords, case.weights
-    unlike = given["lengths"] is not None or given["mask"] is not None
+    ragged = given["lengths"] is not None or given["mask"] is not None
     keys = keys_of_cell(given["options"], training)
     keys |= keys_of_noise(given["noise"])
     keys |= order_keys(
-        unlike, given.get("pad", "zeros"), given.get("reverse", False),
+        ragged, given.get("pad", "zeros"), given.get("reverse", False),
         given.get("bidirectional", False),
     )  # fmt: skip
     keys |= way_back_keys(given.get("truncate"), given.get("recompute"))

@@ -114,7 +114,7 @@ class Named(LSTMStream):
 def test_prepared_weights(kind, dtype, duplicate):
     for H in (1, 3, 4, 9, 17, 33):
         weights, x = kind_of_weights(kind, dtype, H), steps(dtype)
-        prepared = PreparedLSTM(**weights, unlike=True)
+        prepared = PreparedLSTM(**weights, variable_lengths=True)
         made = duplicate(prepared)
         for lengths in (None, [4, 2]):
             (y, state), (ref, wanted) = (

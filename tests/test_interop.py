@@ -189,7 +189,10 @@ def torch_arrays(**changes):
         (torch_arrays(weight_ih_l0="W"), r"\['weight_ih_l0'\]: expected an array of floats, got"),
         (torch_arrays(bias_ih_l0=[[1.0], []]), r"\['bias_ih_l0'\]: expected an array of floats"),
         (torch_arrays(bias_ih_l0=np.zeros(4 * H, int)), "array of floats, got dtype int64"),
-        (torch_arrays(bias_ih_l0=np.zeros(4 * H)), "expected dtype float32 like its fellows, got"),
+        (
+            torch_arrays(bias_ih_l0=np.zeros(4 * H)),
+            "expected dtype float32 like the other arrays, got",
+        ),
         (
             torch_arrays(bias_hh_l0=np.zeros(1, "f")),
             r"'bias_hh_l0'\]: expected \(24,\), got \(1,\)",
@@ -268,7 +271,7 @@ def test_wrong_keras(change, bidirectional, text):
         ({"R": np.zeros((2, 24, 6), "f")}, r"R: expected \(1, 24, 6\), got \(2, 24, 6\)"),
         ({"B": np.zeros((1, 24), "f")}, r"B: expected \(1, 48\), got \(1, 24\)"),
         ({"P": np.zeros((1, 3, 6), "f")}, r"P: expected \(1, 18\), got \(1, 3, 6\)"),
-        ({"P": np.zeros((1, 18))}, "P: expected dtype float32 like its fellows, got float64"),
+        ({"P": np.zeros((1, 18))}, "P: expected dtype float32 like the other arrays, got float64"),
         ({"W": np.zeros((3, 24, 5), "f"), "R": np.zeros((3, 24, 6), "f")}, "expected 1 or 2 dire"),
     ],
 )

@@ -135,7 +135,7 @@ BAD = {
     "X_no_rows": ({"X": np.zeros((T, 0, I), F)}, "X: expected no axis of size 0"),
     "X_no_steps": ({"X": np.zeros((0, B, I), F)}, "X: expected no axis of size 0"),
     "W_missing": ({"W": None}, "W: expected a NumPy array of floats, got None"),
-    "W_dtype": ({"W": np.zeros((1, 4 * H, I))}, "W: expected dtype float32 like its fellows"),
+    "W_dtype": ({"W": np.zeros((1, 4 * H, I))}, "W: expected dtype float32 like the other arrays"),
     "W_rank": ({"W": np.zeros((4 * H, I), F)}, r"W: expected \(1, 4H, I\)"),
     "W_gates": ({"W": np.zeros((1, 4 * H + 1, I), F)}, "W: expected"),
     "W_directions": ({"W": np.zeros((2, 4 * H, I), F)}, r"W: expected \(1, 4H, I\)"),

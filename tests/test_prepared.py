@@ -34,11 +34,17 @@ def sequence(dtype="float64"):
 @pytest.mark.parametrize("P", (None, 3))
 def test_prepared_gives_what_a_call_gives(P, lengths, dtype):
     parts, x = stack(P=P, dtype=dtype), sequence(dtype)
-    prepared = PreparedLSTM(**parts, bidirectional=True, unlike=True)
+    prepared = PreparedLSTM(**parts, bidirectional=True, variable_lengths=True)
     y, (h_n, c_n) = prepared.forward(x, lengths=lengths)
     wanted, (h_ref, c_ref), _ = lstm_forward(x, **parts, bidirectional=True, lengths=lengths)
     for found, ref in ((y, wanted), (h_n, h_ref), (c_n, c_ref)):
         np.testing.assert_array_equal(found, ref)
+
+
+def test_the_earlier_name_of_variable_lengths_serves_for_a_version():
+    with pytest.warns(DeprecationWarning, match="variable_lengths"):
+        prepared = PreparedLSTM(**stack(), bidirectional=True, unlike=True)
+    assert prepared.forward(sequence(), lengths=LENGTHS)[0].shape == (T, B, 2 * H)
 
 
 def test_prepared_keeps_its_own_weights_and_takes_a_state():
@@ -56,7 +62,7 @@ def test_prepared_keeps_its_own_weights_and_takes_a_state():
     "given, text",
     (
         ({"x": sequence("float32")}, "x: expected dtype float64"),
-        ({"lengths": LENGTHS}, "lengths, mask: expected None without unlike=True"),
+        ({"lengths": LENGTHS}, "lengths, mask: expected None without variable_lengths=True"),
         ({"h0": np.zeros((B, H))}, "h0: expected"),
     ),
 )

@@ -88,7 +88,9 @@ class Chain:
         """Give the last layer a weight."""
         self.dtype = self.dtype or param.dtype.name
         if param.dtype.name != self.dtype:
-            raise ValueError(f"{name}: expected {self.dtype} like its fellows, got {param.dtype}")
+            raise ValueError(
+                f"{name}: expected {self.dtype} like the other arrays, got {param.dtype}"
+            )
         if not np.isfinite(param).all():
             raise ValueError(f"{name}: expected finite values, got NaN or Inf")
         self._left -= param.nbytes

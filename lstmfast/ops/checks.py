@@ -37,7 +37,7 @@ def float_array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Ar
     if value.dtype not in FLOATS or not value.dtype.isnative:
         raise ValueError(f"{name}: expected dtype float32 or float64, got {value.dtype.str}")
     if dtype is not None and value.dtype != dtype:
-        raise ValueError(f"{name}: expected dtype {dtype} like its fellows, got {value.dtype}")
+        raise ValueError(f"{name}: expected dtype {dtype} like the other arrays, got {value.dtype}")
     return value
 
 

@@ -31,10 +31,10 @@ def keys_of_noise(noise: Any) -> dict[str, float]:
     return {} if noise is QUIET else noise.keys()
 
 
-def order_keys(unlike: bool, pad: Any, reverse: Any, both: bool) -> dict[str, float]:
+def order_keys(ragged: bool, pad: Any, reverse: Any, both: bool) -> dict[str, float]:
     """Which steps are taken, and in which order."""
     wanted = {
-        "lengths": unlike,
+        "lengths": ragged,
         "repeat": choice("pad", pad, PADS) == "repeat",
         "reverse": flag("reverse", reverse),
         "bidirectional": both,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class PreparedLSTM:
         later changes do not reach it.
     p, W_hr, norm, options, noise, bidirectional, pad, reverse : as for `lstm_forward`; of the noise
         zoneout alone has a part in inference.
-    unlike : calls may have `lengths` or a `mask`.
+    variable_lengths : calls may have `lengths` or a `mask`. (`unlike` is its earlier name.)
 
     May be run from several threads at once. `copy.copy` shares the packed weights, `copy.deepcopy`
     and pickle pack them again, for the processor that it is then. Arrays may be of any library on
@@ -48,20 +49,26 @@ class PreparedLSTM:
         options: CellOptions = PLAIN,
         noise: Noise = QUIET,
         bidirectional: bool = False,
-        unlike: bool = False,
+        variable_lengths: bool = False,
         pad: str = "zeros",
         reverse: bool = False,
+        unlike: bool | None = None,
     ):
         given = {"W_ih": W_ih, "W_hh": W_hh, "b": b, "p": p, "W_hr": W_hr, "norm": norm}
         if foreign.is_foreign(list(given.values())):
             W_ih, W_hh, b, p, W_hr, norm = (foreign.adopt_all(*one) for one in given.items())
         both = flag("bidirectional", bidirectional)
         keys = keys_of_cell(options, training=False) | keys_of_noise(noise)
-        keys |= order_keys(flag("unlike", unlike), pad, reverse, both)
+        if unlike is not None:
+            text = "PreparedLSTM(unlike=) is called variable_lengths now"
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
+            variable_lengths = unlike
+        ragged = flag("variable_lengths", variable_lengths)
+        keys |= order_keys(ragged, pad, reverse, both)
         parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, None)
         self._layer = layer_of(parts, keys, training=False, batch_size=1, borrow=False)
         self._dtype, self._stacked = parts[0].W_ih.dtype, is_stack(W_ih)
-        self._unlike = bool(unlike)
+        self._ragged = ragged
 
     def forward(
         self,
@@ -79,15 +86,15 @@ class PreparedLSTM:
         Raises
         ------
         ValueError
-            A shape or dtype does not fit, or there are lengths without `unlike`.
+            A shape or dtype does not fit, or there are lengths without `variable_lengths`.
         """
         native = isinstance(x, NATIVE) and isinstance(h0, NATIVE) and isinstance(c0, NATIVE)
         if not native and foreign.is_foreign([x, h0, c0]):
             others = {"lengths": lengths, "mask": mask, "batch_first": batch_first,
                       "return_sequences": return_sequences}  # fmt: skip
             return foreign.lend(self.forward, ("x", "h0", "c0"), x, (x, h0, c0), others)  # type: ignore[no-any-return]
-        if not self._unlike and (lengths is not None or mask is not None):
-            raise ValueError("lengths, mask: expected None without unlike=True, got some")
+        if not self._ragged and (lengths is not None or mask is not None):
+            raise ValueError("lengths, mask: expected None without variable_lengths=True, got some")
         layer = self._layer
         call = call_on(checks, layer, self._stacked, self._dtype, x, h0, c0, lengths, mask,
                        batch_first, return_sequences)  # fmt: skip

@@ -84,13 +84,13 @@ class Kept:
 
     def forward(self, x: Tensor, h0: Any, c0: Any, packing: Any, batch_first: bool) -> Any:
         """Return y and (h_n, c_n), as arrays; x is packed data where there is a packing."""
-        unlike, array, lengths = packing is not None, to_array(x), None
-        if unlike:
+        ragged, array, lengths = packing is not None, to_array(x), None
+        if ragged:
             array, lengths = packing.padded(array), packing.lengths
-        y, state = self._prepare(unlike).forward(
+        y, state = self._prepare(ragged).forward(
             array, to_array(h0), to_array(c0), lengths=lengths, batch_first=batch_first
         )
-        return (packing.packed(y) if unlike else y), state
+        return (packing.packed(y) if ragged else y), state
 
     def step(self, x: Any, h: Any, c: Any) -> Any:
         """Return (h_n, c_n) after one step of one layer: arrays (B, H), or (H,) of x (I,)."""
@@ -100,14 +100,14 @@ class Kept:
         _, state = self._prepare(False).forward(x, h0, c0, return_sequences=False)
         return state if batched else (state[0][0], state[1][0])
 
-    def _prepare(self, unlike: bool) -> PreparedLSTM:
-        prepared = self._prepared.get(unlike)
+    def _prepare(self, ragged: bool) -> PreparedLSTM:
+        prepared = self._prepared.get(ragged)
         if prepared is None:
             both, weights = self.form.bidirectional, self.form.weights(self._tensors)
             if self.form.cell:
                 weights = {name: of_parts[0] for name, of_parts in weights.items()}
-            prepared = PreparedLSTM(**weights, bidirectional=both, unlike=unlike)
-            self._prepared[unlike] = prepared
+            prepared = PreparedLSTM(**weights, bidirectional=both, variable_lengths=ragged)
+            self._prepared[ragged] = prepared
         return prepared
 
 

@@ -100,7 +100,10 @@ def test_precisions_that_do_not_fit():
         ({"recompute": 2}, "recompute: expected None on a GPU"),
         ({"lengths": [3]}, r"lengths: expected integers in \[0, 2\], got 3"),
         ({"lengths": [1], "mask": np.ones((2, 1), bool)}, "lengths, mask: expected one"),
-        ({"W_hh": from_host(np.zeros((8, 2)))}, "W_hh: expected dtype float32 like its fellows"),
+        (
+            {"W_hh": from_host(np.zeros((8, 2)))},
+            "W_hh: expected dtype float32 like the other arrays",
+        ),
     ],
 )
 def test_arguments_that_do_not_fit(change, text):

@@ -256,3 +256,19 @@ def test_precisions_of_another_dtype(dtype, precision):
     with pytest.raises(ValueError, match=rf"^precision: .* got '{precision}'"):
         Model([LSTM(2), Dense(2)], device="cuda", dtype=dtype, precision=precision)
     Model([LSTM(2), Dense(2)], device="cuda", dtype=dtype, precision=dtype)
+
+
+def test_twins_take_the_same_arguments():
+    """What the GPU's functions have beside the host's comes last: a stream."""
+    from lstmfast.cuda import ops as on_gpu
+    from lstmfast.ops import host
+
+    twins = [name for name in host.__all__ if hasattr(on_gpu, name)]
+    assert len(twins) > 20
+    for name in twins:
+        given = inspect.signature(getattr(on_gpu, name)).parameters
+        if "arguments" in given:  # handed on as they are
+            continue
+        wanted = list(inspect.signature(getattr(host, name)).parameters)
+        assert list(given)[: len(wanted)] == wanted, name
+        assert set(list(given)[len(wanted) :]) <= {"stream", "precision"}, name

@@ -198,13 +198,13 @@ class PreparedWalk(Walk):
         dtype=DTYPES,
         order=st.sampled_from(({}, {"bidirectional": True}, {"reverse": True})),
         pad=st.sampled_from(("zeros", "repeat")),
-        unlike=st.booleans(),
+        ragged=st.booleans(),
         seed=numbers,
     )
-    def start(self, kind, dtype, order, pad, unlike, seed):
+    def start(self, kind, dtype, order, pad, ragged, seed):
         self.take_kind(kind, dtype, seed, **order, pad=pad)
-        self.order, self.unlike = order | {"pad": pad}, unlike
-        self.prepared = PreparedLSTM(**self.given, **self.order, unlike=unlike)
+        self.order, self.ragged = order | {"pad": pad}, ragged
+        self.prepared = PreparedLSTM(**self.given, **self.order, variable_lengths=ragged)
         self.outputs = self.P * (1 + ("bidirectional" in order))
 
     @rule(
@@ -219,7 +219,7 @@ class PreparedWalk(Walk):
     )
     def forward(self, T, B, how, lengths, with_state, batch_first, every, strided):
         x = self.draw(T, B, 2 * I)[..., ::2] if strided else self.draw(T, B, I)
-        chosen, taken = self.steps(T, B, how if self.unlike else "all", lengths, batch_first)
+        chosen, taken = self.steps(T, B, how if self.ragged else "all", lengths, batch_first)
         h0 = np.tanh(self.draw(self.parts, B, self.P)) if with_state else None
         c0 = self.draw(self.parts, B, H) if with_state else None
         given = x.swapaxes(0, 1) if batch_first else x
@@ -247,7 +247,7 @@ class PreparedWalk(Walk):
         elif wrong == "x":
             x = x[..., 1:]
         elif wrong == "lengths":
-            more["lengths"] = [4, 1] if self.unlike else [3, 1]
+            more["lengths"] = [4, 1] if self.ragged else [3, 1]
         else:
             more["h0"] = self.draw(1)
         try:

@@ -42,13 +42,13 @@ class Order:
         self._made: dict[bool, DeviceArray] = {}
 
     @property
-    def unlike(self) -> bool:
+    def ragged(self) -> bool:
         """May a row leave steps out?"""
         return self.lengths is not None or self.mask is not None
 
     def counts(self, reverse: bool) -> DeviceArray | None:
         """Return n of every step (`kernels.order`), as taken forwards or in reverse."""
-        if not self.unlike:
+        if not self.ragged:
             return None
         if reverse not in self._made:
             made = empty((self.T, self.B), np.int32, self.stream)

@@ -42,7 +42,7 @@ def _of_kinds(name: str, value: Any, dtype: Any, kinds: Sequence[str]) -> Device
     if name_of(value.dtype) not in kinds:
         raise ValueError(f"{name}: expected dtype {' or '.join(kinds)}, got {value.dtype}")
     if dtype is not None and value.dtype != np.dtype(dtype):
-        raise ValueError(f"{name}: expected dtype {dtype} like its fellows, got {value.dtype}")
+        raise ValueError(f"{name}: expected dtype {dtype} like the other arrays, got {value.dtype}")
     return value
 
 

@@ -103,22 +103,22 @@ def _targets(targets: Any, rows: DeviceArray, stream: Any) -> DeviceArray:
 
 
 def squared_error(
-    outputs: DeviceArray, y: DeviceArray, *,
+    outputs: DeviceArray, targets: DeviceArray, *,
     gradient: bool = True, scale: float = 1.0, stream: Any = None,
 ) -> tuple[DeviceArray, DeviceArray | None]:  # fmt: skip
-    """See `lstmfast.ops.squared_error`; y holds the targets.
+    """See `lstmfast.ops.squared_error`.
 
     The total is (1,) of float64, the same bits at every run.
     """
     outputs = float_array("outputs", outputs)
     outputs = dense("outputs", outputs, outputs.shape, outputs.dtype, stream)
-    y = dense("y", y, outputs.shape, outputs.dtype, stream)
+    targets = dense("targets", targets, outputs.shape, outputs.dtype, stream)
     features, n, side = outputs.shape[-1], outputs.size, reductions.SIDE
     factor = 2.0 * number("scale", scale, 0.0) / features
-    made = array.empty(y.shape, y.dtype, stream) if flag("gradient", gradient) else None
+    made = array.empty(targets.shape, targets.dtype, stream) if flag("gradient", gradient) else None
     partials = array.empty((reductions.blocks_for(n, side),), np.float64, stream)
-    kernel = losses.make_squared_error(name_of(y.dtype), gradient, side)
-    kernel.launch(stream, len(partials), outputs, y, made, n, factor, partials)
+    kernel = losses.make_squared_error(name_of(targets.dtype), gradient, side)
+    kernel.launch(stream, len(partials), outputs, targets, made, n, factor, partials)
     return reductions.totals_of(partials, 1.0 / features, stream), made
 
 

@@ -163,7 +163,7 @@ def _kind(call: Call) -> CellKind:
         formula=formula_of(keys, first.p is not None),
         bias=first.b is not None,
         masked=training and call.noise.recurrent_dropout > 0,
-        counted=call.taken.unlike,
+        counted=call.taken.ragged,
         repeat=bool(keys.get("repeat")),
         keep=training,
         projected=first.W_hr is not None,

@@ -55,7 +55,7 @@ def add_penalty_gradient(
         kernel.launch(stream, elementwise.blocks_for(kernel, g.size), g, w, g.size, l1, 2.0 * l2)
 
 
-def clip_by_norm(grads: Sequence[DeviceArray], limit: float, *, stream: Any = None) -> None:
+def clip_by_norm(arrays: Sequence[DeviceArray], limit: float, *, stream: Any = None) -> None:
     """Scale all arrays in place so that the norm of them all is `limit` at most.
 
     Raises
@@ -63,17 +63,17 @@ def clip_by_norm(grads: Sequence[DeviceArray], limit: float, *, stream: Any = No
     ValueError
         An array or the limit (> 0) does not fit; nothing has changed.
     """
-    grads = [in_place(f"grads[{index}]", g) for index, g in enumerate(grads)]
+    arrays = [in_place(f"arrays[{index}]", g) for index, g in enumerate(arrays)]
     limit = number("limit", limit, math.ulp(0.0))
-    if not grads:
+    if not arrays:
         return
-    squares = scaled = reductions.penalties_of(grads, 0.0, 1.0, stream)
-    if any(g.dtype == np.float64 for g in grads):  # squares of float32 are finite in float64
-        scaled = reductions.penalties_of(grads, 0.0, 1.0, stream, elementwise.DOWN)
-    for name in sorted({name_of(g.dtype) for g in grads}):
+    squares = scaled = reductions.penalties_of(arrays, 0.0, 1.0, stream)
+    if any(g.dtype == np.float64 for g in arrays):  # squares of float32 are finite in float64
+        scaled = reductions.penalties_of(arrays, 0.0, 1.0, stream, elementwise.DOWN)
+    for name in sorted({name_of(g.dtype) for g in arrays}):
         factor = array.empty((2,), name, stream)
         elementwise.make_shrink_factor(name).launch(stream, 1, squares, scaled, limit, factor)
-        for g in grads:
+        for g in arrays:
             if name_of(g.dtype) == name:
                 kernel = elementwise.make_shrink(name)
                 kernel.launch(stream, elementwise.blocks_for(kernel, g.size), g, g.size, factor)

@@ -51,9 +51,9 @@ def sgd_update(
     )
 
 
-def clip_by_value(g: DeviceArray, limit: float, *, stream: Any = None) -> None:
-    """See `lstmfast.ops.clip_by_value`; g is the array."""
-    _change("clip", "g", g, number("limit", limit, 0.0), stream)
+def clip_by_value(a: DeviceArray, limit: float, *, stream: Any = None) -> None:
+    """See `lstmfast.ops.clip_by_value`."""
+    _change("clip", "a", a, number("limit", limit, 0.0), stream)
 
 
 def scale(a: DeviceArray, factor: float, *, stream: Any = None) -> None:
