@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments import Array
-from ..ops.keys import keys_of_cell, order_keys
+from ..ops.call import Sizes
 from ..ops.lstm import LSTMCache, lstm_backward, lstm_forward, reserve_of, restore_cache
+from ..ops.lstm import reserve_size as size_of_call
 from ..ops.options import PLAIN, CellOptions
-from ..ops.weights import Weights, layer_of
 
 __all__ = [
     "ALL", "FLOATS", "Call", "Need", "backward", "forward", "forward_cached", "forward_kept",
@@ -129,12 +129,11 @@ def refuse(*_: Any) -> Any:
 
 def reserve_size(call: Call, shapes: Sequence[tuple[int, ...]], dtype: Any) -> int:
     """The n of `forward_kept`, from the shapes of the tensors."""
-    (B, T, _), W_ih, W_hh = shapes[:3]
-    weights = Weights(np.empty(W_ih, dtype), np.empty(W_hh, dtype))
-    masked = len(shapes) > FLOATS
-    keys = keys_of_cell(call.options, True) | order_keys(masked, call.pad, call.reverse, False)
-    layer = layer_of([weights], keys, training=True, batch_size=1, borrow=True)
-    return len(memoryview(layer.new_reserve(T, B)))
+    (B, T, I), _, (_, H) = shapes[:3]
+    return size_of_call(
+        T, B, Sizes(1, I, H, H, H), dtype, options=call.options, ragged=len(shapes) > FLOATS,
+        pad=call.pad, reverse=call.reverse,
+    )  # fmt: skip
 
 
 def _arrays(tensors: Sequence[Any]) -> list[Array]:

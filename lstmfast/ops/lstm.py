@@ -7,15 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import capi
 from ..arguments import Array, UsedOnce, flag
 from . import checks
-from .call import Call, checked, checked_upstream
+from .call import Call, Sizes, checked, checked_upstream
 from .checks import dense, describe, new, strides
+from .keys import keys_of_cell, keys_of_noise, order_keys
 from .options import PLAIN, QUIET, CellOptions, Noise
 from .weights import Weights, gradients_for, layer_of
 
 __all__ = [
-    "LSTMCache", "LSTMGradients", "lstm_backward", "lstm_forward", "reserve_of", "restore_cache",
+    "LSTMCache", "LSTMGradients", "lstm_backward", "lstm_forward", "reserve_of", "reserve_size",
+    "restore_cache",
 ]  # fmt: skip
 
 
@@ -196,6 +199,25 @@ def reserve_of(cache: LSTMCache) -> Array:
     """
     _check_unused(cache)
     return np.frombuffer(cache.reserve, np.uint8)
+
+
+def reserve_size(
+    T: int, B: int, sizes: Sizes, dtype: Any, *, options: CellOptions = PLAIN,
+    noise: Noise = QUIET, projected: bool = False, ragged: bool = False, pad: str = "zeros",
+    reverse: bool = False,
+) -> int:  # fmt: skip
+    """The n of `reserve_of`, from the sizes of a call: for frameworks that plan memory ahead.
+
+    projected: there is a W_hr; ragged: there are lengths or a mask.
+    """
+    directions = sizes.output_size // sizes.state_size
+    keys = keys_of_cell(options, True) | keys_of_noise(noise)
+    keys |= order_keys(ragged, pad, reverse, directions == 2)
+    keys |= {"num_layers": sizes.parts // directions}
+    keys |= {"proj_size": sizes.state_size} if projected else {}
+    is_double = np.dtype(dtype) == np.float64
+    layer = capi.Layer(sizes.input_size, sizes.hidden_size, is_double, True, 1, keys)
+    return len(memoryview(layer.new_reserve(T, B)))
 
 
 def restore_cache(reserve: Array, y: Array, *arguments: Any, **keywords: Any) -> LSTMCache:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..capi import Layer
 from ..ops import reserve_of, restore_cache
-from ..ops.keys import keys_of_noise
+from ..ops.call import Sizes
+from ..ops.lstm import reserve_size
 from .eager import gradients_of, run
 from .layout import Form, Layout, to_array
 
@@ -127,9 +127,7 @@ def _reserve_size(layout: Layout, x: Any, T: Any, B: Any, H: int, P: int, parts:
     """The size of `reserve`: a number, or a symbol where T or B is one."""
     if not all(isinstance(size, int) for size in (T, B, x.shape[2], H, P)):
         return torch.library.get_ctx().new_dynamic_size()
-    keys = {"bidirectional": float(layout.form.bidirectional), **keys_of_noise(layout.noise())}
-    keys["num_layers"] = parts // (1 + layout.form.bidirectional)
-    if layout.form.projected:
-        keys["proj_size"] = P
-    handle = Layer(x.shape[2], H, x.dtype == torch.float64, True, 1, keys)
-    return len(memoryview(handle.new_reserve(T, B)))
+    sizes = Sizes(parts, x.shape[2], H, P, (1 + layout.form.bidirectional) * P)
+    dtype = "float64" if x.dtype == torch.float64 else "float32"
+    noise, projected = layout.noise(), layout.form.projected
+    return reserve_size(T, B, sizes, dtype, noise=noise, projected=projected)
