@@ -11,6 +11,7 @@ import gc
 import importlib
 import math
 import multiprocessing
+import sys
 import time
 import traceback
 from itertools import repeat
@@ -40,12 +41,15 @@ class Prepared(NamedTuple):
 
 
 class Worker:
-    """The parent's end. `version` is the library's; `seconds` is what its start took."""
+    """The parent's end. `version` is the library's; `seconds` is what its start took.
 
-    def __init__(self, peer: str, threads: int):
+    home: a folder that the library is imported from, None for where it is installed.
+    """
+
+    def __init__(self, peer: str, threads: int, home: str | None = None):
         context = multiprocessing.get_context("spawn")
         self.peer, (self._pipe, theirs) = peer, context.Pipe()
-        arguments = (theirs, MODULES[peer], threads)
+        arguments = (theirs, MODULES[peer], threads, home)
         self.process = context.Process(target=serve, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
@@ -108,10 +112,10 @@ class Worker:
 # ---------------------------------------------------------------- in the other process
 
 
-def serve(pipe: Any, module: str, threads: int) -> None:
+def serve(pipe: Any, module: str, threads: int, home: str | None) -> None:
     """Answer requests until "close", each with (True, result) or (False, error text)."""
     desk = Desk()
-    request: tuple[Any, ...] = ("start", module, threads)
+    request: tuple[Any, ...] = ("start", module, threads, home)
     while request[0] != "close":
         try:
             pipe.send((True, getattr(desk, request[0])(*request[1:])))
@@ -127,8 +131,12 @@ def serve(pipe: Any, module: str, threads: int) -> None:
 class Desk:
     """What a worker does; the methods are the requests."""
 
-    def start(self, module: str, threads: int) -> tuple[str, float]:
+    def start(self, module: str, threads: int, home: str | None) -> tuple[str, float]:
         begin = time.perf_counter()
+        if home is not None:
+            sys.path.insert(0, home)
+            found = importlib.import_module("lstmfast").__file__
+            assert Path(found).is_relative_to(home), f"{home}: expected lstmfast there, not {found}"
         self.peer = importlib.import_module(f"benches.peers.{module}")
         version = self.peer.start(threads)
         return version, time.perf_counter() - begin
