@@ -37,7 +37,7 @@ class Call:
 
     Attributes
     ----------
-    x : (T, B, I), or (B, T, I) if `batch_first`, with contiguous rows
+    x : (T, B, I), or (B, T, I) if `batch_first`, with contiguous rows; None once nobody needs it
     h0, c0 : as given, contiguous, or None
     taken : which steps rows take, as `of.taken` has it; None for all
     state_shapes : of h and of c
@@ -49,6 +49,8 @@ class Call:
     stacked: bool
     batch_first: bool
     x: Any
+    x_shape: Shape
+    dtype: Any
     T: int
     B: int
     h0: Any
@@ -73,11 +75,11 @@ class Call:
 
     @property
     def y_shape(self) -> Shape:
-        return (*self.x.shape[:2], self.sizes.output_size)
+        return (*self.x_shape[:2], self.sizes.output_size)
 
     @property
     def cells_shape(self) -> Shape:
-        return (*self.x.shape[:2], self.directions * self.sizes.hidden_size)
+        return (*self.x_shape[:2], self.directions * self.sizes.hidden_size)
 
 
 def checked(
@@ -126,8 +128,8 @@ def call_on(
     h0 = None if h0 is None else of.dense("h0", h0, shapes[0], dtype)
     c0 = None if c0 is None else of.dense("c0", c0, shapes[1], dtype)
     with_y = flag("return_sequences", return_sequences)
-    x = of.rows_in_place("x", x)
-    return Call(sizes, stacked, batch_first, x, T, B, h0, c0, taken, shapes, with_y)
+    x, shape = of.rows_in_place("x", x), x.shape
+    return Call(sizes, stacked, batch_first, x, shape, dtype, T, B, h0, c0, taken, shapes, with_y)
 
 
 def _sizes_of(weights: Sequence[Weights], directions: int) -> Sizes:
@@ -148,11 +150,11 @@ def checked_upstream(
     def steps(name: str, value: Any, shape: Shape) -> Any:
         if value is None:
             return None
-        check_shape(name, of.float_array(name, value, call.x.dtype).shape, shape)
+        check_shape(name, of.float_array(name, value, call.dtype).shape, shape)
         return of.rows_in_place(name, value)
 
     def state(name: str, value: Any, shape: Shape) -> Any:
-        return None if value is None else of.dense(name, value, shape, call.x.dtype)
+        return None if value is None else of.dense(name, value, shape, call.dtype)
 
     h_shape, c_shape = call.state_shapes
     return (steps("dy", dy, call.y_shape), state("dh_n", dh_n, h_shape),

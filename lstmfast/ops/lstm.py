@@ -41,11 +41,11 @@ class LSTMCache(UsedOnce):
 
     @property
     def x_shape(self) -> tuple[int, ...]:
-        return self.call.x.shape  # type: ignore[no-any-return]
+        return self.call.x_shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.call.x.dtype  # type: ignore[no-any-return]
+        return self.call.dtype  # type: ignore[no-any-return]
 
 
 class _Gradients(NamedTuple):
@@ -173,7 +173,7 @@ def handle_of(call: Call) -> Any:
 
 def forward_rooms(call: Call, layer: Any) -> tuple[Any, Any]:
     """Return what `capi.Layer.forward` takes, and what `lstm_forward` returns after it."""
-    x, first, dtype = call.x, call.batch_first, call.x.dtype
+    x, first, dtype = call.x, call.batch_first, call.dtype
     h_shape, c_shape = call.state_shapes
     h_n, c_n = np.empty(h_shape, dtype), np.empty(c_shape, dtype)
     y = new(call.y_shape, dtype) if call.with_y or call.training else None
@@ -237,7 +237,7 @@ def restore_cache(reserve: Array, y: Array, *arguments: Any, **keywords: Any) ->
     """
     call = checked(checks, *arguments, **keywords, training=True, recompute=None)  # type: ignore[misc]
     layer = handle_of(call)
-    y = dense("y", y, call.y_shape, call.x.dtype)
+    y = dense("y", y, call.y_shape, call.dtype)
     cache = LSTMCache(call, layer, y, layer.new_reserve(call.T, call.B))
     room = reserve_of(cache)
     if getattr(reserve, "dtype", None) != np.uint8 or reserve.shape != room.shape:

@@ -44,11 +44,11 @@ class DeviceCache(UsedOnce):
 
     @property
     def x_shape(self) -> tuple[int, ...]:
-        return self.call.x.shape  # type: ignore[no-any-return]
+        return self.call.x_shape
 
     @property
     def dtype(self) -> Any:
-        return self.call.x.dtype
+        return self.call.dtype
 
 
 def lstm_forward(*arguments: Any, stream: Any = None, **keywords: Any) -> Any:
@@ -62,13 +62,14 @@ def lstm_forward(*arguments: Any, stream: Any = None, **keywords: Any) -> Any:
     _check_options(keywords.get("norm"), keywords.get("recompute"))
     call = checked(On(stream), *arguments, **keywords)
     stack = _stack_of(call, stream)
-    dtype, batch_first = call.x.dtype, call.batch_first
+    dtype, batch_first = call.dtype, call.batch_first
     h_n, c_n = (empty(shape, dtype, stream) for shape in call.state_shapes)
     y = empty(call.y_shape, dtype, stream) if call.with_y else None
     cells = empty(call.cells_shape, dtype, stream) if call.with_cells else None
     stack.forward(_steps(call.x, batch_first), _parts(call.h0, call), _parts(call.c0, call),
                   _steps(y, batch_first), _steps(cells, batch_first), _parts(h_n, call),
                   _parts(c_n, call), call.training)  # fmt: skip
+    call.x = None  # the way back has the operands
     cache = DeviceCache(call, stack) if call.training else None
     return (y, (h_n, c_n), cache, cells) if call.with_cells else (y, (h_n, c_n), cache)
 
@@ -94,7 +95,7 @@ def lstm_backward(
         )
     call, stream, first = cache.call, stack.stream, cache.call.batch_first
     dy, dh_n, dc_n, dcells = checked_upstream(On(stream), call, dy, dh_n, dc_n, dcells)  # type: ignore[assignment]
-    dx = empty(call.x.shape, call.x.dtype, stream) if flag("need_dx", need_dx) else None
+    dx = empty(call.x_shape, call.dtype, stream) if flag("need_dx", need_dx) else None
     need_weights = flag("need_weights", need_weights)
     cache.stack = None
     found = stack.backward(_steps(dy, first), _steps(dcells, first), _parts(dh_n, call),
@@ -158,7 +159,7 @@ def _kind(call: Call) -> CellKind:
     first, keys, training = call.weights[0], call.keys, call.training
     zoneout_h, zoneout_c = keys.get("zoneout_h", 0.0), keys.get("zoneout_c", 0.0)
     return CellKind(
-        array=name_of(call.x.dtype),
+        array=name_of(call.dtype),
         operand="float32" if call.precision == "tf32" else call.precision,
         formula=formula_of(keys, first.p is not None),
         bias=first.b is not None,
