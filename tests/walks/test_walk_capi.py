@@ -148,7 +148,8 @@ class Handles(RuleBasedStateMachine):
                 self.backward(-1)
         else:
             assert status == 0 and differences(run, case) == []
-        if handle.source is not None and oracle == 0:
+        holds = case.x.dtype == np.float64 or not case.weights["norm"]  # as in test_family.py
+        if handle.source is not None and oracle == 0 and holds:
             family.assert_case_close(case, slack=4)
 
     @precondition(lambda self: self.pending)
