@@ -15,7 +15,7 @@ cdef extern from "kernel_table.h" nogil:
     ctypedef struct lf_layer:
         int64_t T, B, I, H, P, x_t, x_b, y_t, y_b, y_slots, r_t, r_b, r_slots, z_t, z_slots
         int64_t c_t, c_slots, raw_slots, out_t, keep, projects, turn, fresh, dy_t, dy_b, dx_t
-        int64_t dx_b, dcells_t, dcells_b, dproj_t, first, truncate, adds, whole_rows
+        int64_t dx_b, dcells_t, dcells_b, dproj_t, first, truncate, adds, row_cells
         int64_t layer_norm, zoneout, drawing, seed, stream, h_threshold, c_threshold, varied
         int64_t peepholes, coupled, gate_kind, candidate_kind, output_kind
         double clip, cell_clip, gate_alpha, gate_beta, candidate_alpha, candidate_beta
@@ -62,7 +62,7 @@ cdef extern from "kernel_table.h" nogil:
         int64_t *lengths
         int64_t *offsets
         int64_t *active
-        int64_t *rows
+        int64_t *row_ids
     ctypedef struct lf_sums:
         void *x
         void *sums
@@ -71,7 +71,7 @@ cdef extern from "kernel_table.h" nogil:
         void *x
         void *plus
         void *y
-        int64_t *rows
+        int64_t *row_ids
         int64_t T, B, columns, x_t, x_b, y_t, y_b, per_step, seed, stream, threshold
         double scale
     ctypedef struct lf_pack:
@@ -223,8 +223,8 @@ cdef extern from "ragged.h" nogil:
         int64_t *lengths
         int64_t *offsets
         int64_t *active
-        int64_t *rows
-    ctypedef struct lf_rows:
+        int64_t *row_ids
+    ctypedef struct lf_sequences:
         const lf_order *order
         char *caller
         char *sorted
@@ -235,8 +235,8 @@ cdef extern from "ragged.h" nogil:
     int64_t lf_segment_size(int64_t steps, int64_t B)
     void lf_order_segment(const lf_order *o, int64_t first, int64_t steps, void *memory,
                           lf_order *segment)
-    void lf_sort_rows(const lf_rows *a)
-    void lf_unsort_rows(const lf_rows *a)
+    void lf_sort_sequences(const lf_sequences *a)
+    void lf_unsort_sequences(const lf_sequences *a)
     void lf_sort_states(const lf_order *o, const void *caller, void *sorted, int64_t bytes)
     void lf_unsort_states(const lf_order *o, const void *sorted, void *caller, int64_t bytes)
 

@@ -21,9 +21,9 @@
 #define LOOKS 64 /* at memory, for each at the clock */
 
 /* Waits of more than LOOK for a thread that has lost its processor, in ns, after which it is not
- * waited for any longer if they are this part of the time; and for how long nobody tries again. */
+ * waited for any longer if they are one ns in so many; and for how long nobody tries again. */
 #define STALLED 3000000
-#define STALLED_PART 3
+#define STALLED_ONE_IN 3
 #define CROWDED 50000000
 
 /* Work, in ns, that is worth a call to threads that are awake, and to any. */
@@ -398,7 +398,7 @@ void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t p
 /* Decided by the last to arrive, before it lets the others go: all read the same. */
 static void decide(void) {
     int64_t stalled = atomic_load(&team.stalled);
-    if (stalled > STALLED && stalled > (nanoseconds() - team.opened) / STALLED_PART)
+    if (stalled > STALLED && stalled > (nanoseconds() - team.opened) / STALLED_ONE_IN)
         atomic_store(&team.alone, 1);
     if (lf_stop(team.watch)) atomic_store(&team.ended, 1);
 }

@@ -172,7 +172,7 @@ def test_memcpy_alone_is_no_foreign_symbol(tmp_path):
 
 
 # Of handles.h and ragged.h: the C compiler holds them to it.
-OPAQUE = ("lf_config", "lf_part", "lf_lstm", "lf_order", "lf_rows", "lf_watch")
+OPAQUE = ("lf_config", "lf_part", "lf_lstm", "lf_order", "lf_sequences", "lf_watch")
 
 
 def declared_structs():

@@ -103,7 +103,7 @@ LONG = {
     "by panels": lambda: forward(3000, 2, 1024, 1024),
     "ahead": lambda: forward(100_000, 1, 256, 192),
     "long steps": lambda: forward(20, 8000, 256, 512),
-    "whole rows": lambda: forward(10, 10_000, 256, 512, norm=norm(512)),
+    "row cells": lambda: forward(10, 10_000, 256, 512, norm=norm(512)),
     "segments": lambda: forward(400_000, 1, 16, 128, recompute=1, training=True),
     "lengths": lambda: forward(1500, 64, 256, 512, lengths=1437 + np.arange(64)),
     "backward": lambda: backward(600, 16, 64, 1024),
