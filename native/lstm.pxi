@@ -75,7 +75,7 @@ cdef void use_work(const lf_args *a, lf_args *s, char *work) noexcept nogil:
 
 cdef void describe_part(const lf_lstm *l, const lf_args *a, const lf_args *layer, int64_t k,
                         lf_args *s) noexcept nogil:
-    """The arguments of the k-th part: its share of the call's, and of its layer's."""
+    """The arguments of the k-th part: its own of the call's, and of its layer's."""
     cdef int64_t of_h = a.B * l.P * l.item, of_c = a.B * l.H * l.item, d = k % l.directions
     cdef int is_top = k >= l.count - l.directions
     s[0] = layer[0]

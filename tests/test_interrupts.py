@@ -276,7 +276,7 @@ def test_other_threads_go_on(interrupted, threads):
 
 
 NATIVE = Path(__file__).parent.parent / "native"
-SOURCES = ("schedule.c", "team.c", "processors.c", "watch.c", "dispatch.c", "pool.c")
+SOURCES = "schedule team affinity processors watch dispatch pool"
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +285,8 @@ def stopped_shares(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stopped")
     subprocess.check_call([sys.executable, NATIVE / "aot.py", folder, "header"])
     command = ["gcc", "-O2", "-std=c11", "-pthread", "-DLF_EVERY=0", f"-I{NATIVE}", f"-I{folder}"]
-    files = [Path(__file__).parent / "stopped_shares.c", *(NATIVE / name for name in SOURCES)]
+    files = [Path(__file__).parent / "stopped_shares.c"]
+    files += [NATIVE / f"{name}.c" for name in SOURCES.split()]
     subprocess.check_call([*command, *files, "-lm", "-o", folder / "stopped"])
     return folder / "stopped"
 
