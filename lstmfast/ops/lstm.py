@@ -169,7 +169,7 @@ def handle_of(call: Call) -> Any:
 
 
 def forward_rooms(call: Call, layer: Any) -> tuple[Any, Any]:
-    """Return what `capi.Layer.forward` takes, and what `lstm_forward` returns after it."""
+    """Return what `capi.Handle.forward` takes, and what `lstm_forward` returns after it."""
     x, first, dtype = call.x, call.batch_first, call.x.dtype
     h_shape, c_shape = call.state_shapes
     h_n, c_n = np.empty(h_shape, dtype), np.empty(c_shape, dtype)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..capi import Layer
+from ..capi import Handle
 from ..ops import reserve_of, restore_cache
 from ..ops.keys import keys_of_noise
 from .eager import gradients_of, run
@@ -131,5 +131,5 @@ def _reserve_size(layout: Layout, x: Any, T: Any, B: Any, H: int, P: int, parts:
     keys["num_layers"] = parts // (1 + layout.form.bidirectional)
     if layout.form.projected:
         keys["proj_size"] = P
-    handle = Layer(x.shape[2], H, x.dtype == torch.float64, True, 1, keys)
+    handle = Handle(x.shape[2], H, x.dtype == torch.float64, True, 1, keys)
     return len(memoryview(handle.new_reserve(T, B)))
