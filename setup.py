@@ -124,6 +124,7 @@ capi = Extension(
     "lstmfast.capi",
     [
         "native/capi.pyx",
+        "native/affinity.c",
         "native/config.c",
         "native/dispatch.c",
         "native/schedule.c",

@@ -51,7 +51,7 @@ from lstmfast.kernels import activations, matmul, options, philox, softmax, tabl
 
 KEPT_APART = (  # compiled once each instead of into every caller
     "strip", "pack_panel", "rarer_activation", "rarer_slope", "varied_unit",
-    "random_words", "whole_rows_forward", "whole_rows_backward",
+    "random_words", "row_cells_forward", "row_cells_backward",
 )  # fmt: skip
 ALLOWED = {"memset", "memcpy", "memmove"}
 LONG = 1  # seconds from which a stage says that it is over
@@ -145,19 +145,19 @@ def build(out, machine_name, isa):
     with stage(f"{isa.name}: optimisation"):
         optimise(module, machine)
     path = out / f"kernels_{isa.name}.o"
-    part = path.with_suffix(".part")  # no object, until it has passed
+    draft = path.with_suffix(".draft")  # no object, until it has passed
     with stage(f"{isa.name}: machine code"):
-        part.write_bytes(machine.emit_object(module))
+        draft.write_bytes(machine.emit_object(module))
     with stage(f"{isa.name}: assembly"):
         assembly = machine.emit_assembly(module)
     path.with_suffix(".s").write_text(assembly)
-    missing = unresolved(part) - ALLOWED
+    missing = unresolved(draft) - ALLOWED
     if missing:
         raise SystemExit(f"{path.name}: expected a self-contained object, found {sorted(missing)}")
     found = spills.vector_spills(assembly, cells=isa.name == "v4")
     if found:
         raise SystemExit(f"{path.name}: vector spills in inner loops:\n" + "\n".join(found))
-    part.replace(path)
+    draft.replace(path)
     say(f"{path.name}: {path.stat().st_size} bytes, self-contained, no spill; {cost()}")
 
 

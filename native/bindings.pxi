@@ -169,7 +169,7 @@ cdef int weights_of(lf_weights *w, arrays, bint written) except -1:
     return 0
 
 
-cdef class Layer:
+cdef class Handle:
     """A handle of the C-level API: LSTM layers with packed weights.
 
     After `load` all forms of the weights are packed; after `borrow` the arrays are kept, unchanged
@@ -348,8 +348,8 @@ cdef class Layer:
         """The next step or run begins from zeros, whatever h and c hold: no product with h is due."""
         self.fresh = True
 
-    def settle(self, h, c):
-        """Put into h and c what they stand for."""
+    def clear_if_fresh(self, h, c):
+        """The state becomes zeros if that is what it stands for, since `reset` or from the start."""
         if self.fresh:
             h[...] = 0
             c[...] = 0
@@ -374,7 +374,7 @@ cdef class Layer:
             return False
         h_state, c_state = target(h), target(c)
         if self.fresh:
-            self.settle(h, c)
+            self.clear_if_fresh(h, c)
         before = (h.copy(), c.copy()) if self.is_long(B) else None
         lf_watch_begin(&watch)
         with nogil:

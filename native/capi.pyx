@@ -83,7 +83,7 @@ cdef inline char *room(char **next, int64_t bytes) noexcept nogil:
     return p
 
 
-cdef inline void settle_end(void *p, int64_t bytes) noexcept nogil:
+cdef inline void zero_padding(void *p, int64_t bytes) noexcept nogil:
     """Set what lies between the end of a room and the next: the same call leaves the same bytes."""
     if p != NULL:
         memset(<char *> p + bytes, 0, padded(bytes) - bytes)

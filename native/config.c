@@ -62,12 +62,12 @@ void lf_describe_cell(const lf_config *config, lf_layer *a) {
 #define LF_COPY(name, values, value) a->name = config->name;
     LF_CELL(LF_COPY)
     a->layer_norm = config->layer_norm != 0;
-    a->whole_rows = a->layer_norm || config->proj_size > 0;
+    a->row_cells = a->layer_norm || config->proj_size > 0;
     a->zoneout_h = config->zoneout_h;
     a->zoneout_c = config->zoneout_c;
     a->zoneout = config->zoneout_h > 0 || config->zoneout_c > 0;
     a->h_threshold = lf_threshold(config->zoneout_h);
     a->c_threshold = lf_threshold(config->zoneout_c);
     a->truncate = (int64_t)config->truncate;
-    a->varied = a->whole_rows || a->zoneout || config->recurrent_dropout > 0 || is_varied(config);
+    a->varied = a->row_cells || a->zoneout || config->recurrent_dropout > 0 || is_varied(config);
 }

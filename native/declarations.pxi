@@ -6,20 +6,15 @@ cdef extern from "kernel_table.h" nogil:
         LF_GROUP
         LF_CHUNK
         LF_OUTER_PANELS
-        LF_ACTIVATIONS
         LF_ZONEOUT
         LF_RECURRENT
         LF_INPUT
         LF_WEIGHTS
     const char *LF_ACTIVATION_NAMES
     ctypedef struct lf_layer:
-        int64_t T, B, I, H, P, x_t, x_b, y_t, y_b, y_slots, r_t, r_b, r_slots, z_t, z_slots
-        int64_t c_t, c_slots, raw_slots, out_t, keep, projects, turn, fresh, dy_t, dy_b, dx_t
-        int64_t dx_b, dcells_t, dcells_b, dproj_t, first, truncate, adds, whole_rows
-        int64_t layer_norm, zoneout, drawing, seed, stream, h_threshold, c_threshold, varied
-        int64_t peepholes, coupled, gate_kind, candidate_kind, output_kind
-        double clip, cell_clip, gate_alpha, gate_beta, candidate_alpha, candidate_beta
-        double output_alpha, output_beta, zoneout_h, zoneout_c
+        int64_t T, B, I, H, P, x_t, x_b, y_t, y_b, y_slots, r_t, r_b, r_slots, z_t, z_slots, c_t
+        int64_t c_slots, raw_slots, out_t, keep, turn, fresh, dy_t, dy_b, dx_t, dx_b, dcells_t
+        int64_t dcells_b, dproj_t, first, adds, drawing, seed, stream
         void *x
         void *y
         void *r
@@ -62,7 +57,7 @@ cdef extern from "kernel_table.h" nogil:
         int64_t *lengths
         int64_t *offsets
         int64_t *active
-        int64_t *rows
+        int64_t *row_ids
     ctypedef struct lf_sums:
         void *x
         void *sums
@@ -71,7 +66,7 @@ cdef extern from "kernel_table.h" nogil:
         void *x
         void *plus
         void *y
-        int64_t *rows
+        int64_t *row_ids
         int64_t T, B, columns, x_t, x_b, y_t, y_b, per_step, seed, stream, threshold
         double scale
     ctypedef struct lf_pack:
@@ -84,7 +79,7 @@ cdef extern from "kernel_table.h" nogil:
         void *C
         void *bias
         void *scratch
-        int64_t M, N, K, a_row, b_k, b_n, c_row, by_rows, scratch_stride
+        int64_t M, N, K, a_row, b_k, b_n, c_row, scratch_stride
     ctypedef struct lf_outer:
         void *A
         void *first
@@ -94,8 +89,8 @@ cdef extern from "kernel_table.h" nogil:
         void *right_sums
         void *scratch
         int64_t *active
-        int64_t count
-        int64_t T, B, M, N, a_row, first_row, rest_t, rest_b, c_row, by_columns, adds, scratch_stride
+        int64_t count, T, B, M, N, a_row, first_row, rest_t, rest_b, c_row, by_columns, adds
+        int64_t scratch_stride
     ctypedef struct lf_softmax:
         void *x
         void *targets
@@ -128,8 +123,7 @@ cdef extern from "kernel_table.h" nogil:
         int64_t kind
         double alpha, beta
     ctypedef struct lf_rnn:
-        int64_t T, B, I, H, x_t, x_b, y_t, y_b, dy_t, dy_b, mask_t, mask_b, kind
-        int64_t t_begin, t_end
+        int64_t T, B, I, H, x_t, x_b, y_t, y_b, dy_t, dy_b, mask_t, mask_b, kind, t_begin, t_end
         void *x
         void *y
         void *h0
@@ -147,8 +141,6 @@ cdef extern from "kernel_table.h" nogil:
         int64_t register_bytes
         void *project
         void *pack
-        void *product
-        void *outer
         void *input_gradient
         void *peephole_gradient
         void *column_sums
@@ -198,12 +190,11 @@ cdef extern from "handles.h" nogil:
         void *plain_w_hh
         const void *source_w_hh
     ctypedef struct lf_lstm:
-        int64_t layers, directions, count, I, H, P, batch_size, item
+        int64_t layers, directions, count, I, H, P, batch_size, item, step_work_size
         int training, loaded
         lf_config config
         lf_part *parts
         char *step_work
-        int64_t step_work_size
 
 cdef extern from "dispatch.h" nogil:
     int lf_choose_isa(const char *wanted)
@@ -223,8 +214,8 @@ cdef extern from "ragged.h" nogil:
         int64_t *lengths
         int64_t *offsets
         int64_t *active
-        int64_t *rows
-    ctypedef struct lf_rows:
+        int64_t *row_ids
+    ctypedef struct lf_sequences:
         const lf_order *order
         char *caller
         char *sorted
@@ -235,8 +226,8 @@ cdef extern from "ragged.h" nogil:
     int64_t lf_segment_size(int64_t steps, int64_t B)
     void lf_order_segment(const lf_order *o, int64_t first, int64_t steps, void *memory,
                           lf_order *segment)
-    void lf_sort_rows(const lf_rows *a)
-    void lf_unsort_rows(const lf_rows *a)
+    void lf_sort_sequences(const lf_sequences *a)
+    void lf_unsort_sequences(const lf_sequences *a)
     void lf_sort_states(const lf_order *o, const void *caller, void *sorted, int64_t bytes)
     void lf_unsort_states(const lf_order *o, const void *sorted, void *caller, int64_t bytes)
 

@@ -11,7 +11,7 @@ cdef int draw(const lf_table *k, lf_dropout *d, double rate, int64_t seed,
                         lf_get_num_threads())
 
 
-cdef int draw_recurrent(const lf_part *l, const lf_args *a, lf_layer *r, masks *m,
+cdef int draw_recurrent(const lf_part *l, const lf_args *a, lf_layer *r, const masks *m,
                         int backward) noexcept nogil:
     """The mask of recurrent dropout, and h0 times it; backward also all of h times it."""
     cdef lf_dropout d
@@ -22,7 +22,7 @@ cdef int draw_recurrent(const lf_part *l, const lf_args *a, lf_layer *r, masks *
     if a.reserve == NULL or rate == 0:
         return LF_OK
     memset(&d, 0, sizeof(d))
-    d.T, d.B, d.columns, d.x_b, d.y_b, d.rows = 1, r.B, r.P, r.P, r.P, r.rows
+    d.T, d.B, d.columns, d.x_b, d.y_b, d.row_ids = 1, r.B, r.P, r.P, r.P, r.row_ids
     r.mask, r.r0 = m.recurrent, m.r0
     d.y = m.recurrent
     status = draw(l.kernels, &d, rate, a.seed, stream)

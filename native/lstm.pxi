@@ -60,142 +60,157 @@ cdef int mask_inputs(const lf_lstm *l, lf_args *s, int64_t layer, char **work) n
     return draw(l.parts[0].kernels, &d, rate, s.seed, lf_stream(layer * l.directions, LF_INPUT))
 
 
-cdef int stack_forward(const lf_lstm *l, const lf_args *a) noexcept nogil:
-    cdef lf_args s = a[0]
-    cdef char *outputs[2]
+cdef char *between_layers(const lf_lstm *l, const lf_args *a, void **found) noexcept nogil:
+    """Room in the work space for what two neighbours of a layer hand on; returns what is behind."""
     cdef char *work = aligned(a.work)
-    cdef char *rest
-    cdef void *y = NULL
     cdef int64_t i
-    cdef int status = LF_OK
     for i in range(min(l.layers - 1, 2)):
-        outputs[i] = room(&work, layer_output(l, a.T, a.B))
-    for i in range(l.layers):
-        rest = work
-        if i > 0:
-            use_output(l, &s, y)
-        status |= mask_inputs(l, &s, i, &rest)
-        if i == l.layers - 1:
-            y, s.y_t, s.y_b = a.y, a.y_t, a.y_b
-        else:
-            y = outputs[i % 2] if a.reserve == NULL else kept_output(l, a, i)
-            if a.reserve != NULL:
-                settle_end(y, a.T * a.B * l.directions * l.P * l.item)
-            s.y_t, s.y_b = a.B * l.directions * l.P, l.directions * l.P
-        s.work, s.work_size = rest, a.work_size - (rest - <char *> a.work)
-        status |= layer_forward(l, a, &s, i, y)
-        if status & LF_STOPPED:
-            break
-    return status
+        found[i] = room(&work, layer_output(l, a.T, a.B))
+    return work
 
 
-cdef int layer_forward(const lf_lstm *l, const lf_args *a, lf_args *s, int64_t layer,
-                       void *y) noexcept nogil:
-    cdef int64_t of_h = a.B * l.P * l.item, of_c = a.B * l.H * l.item, d, k
-    cdef int status = LF_OK
-    for d in range(l.directions):
-        k = layer * l.directions + d
-        s.y = nth(y, d, l.P * l.item)
-        s.h0, s.c0 = nth(a.h0, k, of_h), nth(a.c0, k, of_c)
-        s.h_n, s.c_n = nth(a.h_n, k, of_h), nth(a.c_n, k, of_c)
-        s.cells = nth(a.cells, d, l.H * l.item) if layer == l.layers - 1 else NULL
-        s.reserve = kept_activations(l, a, k)
-        if has_lengths(s):
-            status |= ragged_forward(&l.parts[k], s)
-        else:
-            status |= part_forward(&l.parts[k], s, NULL, 0)
-    return status
-
-
-cdef int stack_backward(const lf_lstm *l, const lf_args *a) noexcept nogil:
-    cdef lf_args s = a[0]
-    cdef char *between[2]
-    cdef char *work = aligned(a.work)
-    cdef char *rest
-    cdef void *dx = NULL
-    cdef int64_t i, outputs = l.directions * l.P
-    cdef int status = LF_OK
-    for i in range(min(l.layers - 1, 2)):
-        between[i] = room(&work, layer_output(l, a.T, a.B))
-    for i in range(l.layers - 1, -1, -1):
-        rest = work
-        s.x, s.x_t, s.x_b = a.x, a.x_t, a.x_b
-        if i > 0:
-            use_output(l, &s, kept_output(l, a, i - 1))
-        status |= mask_inputs(l, &s, i, &rest)
-        if i < l.layers - 1:
-            s.y, s.y_t, s.y_b = kept_output(l, a, i), a.B * outputs, outputs
-            s.dy, s.dy_t, s.dy_b = dx, a.B * outputs, outputs
-        dx, s.dx_t, s.dx_b = a.dx, a.dx_t, a.dx_b
-        if i > 0:
-            dx, s.dx_t, s.dx_b = between[(i - 1) % 2], a.B * outputs, outputs
-        status |= layer_backward(l, a, &s, i, dx, rest)
-        if status & LF_STOPPED:
-            break
-    return status
-
-
-cdef int layer_backward(const lf_lstm *l, const lf_args *a, const lf_args *of_layer, int64_t layer,
-                        void *dx, char *work) noexcept nogil:
-    """Each direction leaves a dx; their sum, or that through the mask, goes to `dx`."""
-    cdef int64_t of_h = a.B * l.P * l.item, of_c = a.B * l.H * l.item, d, k
-    cdef int64_t columns = l.parts[layer * l.directions].I
-    cdef int combined = dx != NULL and (l.directions > 1 or input_rate(l, a, layer) > 0)
-    cdef lf_weights gradients
-    cdef lf_args s = of_layer[0]
-    cdef void *found[2]
-    cdef int status = LF_OK
-    found[0] = found[1] = NULL
-    for d in range(l.directions):
-        found[d] = room(&work, a.T * a.B * columns * l.item) if combined else dx
-    if combined:
-        s.dx_t, s.dx_b = a.B * columns, columns
+cdef void use_work(const lf_args *a, lf_args *s, char *work) noexcept nogil:
     s.work, s.work_size = work, a.work_size - (work - <char *> a.work)
-    for d in range(l.directions):
-        k = layer * l.directions + d
-        s.y = nth(of_layer.y, d, l.P * l.item)
-        s.dy = nth(of_layer.dy, d, l.P * l.item)
-        s.h0, s.c0 = nth(a.h0, k, of_h), nth(a.c0, k, of_c)
-        s.dh_n, s.dc_n = nth(a.dh_n, k, of_h), nth(a.dc_n, k, of_c)
-        s.dh0, s.dc0 = nth(a.dh0, k, of_h), nth(a.dc0, k, of_c)
-        s.dcells = nth(a.dcells, d, l.H * l.item) if layer == l.layers - 1 else NULL
-        s.reserve, s.dx = kept_activations(l, a, k), found[d]
-        part_gradients(l, a, k, &gradients)
-        s.gradients = &gradients
-        if has_lengths(&s):
-            status |= ragged_backward(&l.parts[k], &s)
-        else:
-            status |= part_backward(&l.parts[k], &s, NULL)
-    return status | combine(l, of_layer, layer, found, dx) if combined else status
 
 
-cdef int combine(const lf_lstm *l, const lf_args *a, int64_t layer, void **found,
-                 void *dx) noexcept nogil:
-    cdef lf_dropout d
-    describe_mask(l, a, layer, &d)
-    d.x, d.plus, d.x_t, d.x_b = found[0], found[1], a.B * d.columns, d.columns
-    d.y, d.y_t, d.y_b = dx, a.dx_t, a.dx_b
-    return draw(l.parts[0].kernels, &d, input_rate(l, a, layer), a.seed,
-                lf_stream(layer * l.directions, LF_INPUT))
+cdef void describe_part(const lf_lstm *l, const lf_args *a, const lf_args *layer, int64_t k,
+                        lf_args *s) noexcept nogil:
+    """The arguments of the k-th part: its own of the call's, and of its layer's."""
+    cdef int64_t of_h = a.B * l.P * l.item, of_c = a.B * l.H * l.item, d = k % l.directions
+    cdef int is_top = k >= l.count - l.directions
+    s[0] = layer[0]
+    s.y, s.dy = nth(layer.y, d, l.P * l.item), nth(layer.dy, d, l.P * l.item)
+    s.dx = nth(layer.dx, d, padded(a.T * a.B * l.parts[k].I * l.item))
+    s.h0, s.c0 = nth(a.h0, k, of_h), nth(a.c0, k, of_c)
+    s.h_n, s.c_n = nth(a.h_n, k, of_h), nth(a.c_n, k, of_c)
+    s.dh_n, s.dc_n = nth(a.dh_n, k, of_h), nth(a.dc_n, k, of_c)
+    s.dh0, s.dc0 = nth(a.dh0, k, of_h), nth(a.dc0, k, of_c)
+    s.cells = nth(a.cells, d, l.H * l.item) if is_top else NULL
+    s.dcells = nth(a.dcells, d, l.H * l.item) if is_top else NULL
+    s.reserve = kept_activations(l, a, k)
 
 
-# ------------------------------------------------------------------ what others call
+# ------------------------------------------------------------------ forward
+
+
+cdef int begin_layer_forward(const lf_lstm *l, const lf_args *a, int64_t i,
+                             lf_args *s) noexcept nogil:
+    """The arguments of layer i, from those of the layer below in `s`: x is its y."""
+    cdef void *between[2]
+    cdef char *work = between_layers(l, a, between)
+    cdef int64_t outputs = l.directions * l.P
+    cdef int status
+    if i > 0:
+        use_output(l, s, s.y)
+    status = mask_inputs(l, s, i, &work)
+    use_work(a, s, work)
+    s.y, s.y_t, s.y_b = a.y, a.y_t, a.y_b
+    if i < l.layers - 1:
+        s.y = between[i % 2] if a.reserve == NULL else kept_output(l, a, i)
+        s.y_t, s.y_b = a.B * outputs, outputs
+        if a.reserve != NULL:
+            zero_padding(s.y, a.T * a.B * outputs * l.item)
+    return status
 
 
 cdef int lf_forward(const lf_lstm *lstm, const lf_args *args) noexcept nogil:
-    cdef lf_args a
+    cdef lf_args a, layer, s
+    cdef int64_t k
     cdef int status = read_args(lstm, args, &a)
     if status == LF_OK:
         status = check_forward(lstm, &a)
-    return stack_forward(lstm, &a) if status == LF_OK else status
+    if status != LF_OK:
+        return status
+    layer = a
+    for k in range(lstm.count):
+        if k % lstm.directions == 0:
+            status |= begin_layer_forward(lstm, &a, k // lstm.directions, &layer)
+        describe_part(lstm, &a, &layer, k, &s)
+        if has_lengths(&s):
+            status |= ragged_forward(&lstm.parts[k], &s)
+        else:
+            status |= part_forward(&lstm.parts[k], &s, NULL, 0)
+        if status & LF_STOPPED:
+            break
+    return status
+
+
+# ------------------------------------------------------------------ backward
+
+
+cdef int is_combined(const lf_lstm *l, const lf_args *a, int64_t i) noexcept nogil:
+    """Is the dx of layer i made of what its directions leave, or of what a mask leaves?"""
+    return (i > 0 or a.dx != NULL) and (l.directions > 1 or input_rate(l, a, i) > 0)
+
+
+cdef int begin_layer_backward(const lf_lstm *l, const lf_args *a, int64_t i,
+                              lf_args *s) noexcept nogil:
+    """The arguments of layer i, its dx still to be combined; dy is what the layer above has left."""
+    cdef void *between[2]
+    cdef char *work = between_layers(l, a, between)
+    cdef int64_t outputs = l.directions * l.P, columns = l.parts[i * l.directions].I
+    cdef int status
+    s.x, s.x_t, s.x_b = a.x, a.x_t, a.x_b
+    s.dx, s.dx_t, s.dx_b = a.dx, a.dx_t, a.dx_b
+    if i > 0:
+        use_output(l, s, kept_output(l, a, i - 1))
+        s.dx, s.dx_t, s.dx_b = between[(i - 1) % 2], a.B * outputs, outputs
+    if i < l.layers - 1:
+        s.y, s.y_t, s.y_b = kept_output(l, a, i), a.B * outputs, outputs
+        s.dy, s.dy_t, s.dy_b = between[i % 2], a.B * outputs, outputs
+    status = mask_inputs(l, s, i, &work)
+    if is_combined(l, a, i):
+        s.dx = room(&work, l.directions * padded(a.T * a.B * columns * l.item))
+        s.dx_t, s.dx_b = a.B * columns, columns
+    use_work(a, s, work)
+    return status
+
+
+cdef int combine(const lf_lstm *l, const lf_args *a, int64_t i, const lf_args *layer) noexcept nogil:
+    """dx of layer i: the sum of what its directions have left, or that through the mask."""
+    cdef void *between[2]
+    cdef lf_dropout d
+    if not is_combined(l, a, i):
+        return LF_OK
+    describe_mask(l, a, i, &d)
+    d.x, d.x_t, d.x_b = layer.dx, layer.dx_t, layer.dx_b
+    if l.directions > 1:
+        d.plus = nth(layer.dx, 1, padded(a.T * a.B * d.columns * l.item))
+    d.y, d.y_t, d.y_b = a.dx, a.dx_t, a.dx_b
+    if i > 0:
+        between_layers(l, a, between)
+        d.y, d.y_t, d.y_b = between[(i - 1) % 2], layer.dx_t, layer.dx_b
+    return draw(l.parts[0].kernels, &d, input_rate(l, a, i), a.seed,
+                lf_stream(i * l.directions, LF_INPUT))
 
 
 cdef int lf_backward(const lf_lstm *lstm, const lf_args *args) noexcept nogil:
-    cdef lf_args a
+    cdef lf_args a, layer, s
+    cdef lf_weights gradients
+    cdef int64_t i, k, directions
     cdef int status = read_args(lstm, args, &a)
     if status == LF_OK:
         status = check_backward(lstm, &a)
-    return stack_backward(lstm, &a) if status == LF_OK else status
+    if status != LF_OK:
+        return status
+    layer, directions = a, lstm.directions
+    for i in range(lstm.layers - 1, -1, -1):
+        status |= begin_layer_backward(lstm, &a, i, &layer)
+        for k in range(i * directions, (i + 1) * directions):
+            describe_part(lstm, &a, &layer, k, &s)
+            part_gradients(lstm, &a, k, &gradients)
+            s.gradients = &gradients
+            if has_lengths(&s):
+                status |= ragged_backward(&lstm.parts[k], &s)
+            else:
+                status |= part_backward(&lstm.parts[k], &s, NULL)
+        status |= combine(lstm, &a, i, &layer)
+        if status & LF_STOPPED:
+            break
+    return status
+
+
+# ------------------------------------------------------------------ one step
 
 
 cdef int lf_step(lf_lstm *lstm, int64_t B, const void *x, void *h, void *c) noexcept nogil:

@@ -53,13 +53,13 @@ def keep(state: str, path: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file to where it is seen whole or not at all."""
-    file, part = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.")
+    file, draft = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.")
     os.close(file)
     try:
-        shutil.copyfile(source, part)
-        os.replace(part, target)
+        shutil.copyfile(source, draft)
+        os.replace(draft, target)
     except BaseException:
-        os.unlink(part)
+        os.unlink(draft)
         raise
 
 

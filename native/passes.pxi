@@ -1,4 +1,5 @@
-# The two passes of one part over a batch, from the C-level arguments to what kernels read.
+# The two passes of one part over a batch, from the C-level arguments to what kernels read. Each goes
+# through segments of the sequence; unless activations are computed again, all of it is one segment.
 
 # ------------------------------------------------------------------ what both passes tell kernels
 
@@ -8,6 +9,31 @@ cdef struct segment:
     const void *h0          # the state before, or NULL: zeros
     const void *c0
     const lf_order *order   # of these steps, or NULL
+    lf_order own            # what `order` points to if that is not the whole sequence's
+
+
+cdef inline int is_last(const lf_args *a, const segment *s) noexcept nogil:
+    return s.first + s.T == a.T
+
+
+cdef inline char *state_before(const lf_part *l, const lf_args *a, int64_t n) noexcept nogil:
+    """The state before segment n, h and then c: in the reserve of those that are computed again."""
+    return <char *> a.reserve + n * padded(state_size(l, a.B))
+
+
+cdef void find_segment(const lf_part *l, const lf_args *a, const lf_order *order, int64_t n,
+                       void *memory, segment *s) noexcept nogil:
+    """Segment n; `memory`: lf_segment_size bytes, for its order."""
+    cdef int64_t steps = segment_length(l, a)
+    s.first, s.T = n * steps, min(steps, a.T - n * steps)
+    s.h0, s.c0, s.order = a.h0, a.c0, order
+    if not is_recomputed(l, a):
+        return
+    s.h0 = state_before(l, a, n) if n > 0 or a.h0 != NULL else NULL
+    s.c0 = state_before(l, a, n) + a.B * l.P * l.item
+    if order != NULL:
+        lf_order_segment(order, s.first, s.T, memory, &s.own)
+        s.order = &s.own
 
 
 cdef inline char *aligned(void *p) noexcept nogil:
@@ -35,7 +61,7 @@ cdef void describe(const lf_part *l, const lf_args *a, const segment *s, lf_laye
     r.first = s.first
     if s.order != NULL:
         r.lengths, r.offsets, r.active = s.order.lengths, s.order.offsets, s.order.active
-        r.rows = s.order.rows
+        r.row_ids = s.order.row_ids
     r.z_t, r.c_t = a.B * 4 * l.H, a.B * l.H
     lf_describe_cell(&l.config, r)
     r.drawing, r.seed, r.stream = a.reserve != NULL, a.seed, lf_stream(l.index, LF_ZONEOUT)
@@ -92,100 +118,73 @@ cdef void read_cells(const lf_part *l, const lf_args *a, const segment *s,
                    <char *> r.c + (t * r.c_t + b * r.H) * l.item, r.H * l.item)
 
 
-cdef int forward_segment(const lf_part *l, const lf_args *a, const segment *s, forward_rooms *f,
-                         lf_layer *r, void *y, void *h_n, void *c_n) noexcept nogil:
-    """Run some steps; `r` says where their activations go, `y` (T, B, P) their outputs, unless NULL."""
-    cdef int status
+cdef void leave_state(const lf_part *l, const lf_args *a, const segment *s, int64_t n,
+                      const lf_layer *r) noexcept nogil:
+    """The state after segment n becomes the caller's, or that before the next one."""
+    cdef char *next
+    if is_last(a, s):
+        read_last_state(r, l.item, a.h_n, a.c_n)
+    else:
+        next = state_before(l, a, n + 1)
+        read_last_state(r, l.item, next, next + a.B * l.P * l.item)
+        zero_padding(next, state_size(l, a.B))
+
+
+cdef int describe_forward(const lf_part *l, const lf_args *a, const segment *s,
+                          const forward_rooms *f, lf_layer *r) noexcept nogil:
+    """All that kernels read; `r` says where activations go."""
     describe(l, a, s, r, f.zero, f.no_bias)
     use_dropped_weights(r, &f.drawn, a)
-    if y != NULL or a.y == NULL:
-        r.y, r.y_t, r.y_b = y if y != NULL else f.y, a.B * l.P, l.P
-        r.y_slots = s.T if y != NULL else 2
-    status = draw_recurrent(l, a, r, &f.drawn, 0)
-    status |= lf_run_forward(l.kernels, r, steps_at_once(s.T, a.B))
-    if status & LF_STOPPED:
-        return status
-    read_cells(l, a, s, r)
-    read_last_state(r, l.item, h_n, c_n)
-    return status
+    if f.y != NULL:
+        r.y, r.y_t, r.y_b, r.y_slots = f.y, a.B * l.P, l.P, f.y_slots
+    return draw_recurrent(l, a, r, &f.drawn, 0)
 
 
 cdef int part_forward(const lf_part *l, const lf_args *a, const lf_order *order,
-                     int turn) noexcept nogil:
+                      int turn) noexcept nogil:
+    """`order` NULL: all rows take all steps."""
     cdef lf_layer r
     cdef forward_rooms f
     cdef segment s
     cdef char *work = aligned(a.work)
-    cdef char *reserve = <char *> a.reserve
+    cdef char *rest
+    cdef void *memory
+    cdef int64_t n, steps = segment_length(l, a)
     cdef int status
-    s.first, s.T, s.h0, s.c0, s.order = 0, a.T, a.h0, a.c0, order
-    memset(&r, 0, sizeof(lf_layer))
-    r.turn = turn
     rooms_of_forward(l, a.B, &f, &work)
+    memory = room(&work, lf_segment_size(steps, a.B)) if order != NULL else NULL
+    if a.y != NULL:
+        f.y = NULL
     status = drop_weights(l, a, &f.drawn, 0)
-    if reserve != NULL and l.config.recompute:
-        return status | forward_in_segments(l, a, order, &f, work)
-    if reserve != NULL:
-        activation_rooms(l, a.T, a.B, &r, &reserve)
-        settle_ends(l, a.T, a.B, &r)
-        if order != NULL:
-            settle_rows(l, order, &r)
-            settle_rest(l, a, order.T, reserve)
-    else:
-        inference_rooms(l, a.T, a.B, &r, &work)
-        if a.cells != NULL:
-            r.c, r.c_slots = room(&work, a.T * a.B * l.H * l.item), a.T
-        elif a.c_n != NULL:
-            r.c = a.c_n
-        if not is_zoned(l):
-            r.raw, r.raw_slots = r.c, r.c_slots
-    return status | forward_segment(l, a, &s, &f, &r, NULL, a.h_n, a.c_n)
-
-
-cdef int forward_in_segments(const lf_part *l, const lf_args *a, const lf_order *order,
-                             forward_rooms *f, char *work) noexcept nogil:
-    """As inference, but for the random numbers; the reserve takes the state before each segment."""
-    cdef int64_t steps = segment_steps(l, a.T), outputs = a.B * l.P * l.item, first, n
-    cdef int64_t state = padded(outputs + a.B * l.H * l.item)
-    cdef char *before = <char *> a.reserve
-    cdef char *rooms
-    cdef void *h_n
-    cdef void *c_n
-    cdef segment s
-    cdef lf_order part
-    cdef lf_layer r
-    cdef int status = LF_OK
-    keep_state(before, a.h0, outputs)
-    keep_state(before + outputs, a.c0, a.B * l.H * l.item)
-    s.order = NULL
+    if is_recomputed(l, a):
+        save_first_state(l, a, order)
     for n in range(panels(a.T, steps)):
-        first = n * steps
-        s.first, s.T = first, min(steps, a.T - first)
-        s.h0, s.c0 = before if first > 0 or a.h0 != NULL else NULL, before + outputs
-        rooms = work
+        rest = work
+        find_segment(l, a, order, n, memory, &s)
         memset(&r, 0, sizeof(lf_layer))
-        if order != NULL:
-            lf_order_segment(order, first, s.T, room(&rooms, lf_segment_size(s.T, a.B)), &part)
-            s.order = &part
-        inference_rooms(l, s.T, a.B, &r, &rooms)
-        if a.cells != NULL:
-            r.c, r.c_slots = room(&rooms, s.T * a.B * l.H * l.item), s.T
-        if not is_zoned(l):
-            r.raw, r.raw_slots = r.c, r.c_slots
-        h_n, c_n = before + state, before + state + outputs
-        if first + s.T == a.T:
-            h_n, c_n = a.h_n, a.c_n
-        status |= forward_segment(l, a, &s, f, &r, NULL, h_n, c_n)
+        r.turn = turn
+        place_activations(l, a, s.T, order, &r, &rest)
+        status |= describe_forward(l, a, &s, &f, &r)
+        status |= lf_run_forward(l.kernels, &r, steps_at_once(s.T, a.B))
         if status & LF_STOPPED:
             return status
-        settle_end(before, outputs + a.B * l.H * l.item)
-        before += state
-    if order != NULL:
-        settle_rest(l, a, order.T, before)
+        read_cells(l, a, &s, &r)
+        leave_state(l, a, &s, n, &r)
     return status
 
 
-cdef inline void keep_state(void *target, const void *state, int64_t bytes) noexcept nogil:
+cdef void save_first_state(const lf_part *l, const lf_args *a, const lf_order *order) noexcept nogil:
+    """That before the first segment; behind the last one's, what fewer steps than T leave is zeros."""
+    cdef char *before = <char *> a.reserve
+    copy_state(before, a.h0, a.B * l.P * l.item)
+    copy_state(before + a.B * l.P * l.item, a.c0, a.B * l.H * l.item)
+    zero_padding(before, state_size(l, a.B))
+    if order != NULL:
+        zero_rest(l, a, order.T, state_before(l, a, panels(a.T, segment_length(l, a))))
+
+
+cdef inline void copy_state(void *target, const void *state, int64_t bytes) noexcept nogil:
+    """NULL: zeros."""
     if state == NULL:
         memset(target, 0, bytes)
     else:
@@ -262,102 +261,84 @@ cdef inline void take_total(void *target, const void *total, int64_t bytes) noex
         memcpy(target, total, bytes)
 
 
-cdef int backward_segment(const lf_part *l, const lf_args *a, const segment *s, backward_rooms *k,
-                          lf_layer *r, void *dh0, int64_t workers) noexcept nogil:
-    """Run some steps backwards, from the gradients to their last state: r.dh_n and k.dc, which
-    becomes that to the state before them."""
-    cdef int status
-    cdef int64_t taken
+cdef int describe_backward(const lf_part *l, const lf_args *a, const segment *s,
+                           const backward_rooms *k, lf_layer *r) noexcept nogil:
+    """All that kernels read; the gradient to the state behind is in k.dc and in dh_n or k.dh0."""
     describe(l, a, s, r, k.zero, k.no_bias)
     use_dropped_weights(r, &k.drawn, a)
     if l.config.recompute:
         r.y, r.y_t, r.y_b = k.y, a.B * l.P, l.P
-    status = draw_recurrent(l, a, r, &k.drawn, 1)
     r.dy_t, r.dy_b, r.dx_t, r.dx_b = a.dy_t, a.dy_b, a.dx_t, a.dx_b
     r.dcells_t, r.dcells_b = a.dcells_t, a.dcells_b
     r.dy, r.dx = from_step(l, a, s, a.dy, &r.dy_t), from_step(l, a, s, a.dx, &r.dx_t)
     r.dcells = from_step(l, a, s, a.dcells, &r.dcells_t)
-    r.dh, r.dc, r.dh0, r.dp = k.dh, k.dc, dh0, a.gradients.p
+    r.dh, r.dc, r.dp, r.adds = k.dh, k.dc, a.gradients.p, not is_last(a, s)
+    r.dh_n, r.dh0 = <void *> a.dh_n, a.dh0 if s.first == 0 else k.dh0
+    if r.adds:
+        memcpy(k.dh_n, k.dh0, a.B * l.P * l.item)
+        r.dh_n = k.dh_n
     r.carry, r.scratch, r.sums = k.carry, k.scratch, k.sums
     r.dproj, r.dproj_t, r.dout = k.dproj, a.B * l.P, k.dout
-    status |= lf_run_backward(l.kernels, r)
-    if status & LF_STOPPED:
-        return status
-    status |= weight_gradients(l, a, r, k.outer, workers)
-    if a.dx != NULL:
-        taken = r.offsets[s.T] if r.offsets != NULL else s.T * a.B
-        status |= lf_run_range(<lf_range_kernel> l.kernels.input_gradient, r, taken, 1,
-                               8.0 * taken * l.H * l.I, lf_get_num_threads())
-    return status
+    return draw_recurrent(l, a, r, &k.drawn, 1)
+
+
+cdef int input_gradient(const lf_part *l, lf_layer *r) noexcept nogil:
+    """dx[t] = W_ihᵀ dz[t] of the steps that are taken."""
+    cdef int64_t taken = r.offsets[r.T] if r.offsets != NULL else r.T * r.B
+    if r.dx == NULL:
+        return LF_OK
+    return lf_run_range(<lf_range_kernel> l.kernels.input_gradient, r, taken, 1,
+                        8.0 * taken * l.H * l.I, lf_get_num_threads())
 
 
 cdef int part_backward(const lf_part *l, const lf_args *a, const lf_order *order) noexcept nogil:
-    cdef lf_layer r
+    """From the last segment to the first. One that has kept no activations runs forward again."""
+    cdef lf_layer kept, r
     cdef backward_rooms k
     cdef segment s
     cdef char *work = aligned(a.work)
     cdef char *reserve = <char *> a.reserve
-    cdef char *segments
-    cdef int64_t workers, steps = segment_steps(l, a.T)
+    cdef void *memory
+    cdef int64_t n, workers, steps = segment_length(l, a)
     cdef int status
-    memset(&r, 0, sizeof(lf_layer))
-    s.first, s.T, s.h0, s.c0, s.order = 0, a.T, a.h0, a.c0, order
-    activation_rooms(l, steps, a.B, &r, &work if l.config.recompute else &reserve)
-    segments = room(&work, lf_segment_size(steps, a.B) if l.config.recompute and order != NULL else 0)
+    memset(&kept, 0, sizeof(lf_layer))
+    activation_rooms(l, steps, a.B, &kept, &work if l.config.recompute else &reserve)
+    memory = room(&work, lf_segment_size(steps, a.B)) if order != NULL else NULL
     rooms_of_backward(l, steps, a.B, &k, &work)
     workers = (<char *> a.work + a.work_size - <char *> k.outer) // outer_scratch(l)
     workers = min(workers, lf_get_num_threads())
-    if a.dc0 != NULL:
-        k.dc = a.dc0
-    keep_state(k.dc, a.dc_n, a.B * l.H * l.item)
-    if l.config.layer_norm:
-        memset(k.sums, 0, 14 * a.B * l.H * l.item)
+    begin_backward(l, a, &k)
     status = drop_weights(l, a, &k.drawn, 1)
-    r.dh_n = <void *> a.dh_n
-    if l.config.recompute:
-        status |= backward_in_segments(l, a, order, &k, &r, segments, workers)
-    else:
-        status |= backward_segment(l, a, &s, &k, &r, a.dh0, workers)
+    for n in range(panels(a.T, steps) - 1, -1, -1):
+        r = kept
+        find_segment(l, a, order, n, memory, &s)
+        if l.config.recompute:
+            status |= forward_again(l, a, &s, &k, &r)
+            if status & LF_STOPPED:
+                return status
+        status |= describe_backward(l, a, &s, &k, &r)
+        status |= lf_run_backward(l.kernels, &r)
+        if status & LF_STOPPED:
+            return status
+        status |= weight_gradients(l, a, &r, k.outer, workers)
+        status |= input_gradient(l, &r)
     return status | norm_gradients(l, a, &k) | mask_weight_gradient(l, a)
 
 
-cdef int backward_in_segments(const lf_part *l, const lf_args *a, const lf_order *order,
-                              backward_rooms *k, const lf_layer *kept, char *segments,
-                              int64_t workers) noexcept nogil:
-    """From the last segment to the first: its steps forward again, then back."""
-    cdef int64_t steps = segment_steps(l, a.T), outputs = a.B * l.P * l.item
-    cdef int64_t state = padded(outputs + a.B * l.H * l.item), n = panels(a.T, steps)
-    cdef char *before
-    cdef segment s
-    cdef lf_order part
-    cdef lf_layer r
-    cdef int status = LF_OK
-    s.order = NULL
-    while n > 0:
-        n -= 1
-        r = kept[0]
-        before = <char *> a.reserve + n * state
-        s.first, s.T = n * steps, min(steps, a.T - n * steps)
-        s.h0, s.c0 = before if n > 0 or a.h0 != NULL else NULL, before + outputs
-        if order != NULL:
-            lf_order_segment(order, s.first, s.T, segments, &part)
-            s.order = &part
-        status |= forward_again(l, a, &s, k, &r)
-        if status & LF_STOPPED:
-            return status
-        r.adds = (n + 1) * steps < a.T
-        if r.adds:  # (dh0 of the segment behind)
-            memcpy(k.dh_n, k.dh0, outputs)
-            r.dh_n = k.dh_n
-        status |= backward_segment(l, a, &s, k, &r, a.dh0 if n == 0 else k.dh0, workers)
-    return status
+cdef void begin_backward(const lf_part *l, const lf_args *a, backward_rooms *k) noexcept nogil:
+    """dc from dc_n, in place of dc0 if that is wanted; sums from zero."""
+    if a.dc0 != NULL:
+        k.dc = a.dc0
+    copy_state(k.dc, a.dc_n, a.B * l.H * l.item)
+    if l.config.layer_norm:
+        memset(k.sums, 0, 14 * a.B * l.H * l.item)
 
 
-cdef int forward_again(const lf_part *l, const lf_args *a, const segment *s, backward_rooms *k,
-                       lf_layer *r) noexcept nogil:
+cdef int forward_again(const lf_part *l, const lf_args *a, const segment *s,
+                       const backward_rooms *k, lf_layer *r) noexcept nogil:
     """The activations of a segment, and its outputs in k.y."""
-    cdef lf_args again = a[0]
     cdef forward_rooms f
-    f.zero, f.no_bias, f.drawn = k.zero, k.no_bias, k.drawn
-    again.cells = NULL
-    return forward_segment(l, &again, s, &f, r, k.y, NULL, NULL)
+    cdef int status
+    f.zero, f.no_bias, f.drawn, f.y, f.y_slots = k.zero, k.no_bias, k.drawn, k.y, s.T
+    status = describe_forward(l, a, s, &f, r)
+    return status | lf_run_forward(l.kernels, r, steps_at_once(s.T, a.B))

@@ -27,8 +27,8 @@ static void sort_rows(lf_order *o, const int64_t *of_row) {
         first[length] = at;
         at += count;
     }
-    for (int64_t b = 0; b < o->B; b++) o->rows[first[of_row[b]]++] = b;
-    for (int64_t r = 0; r < o->B; r++) o->lengths[r] = of_row[o->rows[r]];
+    for (int64_t b = 0; b < o->B; b++) o->row_ids[first[of_row[b]]++] = b;
+    for (int64_t r = 0; r < o->B; r++) o->lengths[r] = of_row[o->row_ids[r]];
 }
 
 static void count_active(lf_order *o) {
@@ -46,14 +46,14 @@ static void list_steps(lf_order *o, int64_t r, const uint8_t *mask, int64_t mask
     int64_t *steps = o->steps + r * o->T, k = 0, length = o->lengths[r];
     for (int64_t n = 0; k < length; n++) {
         int64_t t = !o->reversed ? n : mask ? o->T - 1 - n : length - 1 - n;
-        if (!mask || mask[t * mask_t + o->rows[r] * mask_b]) steps[k++] = t;
+        if (!mask || mask[t * mask_t + o->row_ids[r] * mask_b]) steps[k++] = t;
     }
 }
 
 void lf_order_fill(lf_order *o, void *memory, const int64_t *lengths, const uint8_t *mask,
                    int64_t mask_t, int64_t mask_b) {
-    o->rows = memory;
-    o->lengths = o->rows + o->B;
+    o->row_ids = memory;
+    o->lengths = o->row_ids + o->B;
     o->offsets = o->lengths + o->B;
     o->active = o->offsets + o->T + 1;
     o->steps = o->active + o->T * o->B;
@@ -87,11 +87,11 @@ void lf_order_segment(const lf_order *o, int64_t first, int64_t steps, void *mem
 
 /* ---------------------------------------------------------------- there and back */
 
-static char *of_caller(const lf_rows *a, int64_t t, int64_t r) {
-    return a->caller + (t * a->t_stride + a->order->rows[r] * a->b_stride) * a->item;
+static char *of_caller(const lf_sequences *a, int64_t t, int64_t r) {
+    return a->caller + (t * a->t_stride + a->order->row_ids[r] * a->b_stride) * a->item;
 }
 
-static char *of_sorted(const lf_rows *a, int64_t k, int64_t r) {
+static char *of_sorted(const lf_sequences *a, int64_t k, int64_t r) {
     return a->sorted + (k * a->order->B + r) * a->columns * a->item;
 }
 
@@ -103,7 +103,7 @@ static void add(char *sum, const char *term, int64_t columns, int64_t item) {
 
 static int32_t sort_share(void *context, int64_t begin, int64_t end, int64_t worker) {
     (void)worker;
-    const lf_rows *a = context;
+    const lf_sequences *a = context;
     const lf_order *o = a->order;
     for (int64_t r = begin; r < end; r++)
         for (int64_t k = 0; k < o->lengths[r]; k++) {
@@ -119,7 +119,7 @@ static int32_t sort_share(void *context, int64_t begin, int64_t end, int64_t wor
 
 static int32_t unsort_share(void *context, int64_t begin, int64_t end, int64_t worker) {
     (void)worker;
-    const lf_rows *a = context;
+    const lf_sequences *a = context;
     const lf_order *o = a->order;
     for (int64_t r = begin; r < end; r++)
         for (int64_t n = 0, k = 0; n < o->T; n++) {
@@ -133,21 +133,21 @@ static int32_t unsort_share(void *context, int64_t begin, int64_t end, int64_t w
     return 0;
 }
 
-static void run(const lf_rows *a, lf_range_kernel share) {
+static void sort_or_unsort(const lf_sequences *a, lf_range_kernel share) {
     double bytes = 2.0 * a->order->T * a->order->B * a->columns * a->item;
     lf_run_range(share, (void *)a, a->order->B, 1, bytes, lf_get_num_threads());
 }
 
-void lf_sort_rows(const lf_rows *a) { run(a, sort_share); }
+void lf_sort_sequences(const lf_sequences *a) { sort_or_unsort(a, sort_share); }
 
-void lf_unsort_rows(const lf_rows *a) { run(a, unsort_share); }
+void lf_unsort_sequences(const lf_sequences *a) { sort_or_unsort(a, unsort_share); }
 
 void lf_sort_states(const lf_order *o, const void *caller, void *sorted, int64_t bytes) {
     for (int64_t r = 0; r < o->B; r++)
-        memcpy((char *)sorted + r * bytes, (const char *)caller + o->rows[r] * bytes, bytes);
+        memcpy((char *)sorted + r * bytes, (const char *)caller + o->row_ids[r] * bytes, bytes);
 }
 
 void lf_unsort_states(const lf_order *o, const void *sorted, void *caller, int64_t bytes) {
     for (int64_t r = 0; r < o->B; r++)
-        memcpy((char *)caller + o->rows[r] * bytes, (const char *)sorted + r * bytes, bytes);
+        memcpy((char *)caller + o->row_ids[r] * bytes, (const char *)sorted + r * bytes, bytes);
 }

@@ -11,7 +11,7 @@ typedef struct lf_order {
     int64_t T, B;     /* the caller's */
     int64_t longest;  /* steps that the longest row takes */
     int64_t reversed; /* from the last step to the first */
-    int64_t *rows;    /* (B,): the caller's row of each sorted row */
+    int64_t *row_ids; /* (B,): the caller's row of each sorted row */
     int64_t *lengths, *offsets, *active; /* as in lf_layer; offsets has longest + 1 */
     int64_t *steps;   /* (B, T): the caller's t of each step that a sorted row takes */
 } lf_order;
@@ -33,19 +33,19 @@ void lf_order_segment(const lf_order *o, int64_t first, int64_t steps, void *mem
                       lf_order *segment);
 
 /* An array of the caller, (t, b) at p + (t·t_stride + b·b_stride) elements, rows of `columns`. */
-typedef struct lf_rows {
+typedef struct lf_sequences {
     const lf_order *order;
     char *caller, *sorted; /* sorted: (longest, B, columns) */
     int64_t t_stride, b_stride, columns, item;
     int64_t repeat; /* steps left out hold the output of the step before, or else zeros */
-} lf_rows;
+} lf_sequences;
 
 /* sorted = what the caller has at the steps taken. With `repeat` it is a gradient: what belongs to
  * steps left out is added to the step that they repeat. */
-void lf_sort_rows(const lf_rows *a);
+void lf_sort_sequences(const lf_sequences *a);
 
 /* The caller's array = sorted, and zeros or repetitions where no step was taken. */
-void lf_unsort_rows(const lf_rows *a);
+void lf_unsort_sequences(const lf_sequences *a);
 
 /* The same of states (B, columns). */
 void lf_sort_states(const lf_order *o, const void *caller, void *sorted, int64_t bytes);

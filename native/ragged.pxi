@@ -32,60 +32,61 @@ cdef void unsort_state(const lf_part *l, const lf_order *o, const void *state, i
         lf_unsort_states(o, state, target, columns * l.item)
 
 
-cdef lf_rows rows_of(const lf_part *l, const lf_order *o, const void *p, int64_t t_stride,
-                     int64_t b_stride, int64_t columns, char *sorted) noexcept nogil:
-    cdef lf_rows a
+cdef lf_sequences sequences_of(const lf_part *l, const lf_order *o, const void *p,
+                               int64_t t_stride, int64_t b_stride, int64_t columns,
+                               char *sorted) noexcept nogil:
+    cdef lf_sequences a
     a.order, a.caller, a.sorted, a.columns, a.item = o, <char *> p, sorted, columns, l.item
     a.t_stride, a.b_stride, a.repeat = t_stride, b_stride, 0
     return a
 
 
-cdef void *sorted_rows(const lf_part *l, const lf_args *a, const lf_order *o, const void *p,
-                       int64_t t_stride, int64_t b_stride, int64_t columns, int repeat,
-                       char **work) noexcept nogil:
-    cdef lf_rows rows
+cdef void *sorted_sequences(const lf_part *l, const lf_args *a, const lf_order *o, const void *p,
+                            int64_t t_stride, int64_t b_stride, int64_t columns, int repeat,
+                            char **work) noexcept nogil:
+    cdef lf_sequences found
     if p == NULL:
         return NULL
-    rows = rows_of(l, o, p, t_stride, b_stride, columns,
-                   room(work, a.T * a.B * columns * l.item))
-    rows.repeat = repeat
-    lf_sort_rows(&rows)
-    return rows.sorted
+    found = sequences_of(l, o, p, t_stride, b_stride, columns,
+                         room(work, a.T * a.B * columns * l.item))
+    found.repeat = repeat
+    lf_sort_sequences(&found)
+    return found.sorted
 
 
 cdef int ragged_forward(const lf_part *l, const lf_args *a) noexcept nogil:
     cdef lf_order o
     cdef lf_args s = a[0]
-    cdef lf_rows y, cells
+    cdef lf_sequences y, cells
     cdef char *work = aligned(a.work)
     cdef int status = LF_OK
     order_of(l, a, &o, &work)
     sort_strides(l, &s)
     s.T = o.longest
-    s.x = sorted_rows(l, a, &o, a.x, a.x_t, a.x_b, l.I, 0, &work)
+    s.x = sorted_sequences(l, a, &o, a.x, a.x_t, a.x_b, l.I, 0, &work)
     s.h0, s.c0 = sorted_state(l, &o, a.h0, l.P, &work), sorted_state(l, &o, a.c0, l.H, &work)
     s.h_n, s.c_n = state_room(l, a, a.h_n, l.P, &work), state_room(l, a, a.c_n, l.H, &work)
     if a.y != NULL:
-        y = rows_of(l, &o, a.y, a.y_t, a.y_b, l.P, room(&work, a.T * a.B * l.P * l.item))
+        y = sequences_of(l, &o, a.y, a.y_t, a.y_b, l.P, room(&work, a.T * a.B * l.P * l.item))
         s.y, y.repeat = y.sorted, l.config.repeat != 0
     if a.cells != NULL:
-        cells = rows_of(l, &o, a.cells, a.cells_t, a.cells_b, l.H,
-                        room(&work, a.T * a.B * l.H * l.item))
+        cells = sequences_of(l, &o, a.cells, a.cells_t, a.cells_b, l.H,
+                             room(&work, a.T * a.B * l.H * l.item))
         s.cells = cells.sorted
     s.work = work
     if o.longest > 0:
         status = part_forward(l, &s, &o, 0)
     else:
         if a.reserve != NULL:
-            settle_rest(l, a, a.T, <char *> a.reserve)
+            zero_rest(l, a, a.T, <char *> a.reserve)
         no_steps(l, a.B, s.h0, s.h_n, l.P)
         no_steps(l, a.B, s.c0, s.c_n, l.H)
     if status & LF_STOPPED:
         return status
     if a.y != NULL:
-        lf_unsort_rows(&y)
+        lf_unsort_sequences(&y)
     if a.cells != NULL:
-        lf_unsort_rows(&cells)
+        lf_unsort_sequences(&cells)
     unsort_state(l, &o, s.h_n, l.P, a.h_n)
     unsort_state(l, &o, s.c_n, l.H, a.c_n)
     return status
@@ -102,7 +103,7 @@ cdef void no_steps(const lf_part *l, int64_t B, const void *before, void *after,
                    int64_t columns) noexcept nogil:
     """A state, or the gradient to one, passes unchanged where no step is taken."""
     if after != NULL:
-        keep_state(after, before, B * columns * l.item)
+        copy_state(after, before, B * columns * l.item)
 
 
 cdef void no_gradients(const lf_part *l, const lf_weights *g) noexcept nogil:
@@ -126,21 +127,21 @@ cdef inline void no_gradient(const lf_part *l, void *target, int64_t count) noex
 cdef int ragged_backward(const lf_part *l, const lf_args *a) noexcept nogil:
     cdef lf_order o
     cdef lf_args s = a[0]
-    cdef lf_rows dx
+    cdef lf_sequences dx
     cdef char *work = aligned(a.work)
     cdef int status = LF_OK
     order_of(l, a, &o, &work)
     sort_strides(l, &s)
     s.T = o.longest
-    s.x = sorted_rows(l, a, &o, a.x, a.x_t, a.x_b, l.I, 0, &work)
-    s.y = sorted_rows(l, a, &o, a.y, a.y_t, a.y_b, l.P, 0, &work)
-    s.dy = sorted_rows(l, a, &o, a.dy, a.dy_t, a.dy_b, l.P, l.config.repeat != 0, &work)
-    s.dcells = sorted_rows(l, a, &o, a.dcells, a.dcells_t, a.dcells_b, l.H, 0, &work)
+    s.x = sorted_sequences(l, a, &o, a.x, a.x_t, a.x_b, l.I, 0, &work)
+    s.y = sorted_sequences(l, a, &o, a.y, a.y_t, a.y_b, l.P, 0, &work)
+    s.dy = sorted_sequences(l, a, &o, a.dy, a.dy_t, a.dy_b, l.P, l.config.repeat != 0, &work)
+    s.dcells = sorted_sequences(l, a, &o, a.dcells, a.dcells_t, a.dcells_b, l.H, 0, &work)
     s.h0, s.c0 = sorted_state(l, &o, a.h0, l.P, &work), sorted_state(l, &o, a.c0, l.H, &work)
     s.dh_n, s.dc_n = sorted_state(l, &o, a.dh_n, l.P, &work), sorted_state(l, &o, a.dc_n, l.H, &work)
     s.dh0, s.dc0 = state_room(l, a, a.dh0, l.P, &work), state_room(l, a, a.dc0, l.H, &work)
     if a.dx != NULL:
-        dx = rows_of(l, &o, a.dx, a.dx_t, a.dx_b, l.I, room(&work, a.T * a.B * l.I * l.item))
+        dx = sequences_of(l, &o, a.dx, a.dx_t, a.dx_b, l.I, room(&work, a.T * a.B * l.I * l.item))
         s.dx = dx.sorted
     s.work_size = a.work_size - (work - <char *> a.work)
     s.work = work
@@ -153,7 +154,7 @@ cdef int ragged_backward(const lf_part *l, const lf_args *a) noexcept nogil:
     if status & LF_STOPPED:
         return status
     if a.dx != NULL:
-        lf_unsort_rows(&dx)
+        lf_unsort_sequences(&dx)
     unsort_state(l, &o, s.dh0, l.P, a.dh0)
     unsort_state(l, &o, s.dc0, l.H, a.dc0)
     return status

@@ -12,7 +12,7 @@
 #define SMALL_STEP 2e5
 /* Rows of one worker that outweigh its reading all the weights, so that nobody need wait. */
 #define ENOUGH_ROWS 8
-/* The part of its time, and the most ns, that work waits for its threads before it goes on with
+/* The fraction of its time, and the most ns, that work waits for its threads before it goes on with
  * those it has. */
 #define PATIENCE 0.2
 #define MOST_PATIENCE 5000000
@@ -194,7 +194,8 @@ typedef struct layer_job {
     lf_layer *a;
     int64_t chunk, panels, workers;
     enum way way;
-    int together; /* shares wait for each other */
+    int together;           /* shares wait for each other, for */
+    int64_t patience, step; /* so many ns until all are there; their steps may differ by so many */
     lf_watch *watch;
     double cost; /* operations of a step for one row and panel */
     atomic_int status;
@@ -209,13 +210,13 @@ typedef struct range {
 
 static double busy(int64_t B) { return B < BUSY_ROWS ? (double)BUSY_ROWS / B : 1; }
 
-/* The part of the time on one thread that is left if x is projected ahead. */
+/* The fraction of the time on one thread that is left if x is projected ahead. */
 static double left_ahead(const layer_job *job, double n, double project, double step) {
     double all = project + step, even = all / n > step ? all / n : step;
     return (job->a->T > job->chunk ? even : project / n + step) / all;
 }
 
-/* `project`: operations of W_ih x for one step; `step`: of the rest. */
+/* Who does what. `project`: operations of W_ih x for one step; `step`: of the rest. */
 static void plan(layer_job *job, double project, double step, int64_t count) {
     int64_t n = lf_get_num_threads(), B = job->a->B;
     job->way = ALONE;
@@ -223,27 +224,23 @@ static void plan(layer_job *job, double project, double step, int64_t count) {
     if (n < 2 || !lf_team_is_worth((project + step) * count * busy(B) * LF_SPEED)) return;
     double by_rows = (double)ceil_div(B, at_most(n, B)) / B;
     if (B >= ENOUGH_ROWS * n) job->way = BY_ROWS;
-    else if (job->panels > 1 && !job->a->whole_rows && (count == 1 || step / n >= SMALL_STEP)) job->way = BY_PANELS;
+    else if (job->panels > 1 && !job->a->row_cells && (count == 1 || step / n >= SMALL_STEP))
+        job->way = BY_PANELS;
     else if (job->chunk > 1 && left_ahead(job, n, project, step) < by_rows) job->way = AHEAD;
     else if (B > 1) job->way = BY_ROWS;
     else return;
     job->workers = job->way == AHEAD ? n : at_most(n, job->way == BY_ROWS ? B : job->panels);
     job->together = job->way == BY_PANELS && count > 1;
+    double ns = (project + step) * busy(B) * LF_SPEED;
+    job->patience = at_most((int64_t)(ns * count * PATIENCE), MOST_PATIENCE);
+    job->step = (int64_t)(ns * UNEVEN);
 }
 
-static void run(layer_job *job, lf_work work, double cost, int64_t count) {
-    double ns = cost * LF_SPEED * busy(job->a->B);
-    int64_t patience = at_most((int64_t)(ns * count * PATIENCE), MOST_PATIENCE);
-    if (job->together)
-        lf_team_run_together(work, job, job->workers, patience, (int64_t)(ns * UNEVEN), job->watch);
-    else lf_team_run(work, job, job->workers, job->watch);
-}
-
-/* A share, and what is its own. No shares: nothing is left to do. */
-typedef struct part {
+/* What one share does. No shares: nothing is left to do. */
+typedef struct task {
     range r;
     int64_t share, shares;
-} part;
+} task;
 
 static range everything(const layer_job *job) {
     return (range){0, job->a->B, 0, job->panels};
@@ -257,26 +254,26 @@ static int64_t rows_begin(const lf_layer *a, int64_t share, int64_t shares) {
     return share == shares ? a->B : row;
 }
 
-static part part_of(const layer_job *job, int64_t share, int64_t shares) {
-    part p = {everything(job), share, shares};
+static task task_of(const layer_job *job, int64_t share, int64_t shares) {
+    task own = {everything(job), share, shares};
     if (job->way == BY_PANELS) {
-        p.r.p_begin = share_begin(job->panels, 1, share, shares);
-        p.r.p_end = share_begin(job->panels, 1, share + 1, shares);
+        own.r.p_begin = share_begin(job->panels, 1, share, shares);
+        own.r.p_end = share_begin(job->panels, 1, share + 1, shares);
     } else {
-        p.r.row_begin = rows_begin(job->a, share, shares);
-        p.r.row_end = rows_begin(job->a, share + 1, shares);
+        own.r.row_begin = rows_begin(job->a, share, shares);
+        own.r.row_end = rows_begin(job->a, share + 1, shares);
     }
-    return p;
+    return own;
 }
 
 /* Wait for the step of the others. If the team gives up, share 0 goes on with all of it. */
-static void wait_for_others(const layer_job *job, part *p) {
-    int answer = lf_team_wait(p->shares);
+static void wait_for_others(const layer_job *job, task *own) {
+    int answer = lf_team_wait(own->shares);
     if (answer == LF_ALONE) {
-        p->r = everything(job);
-        p->shares = p->share == 0;
+        own->r = everything(job);
+        own->shares = own->share == 0;
     }
-    if (answer == LF_END || (p->shares == 1 && lf_stop(job->watch))) p->shares = 0;
+    if (answer == LF_END || (own->shares == 1 && lf_stop(job->watch))) own->shares = 0;
 }
 
 /* ---------------------------------------------------------------- pieces
@@ -289,7 +286,7 @@ typedef int32_t (*share_kernel)(void *a, int64_t t, int64_t end, int64_t row_beg
                                 int64_t p_begin, int64_t p_end);
 
 static int32_t step_in_pieces(const layer_job *job, share_kernel kernel, range r, int64_t t) {
-    int64_t panels = r.p_end - r.p_begin, some = job->a->whole_rows ? panels : LF_GROUP;
+    int64_t panels = r.p_end - r.p_begin, some = job->a->row_cells ? panels : LF_GROUP;
     int64_t rows = at_least(PIECE_ROWS, piece_of(job->cost * panels) / PIECE_ROWS * PIECE_ROWS);
     int32_t status = 0;
     if (job->cost * PIECE_ROWS * panels < LF_PIECE) some = panels;
@@ -327,26 +324,26 @@ static int32_t project(const layer_job *job, range r, int64_t t, int64_t end) {
     return status;
 }
 
-static int32_t steps_together(const layer_job *job, part *p, int64_t t, int64_t end) {
+static int32_t steps_together(const layer_job *job, task *own, int64_t t, int64_t end) {
     int32_t status = 0;
-    for (; t < end && p->shares; t++) {
-        status |= in_pieces(job, job->k->steps, p->r, t, t + 1, 0);
-        wait_for_others(job, p);
+    for (; t < end && own->shares; t++) {
+        status |= in_pieces(job, job->k->steps, own->r, t, t + 1, 0);
+        wait_for_others(job, own);
     }
     return status;
 }
 
 static void forward_share(void *context, int64_t share, int64_t shares) {
     layer_job *job = context;
-    part p = part_of(job, share, shares);
+    task own = task_of(job, share, shares);
     int32_t status = 0;
     /* (Shares that wait for each other leave only where all do: in wait_for_others.) */
-    for (int64_t t = 0; t < job->a->T && p.shares; t += job->chunk) {
+    for (int64_t t = 0; t < job->a->T && own.shares; t += job->chunk) {
         if (!job->together && lf_stop(job->watch)) break;
         int64_t end = at_most(t + job->chunk, job->a->T);
-        if (!job->a->projects) status |= project(job, p.r, t, end);
-        status |= job->together ? steps_together(job, &p, t, end)
-                                : in_pieces(job, job->k->steps, p.r, t, end, 0);
+        if (!job->a->projects) status |= project(job, own.r, t, end);
+        status |= job->together ? steps_together(job, &own, t, end)
+                                : in_pieces(job, job->k->steps, own.r, t, end, 0);
     }
     atomic_fetch_or(&job->status, status);
 }
@@ -405,7 +402,9 @@ int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk) {
     a->projects = chunk == 1;
     plan(&job, x_cost, h_cost, a->T);
     if (!a->keep && job.way != AHEAD) a->z_slots = chunk; /* the least memory passes the caches */
-    run(&job, job.way == AHEAD ? forward_ahead : forward_share, x_cost + h_cost, a->T);
+    lf_work work = job.way == AHEAD ? forward_ahead : forward_share;
+    if (!job.together) lf_team_run(work, &job, job.workers, job.watch);
+    else lf_team_run_together(work, &job, job.workers, job.patience, job.step, job.watch);
     return atomic_load(&job.status);
 }
 
@@ -413,13 +412,13 @@ int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk) {
 
 static void backward_share(void *context, int64_t share, int64_t shares) {
     layer_job *job = context;
-    part p = part_of(job, share, shares);
+    task own = task_of(job, share, shares);
     int64_t first = job->a->dh0 ? -1 : 0;
     int32_t status = 0;
-    if (!job->together) status = in_pieces(job, job->k->steps_backward, p.r, first, job->a->T, 1);
-    for (int64_t t = job->a->T - 1; job->together && t >= first && p.shares; t--) {
-        status |= in_pieces(job, job->k->steps_backward, p.r, t, t + 1, 1);
-        wait_for_others(job, &p);
+    if (!job->together) status = in_pieces(job, job->k->steps_backward, own.r, first, job->a->T, 1);
+    for (int64_t t = job->a->T - 1; job->together && t >= first && own.shares; t--) {
+        status |= in_pieces(job, job->k->steps_backward, own.r, t, t + 1, 1);
+        wait_for_others(job, &own);
     }
     atomic_fetch_or(&job->status, status);
 }
@@ -433,6 +432,7 @@ int32_t lf_run_backward(const lf_table *k, lf_layer *a) {
     job.watch = lf_watch_for(cost * count * busy(a->B) * LF_SPEED);
     if (lf_stop(job.watch)) return LF_STOPPED;
     plan(&job, 0, cost, count);
-    run(&job, backward_share, cost, count);
+    if (!job.together) lf_team_run(backward_share, &job, job.workers, job.watch);
+    else lf_team_run_together(backward_share, &job, job.workers, job.patience, job.step, job.watch);
     return atomic_load(&job.status);
 }

@@ -6,14 +6,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "affinity.h"
 #include "flags.h"
 #include "glibc.h"
 #include "processors.h"
-#if defined(__linux__)
-#include <sys/syscall.h>
-#endif
 
 /* How long a thread looks at memory before it gives its processor away, ns: longer than most of
  * what comes between two calls. */
@@ -21,9 +18,9 @@
 #define LOOKS 64 /* at memory, for each at the clock */
 
 /* Waits of more than LOOK for a thread that has lost its processor, in ns, after which it is not
- * waited for any longer if they are this part of the time; and for how long nobody tries again. */
+ * waited for any longer if they are one ns in so many; and for how long nobody tries again. */
 #define STALLED 3000000
-#define STALLED_PART 3
+#define STALLED_ONE_IN 3
 #define CROWDED 50000000
 
 /* Work, in ns, that is worth a call to threads that are awake, and to any. */
@@ -45,12 +42,7 @@ static lf_flags use_kernel_flags(void) {
 typedef struct helper {
     int64_t worker;   /* 1, 2, ...: the share that it does first */
     int asleep;       /* guarded by team.lock, as all below */
-    int moved;        /* from `allowed` to `narrowed` */
-#if defined(__linux__)
-    pid_t thread;
-    cpu_set_t allowed, narrowed;
-    cpu_set_t given; /* what we have set, or it began with: others are a user's */
-#endif
+    lf_affinity affinity;
 } helper;
 
 /* The state of the region: its number << 24 | its workers << 16 | helpers inside. A helper enters
@@ -113,50 +105,13 @@ void lf_look_or_yield(lf_look *l) {
     if (!look_on(l, LOOK)) sched_yield();
 }
 
-/* ---------------------------------------------------------------- sleep and wake
- *
- * Linux likes to wake a thread on the processor of the one that wakes it, and then takes
- * milliseconds to move one of the two to an idle processor. So a sleeper is kept off its waker's
- * processor until it sleeps again. Meanwhile it may run where its waker may, as the thread that
- * started it may have been bound elsewhere. */
-
-#if defined(__linux__)
-static void keep_off(helper *h, int processor) {
-    size_t size = sizeof(cpu_set_t);
-    if (processor < 0 || sched_getaffinity(h->thread, size, &h->allowed)) return;
-    if (CPU_EQUAL(&h->allowed, &h->given) && sched_getaffinity(0, size, &h->allowed)) return;
-    h->narrowed = h->allowed;
-    CPU_CLR((size_t)processor, &h->narrowed);
-    h->moved = CPU_COUNT(&h->narrowed) && !sched_setaffinity(h->thread, size, &h->narrowed);
-}
-
-/* (If somebody else has bound the thread meanwhile, that stands; but for the very processors that we
- * gave it, which nothing tells apart.) */
-static void restore_processors(helper *h) {
-    cpu_set_t now;
-    if (h->moved && !sched_getaffinity(h->thread, sizeof now, &now) &&
-        CPU_EQUAL(&now, &h->narrowed) && !sched_setaffinity(h->thread, sizeof now, &h->allowed))
-        h->given = h->allowed;
-    h->moved = 0;
-}
-
-static void know_thread(helper *h) {
-    h->thread = (pid_t)syscall(SYS_gettid);
-    if (sched_getaffinity(0, sizeof h->given, &h->given)) CPU_ZERO(&h->given);
-}
-static int processor(void) { return sched_getcpu(); }
-#else
-static void keep_off(helper *h, int processor) { (void)h, (void)processor; }
-static void restore_processors(helper *h) { (void)h; }
-static void know_thread(helper *h) { (void)h; }
-static int processor(void) { return -1; }
-#endif
+/* ---------------------------------------------------------------- sleep and wake */
 
 static void wake_helpers(int64_t workers) {
-    int here = processor();
+    int here = lf_this_processor();
     pthread_mutex_lock(&team.lock);
     for (int64_t i = 1; i < workers; i++)
-        if (team.helper[i].asleep && !team.helper[i].moved) keep_off(&team.helper[i], here);
+        if (team.helper[i].asleep) lf_keep_off(&team.helper[i].affinity, here);
     pthread_cond_broadcast(&team.wake);
     pthread_mutex_unlock(&team.lock);
 }
@@ -164,7 +119,7 @@ static void wake_helpers(int64_t workers) {
 static uint64_t sleep_until_other(helper *h, uint64_t seen) {
     uint64_t state;
     pthread_mutex_lock(&team.lock);
-    restore_processors(h);
+    lf_restore_processors(&h->affinity);
     h->asleep = 1;
     atomic_fetch_add(&team.sleepers, 1);
     while (NUMBER(state = atomic_load(&team.state)) == seen)
@@ -195,8 +150,8 @@ static void take_shares(int64_t worker) {
     }
 }
 
-/* A helper's share of a region together: its own if all have come, else by order of entering. */
-static void take_part(int64_t worker, int64_t workers, int64_t order, uint64_t number) {
+/* Do a helper's share of a region together: its own if all have come, else by order of entering. */
+static void join(int64_t worker, int64_t workers, int64_t order, uint64_t number) {
     uint64_t begun;
     lf_look l = {0, 0};
     while ((begun = atomic_load(&team.begun)) >> 8 != number) lf_look_or_yield(&l);
@@ -216,7 +171,7 @@ static int64_t enter(uint64_t state) {
 static void *help(void *argument) {
     helper *h = argument;
     uint64_t seen = 0;
-    know_thread(h);
+    lf_know_thread(&h->affinity);
     for (;;) {
         uint64_t state = next_region(h, seen);
         seen = NUMBER(state);
@@ -224,7 +179,7 @@ static void *help(void *argument) {
         int64_t place = enter(state);
         if (!place) continue;
         lf_flags flags = use_kernel_flags();
-        if (team.together) take_part(h->worker, WORKERS(state), place, seen);
+        if (team.together) join(h->worker, WORKERS(state), place, seen);
         else take_shares(h->worker);
         lf_set_flags(flags);
         atomic_fetch_sub(&team.state, 1);
@@ -294,12 +249,6 @@ static int64_t recruit(int64_t wanted) {
 
 /* ---------------------------------------------------------------- regions */
 
-static void run_alone(lf_work work, void *context) {
-    lf_flags flags = use_kernel_flags();
-    work(context, 0, 1);
-    lf_set_flags(flags);
-}
-
 /* Open a region; returns its number. Nobody is inside the one before. */
 static uint64_t open_region(lf_work work, void *context, int64_t workers, int together) {
     uint64_t number = NUMBER(atomic_load(&team.state)) + 1;
@@ -351,17 +300,16 @@ int lf_team_is_worth(double ns) {
 
 void lf_team_run(lf_work work, void *context, int64_t wanted, lf_watch *watch) {
     int64_t workers = take_team(wanted);
-    if (workers < 2) {
-        run_alone(work, context);
-        return;
-    }
     lf_flags flags = use_kernel_flags();
-    open_region(work, context, workers, 0);
-    take_shares(0);
-    close_region();
-    await_helpers(watch);
+    if (workers < 2) work(context, 0, 1);
+    else {
+        open_region(work, context, workers, 0);
+        take_shares(0);
+        close_region();
+        await_helpers(watch);
+        leave_team();
+    }
     lf_set_flags(flags);
-    leave_team();
 }
 
 /* The region's shares: as many as helpers have come in time, and one. */
@@ -380,25 +328,24 @@ static int64_t gather(int64_t workers, uint64_t number, int64_t patience) {
 void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t patience,
                           int64_t step, lf_watch *watch) {
     int64_t workers = nanoseconds() < atomic_load(&team.crowded) ? 1 : take_team(wanted);
-    if (workers < 2) {
-        run_alone(work, context);
-        return;
-    }
     lf_flags flags = use_kernel_flags();
-    team.watch = watch;
-    uint64_t number = open_region(work, context, workers, 1);
-    team.step = step;
-    work(context, 0, gather(workers, number, patience));
-    if (atomic_load(&team.alone)) atomic_store(&team.crowded, nanoseconds() + CROWDED);
-    await_helpers(watch);
+    if (workers < 2) work(context, 0, 1);
+    else {
+        team.watch = watch;
+        uint64_t number = open_region(work, context, workers, 1);
+        team.step = step;
+        work(context, 0, gather(workers, number, patience));
+        if (atomic_load(&team.alone)) atomic_store(&team.crowded, nanoseconds() + CROWDED);
+        await_helpers(watch);
+        leave_team();
+    }
     lf_set_flags(flags);
-    leave_team();
 }
 
 /* Decided by the last to arrive, before it lets the others go: all read the same. */
 static void decide(void) {
     int64_t stalled = atomic_load(&team.stalled);
-    if (stalled > STALLED && stalled > (nanoseconds() - team.opened) / STALLED_PART)
+    if (stalled > STALLED && stalled > (nanoseconds() - team.opened) / STALLED_ONE_IN)
         atomic_store(&team.alone, 1);
     if (lf_stop(team.watch)) atomic_store(&team.ended, 1);
 }

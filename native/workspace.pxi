@@ -23,6 +23,20 @@ cdef inline int64_t segment_steps(const lf_part *l, int64_t T) noexcept nogil:
     return min(T, <int64_t> l.config.recompute) if l.config.recompute else T
 
 
+cdef inline int is_recomputed(const lf_part *l, const lf_args *a) noexcept nogil:
+    """Will backward compute the activations of this call again?"""
+    return a.reserve != NULL and l.config.recompute > 0
+
+
+cdef inline int64_t segment_length(const lf_part *l, const lf_args *a) noexcept nogil:
+    return segment_steps(l, a.T) if a.reserve != NULL else a.T
+
+
+cdef inline int64_t state_size(const lf_part *l, int64_t B) noexcept nogil:
+    """Bytes of h (B, P) and c (B, H)."""
+    return B * (l.H + l.P) * l.item
+
+
 cdef inline int is_zoned(const lf_part *l) noexcept nogil:
     return l.config.zoneout_h > 0 or l.config.zoneout_c > 0
 
@@ -46,37 +60,37 @@ cdef void activation_rooms(const lf_part *l, int64_t T, int64_t B, lf_layer *r,
         r.out, r.out_t = room(next, units), B * l.H
 
 
-cdef void settle_ends(const lf_part *l, int64_t T, int64_t B, const lf_layer *r) noexcept nogil:
+cdef void zero_paddings(const lf_part *l, int64_t T, int64_t B, const lf_layer *r) noexcept nogil:
     """Behind the rooms that activation_rooms has taken from a reserve."""
     cdef int64_t units = T * B * l.H * l.item
-    settle_end(r.z, 4 * units)
-    settle_end(r.zx, 4 * units)
-    settle_end(r.zh, 4 * units)
-    settle_end(r.c, units)
-    settle_end(r.raw, units)
-    settle_end(r.out, units)
+    zero_padding(r.z, 4 * units)
+    zero_padding(r.zx, 4 * units)
+    zero_padding(r.zh, 4 * units)
+    zero_padding(r.c, units)
+    zero_padding(r.raw, units)
+    zero_padding(r.out, units)
 
 
-cdef void settle_rows(const lf_part *l, const lf_order *o, const lf_layer *r) noexcept nogil:
-    """The same of rows whose steps have ended: nobody writes there."""
-    settle_steps(o, r.z, 4 * l.H * l.item)
+cdef void zero_ended_rows(const lf_part *l, const lf_order *o, const lf_layer *r) noexcept nogil:
+    """In them, where rows have ended: nobody else writes there."""
+    zero_ended(o, r.z, 4 * l.H * l.item)
     if r.zx != r.z:
-        settle_steps(o, r.zx, 4 * l.H * l.item)
-        settle_steps(o, r.zh, 4 * l.H * l.item)
-    settle_steps(o, r.c, l.H * l.item)
+        zero_ended(o, r.zx, 4 * l.H * l.item)
+        zero_ended(o, r.zh, 4 * l.H * l.item)
+    zero_ended(o, r.c, l.H * l.item)
     if r.raw != r.c:
-        settle_steps(o, r.raw, l.H * l.item)
-    settle_steps(o, r.out, l.H * l.item)
+        zero_ended(o, r.raw, l.H * l.item)
+    zero_ended(o, r.out, l.H * l.item)
 
 
-cdef void settle_steps(const lf_order *o, void *p, int64_t bytes) noexcept nogil:
+cdef void zero_ended(const lf_order *o, void *p, int64_t bytes) noexcept nogil:
     cdef int64_t t, rows
     for t in range(o.longest if p != NULL else 0):
         rows = o.offsets[t + 1] - o.offsets[t]
         memset(<char *> p + (t * o.B + rows) * bytes, 0, (o.B - rows) * bytes)
 
 
-cdef void settle_rest(const lf_part *l, const lf_args *a, int64_t T, const char *used) noexcept nogil:
+cdef void zero_rest(const lf_part *l, const lf_args *a, int64_t T, const char *used) noexcept nogil:
     """What lies between `used` and the end of a part's reserve, made for T steps of the caller."""
     cdef int64_t before = used - <char *> a.reserve
     memset(<void *> used, 0, part_reserve(l, T, a.B) - before)
@@ -87,7 +101,7 @@ cdef int64_t part_reserve(const lf_part *l, int64_t T, int64_t B) noexcept nogil
     cdef lf_layer r
     cdef char *needed = NULL
     if l.config.recompute:
-        return panels(T, segment_steps(l, T)) * padded(B * (l.H + l.P) * l.item)
+        return panels(T, segment_steps(l, T)) * padded(state_size(l, B))
     activation_rooms(l, T, B, &r, &needed)
     return <int64_t> needed
 
@@ -109,6 +123,26 @@ cdef void inference_rooms(const lf_part *l, int64_t T, int64_t B, lf_layer *r,
         r.zh = room(next, 4 * steps * state)
     if l.config.proj_size:
         r.out, r.out_t = room(next, state), 0
+
+
+cdef void place_activations(const lf_part *l, const lf_args *a, int64_t T, const lf_order *order,
+                            lf_layer *r, char **next) noexcept nogil:
+    """Of T steps forward: in the reserve, or only those at work in the rooms from `next` on."""
+    cdef char *reserve = <char *> a.reserve
+    if reserve != NULL and not l.config.recompute:
+        activation_rooms(l, T, a.B, r, &reserve)
+        zero_paddings(l, T, a.B, r)
+        if order != NULL:
+            zero_ended_rows(l, order, r)
+            zero_rest(l, a, order.T, reserve)
+        return
+    inference_rooms(l, T, a.B, r, next)
+    if a.cells != NULL:
+        r.c, r.c_slots = room(next, T * a.B * l.H * l.item), T
+    elif a.c_n != NULL:
+        r.c = a.c_n
+    if not is_zoned(l):
+        r.raw, r.raw_slots = r.c, r.c_slots
 
 
 cdef struct masks:  # what is drawn anew in every call of training
@@ -135,9 +169,10 @@ cdef void mask_rooms(const lf_part *l, int64_t B, int64_t r_steps, int backward,
 
 
 cdef struct forward_rooms:
-    void *zero      # a state of zeros
-    void *no_bias   # (4H,) zeros, with a layer_norm
-    void *y         # h of two steps
+    void *zero          # a state of zeros
+    void *no_bias       # (4H,) zeros, with a layer_norm
+    void *y             # h of so many steps, unless they go to the caller
+    int64_t y_slots
     masks drawn
 
 
@@ -145,7 +180,7 @@ cdef void rooms_of_forward(const lf_part *l, int64_t B, forward_rooms *f,
                            char **next) noexcept nogil:
     f.zero = room(next, B * max(l.H, l.P) * l.item)
     f.no_bias = room(next, 4 * l.H * l.item if l.config.layer_norm else 0)
-    f.y = room(next, 2 * B * l.P * l.item)
+    f.y, f.y_slots = room(next, 2 * B * l.P * l.item), 2
     mask_rooms(l, B, 2, 0, &f.drawn, next)
 
 

@@ -19,7 +19,7 @@ OPERATORS = {
     "bitwise_xor": ast.BitXor, "mod": ast.Mod, "remainder": ast.Mod,
 }  # fmt: skip
 # What takes a position in memory: there, too, products are added up.
-POSITIONS = re.compile(r"at|(load|store|write)\w*|\w*words|Rows|Panels")
+POSITIONS = re.compile(r"at|(load|store|write)\w*|\w*words|Matrix|Panels")
 DEPTH = 6  # names that stand for names
 
 

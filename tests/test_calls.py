@@ -23,7 +23,7 @@ CALLS = ("forward", "backward", "step", "run")
 @pytest.fixture
 def walks(monkeypatch):
     """Return, for each compiled call that is made, the functions of ours that led to it."""
-    found, own = {}, capi.Layer
+    found, own = {}, capi.Handle
 
     class Spied:
         def __init__(self, *arguments):
@@ -40,7 +40,7 @@ def walks(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(capi, "Layer", Spied)
+    monkeypatch.setattr(capi, "Handle", Spied)
     return found
 
 

@@ -207,8 +207,8 @@ def test_a_model_trains_on_as_its_copy(duplicate):
 
 
 def test_parts_of_the_extension_refuse_by_name():
-    layer, block = lstmfast.capi.Layer(I, 4, False, True, 1, {}), lstmfast.capi.Block(4)
-    for name, one in (("Layer", layer), ("Block", block)):
+    handle, block = lstmfast.capi.Handle(I, 4, False, True, 1, {}), lstmfast.capi.Block(4)
+    for name, one in (("Handle", handle), ("Block", block)):
         for duplicate in (copy.copy, pickle.dumps):
             with pytest.raises(TypeError, match=rf"lstmfast\.capi\.{name}: expected"):
                 duplicate(one)

@@ -103,7 +103,7 @@ LONG = {
     "by panels": lambda: forward(3000, 2, 1024, 1024),
     "ahead": lambda: forward(100_000, 1, 256, 192),
     "long steps": lambda: forward(20, 8000, 256, 512),
-    "whole rows": lambda: forward(10, 10_000, 256, 512, norm=norm(512)),
+    "row cells": lambda: forward(10, 10_000, 256, 512, norm=norm(512)),
     "segments": lambda: forward(400_000, 1, 16, 128, recompute=1, training=True),
     "lengths": lambda: forward(1500, 64, 256, 512, lengths=1437 + np.arange(64)),
     "backward": lambda: backward(600, 16, 64, 1024),
@@ -276,7 +276,7 @@ def test_other_threads_go_on(interrupted, threads):
 
 
 NATIVE = Path(__file__).parent.parent / "native"
-SOURCES = ("schedule.c", "team.c", "processors.c", "watch.c", "dispatch.c", "pool.c")
+SOURCES = "schedule team affinity processors watch dispatch pool"
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +285,8 @@ def stopped_shares(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stopped")
     subprocess.check_call([sys.executable, NATIVE / "aot.py", folder, "header"])
     command = ["gcc", "-O2", "-std=c11", "-pthread", "-DLF_EVERY=0", f"-I{NATIVE}", f"-I{folder}"]
-    files = [Path(__file__).parent / "stopped_shares.c", *(NATIVE / name for name in SOURCES)]
+    files = [Path(__file__).parent / "stopped_shares.c"]
+    files += [NATIVE / f"{name}.c" for name in SOURCES.split()]
     subprocess.check_call([*command, *files, "-lm", "-o", folder / "stopped"])
     return folder / "stopped"
 

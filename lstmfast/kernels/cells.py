@@ -48,7 +48,7 @@ def make_peepholes(simd):
 
 @lru_cache(None)
 def make_kept(simd):
-    """kept(a, u, j): the parts of h and c, for the units from j on, that zoneout lets stay."""
+    """kept(a, u, j): how much of h and c zoneout lets stay, for the units from j on."""
     drawn, splat, real = make_drawn(simd), simd.splat, simd.real
 
     @njit(error_model="numpy")
@@ -91,7 +91,7 @@ def make_plain_forward(simd):
 def make_settle(simd):
     """settle(a, u, j, n, h, k): the outputs from j on, and what W_hh will be multiplied with.
 
-    k is the part of h that stays.
+    k is how much of h stays.
     """
     load, store = simd.load_n, simd.store_n
 

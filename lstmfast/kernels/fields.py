@@ -8,17 +8,17 @@ from numba import njit
 from .options import cell_fields
 from .simd import at, is_null
 from .struct import Struct
-from .tiles import Rows
+from .tiles import Matrix
 
 LAYER = Struct(
     "lf_layer",
     size="T B I H P x_t x_b y_t y_b y_slots r_t r_b r_slots z_t z_slots c_t c_slots raw_slots "
     "out_t keep projects turn fresh dy_t dy_b dx_t dx_b dcells_t dcells_b dproj_t first truncate "
-    "adds whole_rows layer_norm zoneout drawing seed stream h_threshold c_threshold "
+    "adds row_cells layer_norm zoneout drawing seed stream h_threshold c_threshold "
     "varied " + cell_fields(integers=True),
     data="x y r h0 r0 c0 z zx zh c raw out w_ih w_hh b p w_hr mask gain_x gain_h b_norm gain_c b_c "
     "dy dh_n dc dh dh0 dx dp dcells carry scratch dproj dout sums w_hh_back w_ih_back w_hr_back",
-    ids="lengths offsets active rows",
+    ids="lengths offsets active row_ids",
     real="zoneout_h zoneout_c " + cell_fields(integers=False),
 )
 # x[t, b]   at x + t·x_t + b·x_b, (I,)        read
@@ -43,13 +43,13 @@ LAYER = Struct(
 # offsets   (T + 1,): offsets[t] steps are taken before t, by all rows; offsets[t + 1] - offsets[t]
 #           rows, the first ones, take step t
 # active    (offsets[T],): t·B + b of each step taken, in order of t and b
-# rows      (B,): the number by which each row's random numbers are drawn, or null: its own
+# row_ids   (B,): the number by which each row's random numbers are drawn, or null: its own
 # varied    the cell is not the plain one: what it is, the keys of options.CELL, cell.py reads
 # p, dp     (3, H): the peepholes of i, f and o, and their gradient, added to it if `adds`
 # mask      (B, P): what recurrent dropout multiplies h with, or null
-# zoneout   the parts zoneout_h, zoneout_c of the state stay; if `drawing`, those units of which a
-#           random word lies below a threshold (philox.py). carry (B, P): what that leaves of dh
-# whole_rows  layer_norm or a projection: no unit's output is ready before its whole row is
+# zoneout   the fractions zoneout_h, zoneout_c of the state stay; if `drawing`, those units of which
+#           a random word lies below a threshold (philox.py). carry (B, P): what that leaves of dh
+# row_cells layer_norm or a projection: no unit's output is ready before its row is (row_cells.py)
 # layer_norm  gain_x, gain_h, b_norm (4H,), gain_c, b_c (H,); b is zeros. scratch (B, H) work,
 #           sums (B, 14H): each row's gradients of gain_x, gain_h, b_norm, gain_c, b_c
 # dproj, dout (T, B, P) at t·dproj_t, (B, H) work: the gradients after and before the projection
@@ -97,8 +97,8 @@ def r_at(a, t, row):
 def r_before(a, t, row):
     """What W_hh is multiplied with at step t, and the distance to the next row."""
     if t == 0:
-        return Rows(at(a.r0, row * a.P), a.P)
-    return Rows(r_at(a, t - 1, row), a.r_b)
+        return Matrix(at(a.r0, row * a.P), a.P)
+    return Matrix(r_at(a, t - 1, row), a.r_b)
 
 
 @njit(error_model="numpy")
@@ -126,7 +126,7 @@ def out_at(a, t, row):
 @njit(error_model="numpy")
 def number_of(a, row):
     """The number by which the row's random numbers are drawn."""
-    return row if is_null(a.rows) else a.rows[row]
+    return row if is_null(a.row_ids) else a.row_ids[row]
 
 
 @njit(error_model="numpy")

@@ -12,7 +12,7 @@ from numba import njit
 from .packing import make_pack_panel
 from .simd import at, is_null, prefetch
 from .struct import Struct
-from .tiles import Out, Panels, Rows, make_strips, panel_count, plain_out, rows_of
+from .tiles import Matrix, Out, Panels, make_strips, matrix_of, panel_count, plain_out
 
 BLOCK = 256  # k per block, and up to half as many more: a panel's block is 64 KB, and stays in L2
 GROUP = 4  # panels that are worked on together: a block of them is 256 KB
@@ -20,14 +20,15 @@ OUTER_PANELS = 8  # panels of the right factor that a sum of outer products pack
 
 
 @lru_cache(None)
-def make_multiply(simd, packed=False, gates=False, ahead=False):
+def make_multiply(simd, packed=False, gates=False, prefetches=False):
     """multiply(M, K, A, B, C, S, p, panels): C = S + A·B, M rows and `panels` panels from p on.
 
     B's panels and C follow the plain map, or the `gates` map.
-    S is Rows with C's columns: a stride of 0 repeats one row (a bias); `rows_of(C)` adds to C. B's
-    pointer stands at panel p. Callers hand over at most GROUP panels, so that their block of B
-    stays in L2 while the rows pass by. `ahead` asks for each strip's rows of A, where they are
-    short pieces of long rows that the processor does not foresee, while the one before is at work.
+    S is a Matrix with C's columns: a stride of 0 repeats one row (a bias); `matrix_of(C)` adds to
+    C. B's pointer stands at panel p. Callers hand over at most GROUP panels, so that their block of
+    B stays in L2 while the rows pass by. `prefetches`: each strip's rows of A are asked for while
+    the strip before is at work, where they are short pieces of long rows that the processor does
+    not foresee.
     """
     tile_rows = simd.isa.rows
     strips, W = make_strips(simd, packed, gates), simd.width
@@ -49,15 +50,15 @@ def make_multiply(simd, packed=False, gates=False, ahead=False):
             r = 0
             for left in range(panel_count(M, tile_rows), 0, -1):
                 rows = panel_count(M - r, left)  # strips of nearly equal height: no lone row
-                a = Rows(at(A.pointer, r * row_step + k * k_step), A.stride)
+                a = Matrix(at(A.pointer, r * row_step + k * k_step), A.stride)
                 c = Out(at(C.pointer, r * C.row), C.row, C.panel, C.vector, C.limit_vector, C.limit)
-                s = Rows(at(S.pointer, r * S.stride), S.stride)
-                if ahead and left > 1:
-                    ask_for(Rows(at(a.pointer, rows * A.stride), A.stride), rows, count)
+                s = Matrix(at(S.pointer, r * S.stride), S.stride)
+                if prefetches and left > 1:
+                    ask_for(Matrix(at(a.pointer, rows * A.stride), A.stride), rows, count)
                 strips(rows, panels, count, a, b, c, s, p)
                 r += rows
             k += count
-            S = rows_of(C)
+            S = matrix_of(C)
 
     return multiply
 
@@ -90,7 +91,7 @@ PRODUCT = Struct(
 
 def make_product(simd):
     """The panels begin..end of a product, or its rows begin..end if `by_rows` (PRODUCT)."""
-    multiply, fill = make_multiply(simd, ahead=True), make_fill(simd)
+    multiply, fill = make_multiply(simd, prefetches=True), make_fill(simd)
     pack_panel, W = make_pack_panel(simd), simd.width
     panel_size = 4 * W * BLOCK
 
@@ -101,7 +102,7 @@ def make_product(simd):
         source = at(a.B, k * a.b_k)
         for q in range(panels):
             pack_panel(source, a.b_k, a.b_n, count, C, p + q, at(scratch, q * panel_size))
-        A = Rows(at(a.A, first * a.a_row + k), a.a_row)
+        A = Matrix(at(a.A, first * a.a_row + k), a.a_row)
         multiply(M, count, A, Panels(scratch, panel_size, 4 * W), C, S, p, panels)
 
     def product(a, begin, end, worker):
@@ -112,13 +113,13 @@ def make_product(simd):
         scratch = at(a.scratch, worker * a.scratch_stride)
         for p in range(p_begin, p_end, GROUP):
             panels = min(GROUP, p_end - p)
-            S = Rows(a.bias, 0)
+            S = Matrix(a.bias, 0)
             if is_null(a.bias):
                 fill(M, C, p, panels)
-                S = rows_of(C)
+                S = matrix_of(C)
             for k in range(0, a.K, BLOCK):
                 block(a, first, M, C, S, p, panels, k, scratch)
-                S = rows_of(C)
+                S = matrix_of(C)
         return 0
 
     return product
@@ -227,9 +228,9 @@ def make_outer(simd):
                     C = plain_out(at(a.C, m * a.c_row), a.c_row, a.N, W)
                     if r == 0 and not a.adds:
                         fill(M, C, p, panels)
-                    A = Rows(left, rows)
+                    A = Matrix(left, rows)
                     B = Panels(right, BLOCK * columns, columns)
-                    multiply(M, count, A, B, C, rows_of(C), p, panels)
+                    multiply(M, count, A, B, C, matrix_of(C), p, panels)
         return 0
 
     return outer

@@ -6,7 +6,7 @@ from numba import njit
 
 from .simd import at
 from .struct import Struct
-from .tiles import gates_out, make_parts, plain_out
+from .tiles import gates_out, make_vectors_of, plain_out
 
 PACK = Struct(
     "lf_pack",
@@ -52,8 +52,8 @@ def make_pack_panel(simd, gates=False):
     copied as vectors, columns are turned W × W at a time in registers. `gates` takes columns only.
     """
     W, load_n, store, real = simd.width, simd.load_n, simd.store, simd.real
-    turn, parts, part = make_turn(simd, W), make_parts(simd, gates), max(1, W // 4)
-    turn_part = make_turn(simd, part)
+    turn, vectors_of, quarter = make_turn(simd, W), make_vectors_of(simd, gates), max(1, W // 4)
+    turn_quarter = make_turn(simd, quarter)
 
     @njit(error_model="numpy")
     def copy_rows(source, k_stride, K, n, target):
@@ -68,17 +68,17 @@ def make_pack_panel(simd, gates=False):
                 target[k * 4 * W + w] = source[o] if w < n else real(0)
 
     @njit(error_model="numpy")
-    def pack_parts(source, n_stride, K, C, p, vectors, target):
+    def pack_quarters(source, n_stride, K, C, p, vectors, target):
         for v in range(vectors):
-            unit = p * C.panel + v * part
+            unit = p * C.panel + v * quarter
             start, jump = at(source, unit * n_stride), C.vector * n_stride
-            turn_part(start, n_stride, jump, K, C.limit - unit, at(target, v * W))
+            turn_quarter(start, n_stride, jump, K, C.limit - unit, at(target, v * W))
 
     @njit(error_model="numpy")
     def pack_panel(source, k_stride, n_stride, K, C, p, target):
-        vectors = parts(C, p)
+        vectors = vectors_of(C, p)
         if gates and vectors < 4:
-            pack_parts(source, n_stride, K, C, p, vectors, target)
+            pack_quarters(source, n_stride, K, C, p, vectors, target)
             return
         for v in range(vectors):
             n = C.limit - p * C.panel - v * C.limit_vector

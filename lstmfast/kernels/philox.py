@@ -26,14 +26,14 @@ ROUNDS, MULTIPLIERS, KEY_STEPS = 10, (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB
 DROPOUT = Struct(
     "lf_dropout",
     data="x plus y",
-    ids="rows",
+    ids="row_ids",
     size="T B columns x_t x_b y_t y_b per_step seed stream threshold",
     real="scale",
 )
 # y[t, b] = x[t, b] · scale, or 0 where a word is below `threshold`. Rows of `columns` at
 # x + t·x_t + b·x_b and y + t·y_t + b·y_b; x may be y, or null: ones. `plus` lies as x and is added
 # to it, unless null. One mask for all steps, or one for each if `per_step`. Row b is drawn as row
-# rows[b], or b if that is null.
+# row_ids[b], or b if that is null.
 
 
 def make_words(multiply, mix, advance):
@@ -130,7 +130,7 @@ def make_dropout(simd):
 
     @njit(error_model="numpy")
     def row(a, t_begin, t_end, b):
-        number = b if is_null(a.rows) else a.rows[b]
+        number = b if is_null(a.row_ids) else a.row_ids[b]
         step = t_begin if a.per_step else 0
         one, scale = splat(real(1)), splat(real(a.scale))
         for j in range(0, a.columns, W):

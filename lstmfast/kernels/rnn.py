@@ -21,7 +21,7 @@ from .matmul import GROUP, make_fill, make_multiply
 from .sequence import make_add
 from .simd import at, is_null
 from .struct import Struct
-from .tiles import Panels, Rows, panel_count, plain_out, rows_of
+from .tiles import Matrix, Panels, matrix_of, panel_count, plain_out
 
 PROJECTED = 64  # rows whose projections are made together: they stay in L2 until their steps
 
@@ -61,8 +61,8 @@ def dz_at(a, t, row):
 def state_before(a, t, row):
     """h[t-1] of a row, and the distance to the next row; null if that is h0 and zeros."""
     if t == 0:
-        return Rows(a.h0 if is_null(a.h0) else at(a.h0, row * a.H), a.H)
-    return Rows(y_at(a, t - 1, row), a.y_b)
+        return Matrix(a.h0 if is_null(a.h0) else at(a.h0, row * a.H), a.H)
+    return Matrix(y_at(a, t - 1, row), a.y_b)
 
 
 @njit(error_model="numpy")
@@ -84,15 +84,15 @@ def make_rnn_steps(simd):
     @njit(error_model="numpy")
     def project(a, t_begin, t_end, begin, end, p, panels):
         """y = W_ih x + b."""
-        B, b = packed_panels(a.w_ih, a.I, p, W), Rows(a.b, 0)
+        B, b = packed_panels(a.w_ih, a.I, p, W), Matrix(a.b, 0)
         if t_end - t_begin <= end - begin:
             for t in range(t_begin, t_end):
-                x = Rows(at(a.x, t * a.x_t + begin * a.x_b), a.x_b)
+                x = Matrix(at(a.x, t * a.x_t + begin * a.x_b), a.x_b)
                 C = plain_out(y_at(a, t, begin), a.y_b, a.H, W)
                 multiply(end - begin, a.I, x, B, C, b, p, panels)
         else:  # few rows: the steps of a row are the rows of the product
             for row in range(begin, end):
-                x = Rows(at(a.x, t_begin * a.x_t + row * a.x_b), a.x_t)
+                x = Matrix(at(a.x, t_begin * a.x_t + row * a.x_b), a.x_t)
                 C = plain_out(y_at(a, t_begin, row), a.y_t, a.H, W)
                 multiply(t_end - t_begin, a.I, x, B, C, b, p, panels)
 
@@ -116,9 +116,8 @@ def make_rnn_steps(simd):
         before = state_before(a, t, begin)
         if not is_null(before.pointer):
             C = plain_out(y_at(a, t, begin), a.y_b, a.H, W)
-            multiply(
-                end - begin, a.H, before, packed_panels(a.w_hh, a.H, p, W), C, rows_of(C), p, panels
-            )
+            B = packed_panels(a.w_hh, a.H, p, W)
+            multiply(end - begin, a.H, before, B, C, matrix_of(C), p, panels)
         finish(a, t, begin, end, p * 4 * W, min((p + panels) * 4 * W, a.H))
 
     def rnn_steps(a, begin, end, worker):
@@ -156,8 +155,8 @@ def make_rnn_steps_backward(simd):
         if t == a.T - 1 or not is_null(a.mask):
             add(M, C, p, panels, at(a.dh, begin * H), H)
         if t < a.T - 1:
-            A = Rows(dz_at(a, t + 1, begin), H)
-            multiply(M, H, A, packed_panels(a.w_hh_back, H, p, W), C, rows_of(C), p, panels)
+            A = Matrix(dz_at(a, t + 1, begin), H)
+            multiply(M, H, A, packed_panels(a.w_hh_back, H, p, W), C, matrix_of(C), p, panels)
 
     @njit(error_model="numpy")
     def through_activation(a, t, row):

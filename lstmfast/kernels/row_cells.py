@@ -21,7 +21,7 @@ from .fields import h_at, out_at, zh_at, zx_at
 from .matmul import GROUP, make_fill, make_multiply
 from .norm import make_normalise, make_normalise_backward, make_outputs, make_outputs_backward
 from .simd import at, is_null
-from .tiles import Panels, Rows, panel_count, plain_out, rows_of
+from .tiles import Matrix, Panels, matrix_of, panel_count, plain_out
 
 
 @lru_cache(None)
@@ -37,21 +37,21 @@ def make_plain_product(simd):
             panels = min(GROUP, count - p)
             fill(M, C, p, panels)
             B = Panels(at(weights, p * 4 * K * W), 4 * K * W, 4 * W)
-            multiply(M, K, A, B, C, rows_of(C), p, panels)
+            multiply(M, K, A, B, C, matrix_of(C), p, panels)
 
     return product
 
 
 @lru_cache(None)
-def make_rows_forward(simd):
-    """rows(a, t, row_begin, row_end): step t of these rows, all units."""
+def make_row_cells_forward(simd):
+    """row_cells(a, t, row_begin, row_end): step t of these rows, all units."""
     W, load, product = simd.width, simd.load_n, make_plain_product(simd)
     normalise, outputs = make_normalise(simd), make_outputs(simd)
     unit, settle, kept = make_varied_forward(simd), make_settle(simd), make_kept(simd)
 
     @njit(error_model="numpy")
     def project(a, t, row_begin, row_end):
-        A = Rows(out_at(a, t, row_begin), a.H)
+        A = Matrix(out_at(a, t, row_begin), a.H)
         product(row_end - row_begin, a.H, A, a.w_hr, h_at(a, t, row_begin), a.y_b, a.P)
         for row in range(row_begin, row_end):
             u = row_of_step(a, t, row)
@@ -60,7 +60,7 @@ def make_rows_forward(simd):
                 settle(a, u, j, a.P - j, load(u.h, j, a.P - j), k)
 
     @njit(error_model="numpy")
-    def whole_rows_forward(a, t, row_begin, row_end):
+    def row_cells_forward(a, t, row_begin, row_end):
         for row in range(row_begin, row_end):
             u = row_of_step(a, t, row)
             if a.layer_norm:
@@ -72,12 +72,12 @@ def make_rows_forward(simd):
         if not is_null(a.w_hr):
             project(a, t, row_begin, row_end)
 
-    return whole_rows_forward
+    return row_cells_forward
 
 
 @lru_cache(None)
-def make_rows_backward(simd):
-    """rows(a, t, row_begin, row_end): step t of these rows backwards, all units."""
+def make_row_cells_backward(simd):
+    """row_cells(a, t, row_begin, row_end): step t of these rows backwards, all units."""
     W, store, product = simd.width, simd.store_n, make_plain_product(simd)
     normalise_backward = make_normalise_backward(simd)
     outputs_backward = make_outputs_backward(simd)
@@ -94,10 +94,10 @@ def make_rows_backward(simd):
                 dh = unsettle(a, u, j, a.P - j, k)
                 store(dproj, (row - row_begin) * a.P + j, dh, a.P - j)
         dout = at(a.dout, row_begin * a.H)
-        product(row_end - row_begin, a.P, Rows(dproj, a.P), a.w_hr_back, dout, a.H, a.H)
+        product(row_end - row_begin, a.P, Matrix(dproj, a.P), a.w_hr_back, dout, a.H, a.H)
 
     @njit(error_model="numpy")
-    def whole_rows_backward(a, t, row_begin, row_end):
+    def row_cells_backward(a, t, row_begin, row_end):
         if not is_null(a.w_hr):
             project_backward(a, t, row_begin, row_end)
         for row in range(row_begin, row_end):
@@ -109,4 +109,4 @@ def make_rows_backward(simd):
             if a.layer_norm:
                 normalise_backward(a, u.z, zx_at(a, t, row), zh_at(a, t, row), u.sums)
 
-    return whole_rows_backward
+    return row_cells_backward

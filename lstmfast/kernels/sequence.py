@@ -42,9 +42,9 @@ from .fields import (
     zx_at,
 )
 from .matmul import GROUP, make_fill, make_multiply
-from .row_cells import make_rows_backward, make_rows_forward
+from .row_cells import make_row_cells_backward, make_row_cells_forward
 from .simd import at, is_null
-from .tiles import Panels, Rows, gates_out, panel_count, plain_out, rows_of
+from .tiles import Matrix, Panels, gates_out, matrix_of, panel_count, plain_out
 
 
 def make_project(simd):
@@ -58,15 +58,15 @@ def make_project(simd):
             if t_end - t_begin <= row_end - row_begin:
                 for t in range(t_begin, t_end):
                     C = gates_out(zx_at(a, t, row_begin), 4 * a.H, a.H, W)
-                    x = Rows(x_at(a, t, row_begin), a.x_b)
+                    x = Matrix(x_at(a, t, row_begin), a.x_b)
                     M = min(row_end, rows_of_step(a, t)) - row_begin
-                    multiply(M, a.I, x, B, C, Rows(a.b, 0), p, panels)
+                    multiply(M, a.I, x, B, C, Matrix(a.b, 0), p, panels)
             else:  # few rows: the steps of a row are the rows of the product (z does not wrap here)
                 for row in range(row_begin, row_end):
                     C = gates_out(zx_at(a, t_begin, row), a.z_t, a.H, W)
-                    x = Rows(x_at(a, t_begin, row), a.x_t)
+                    x = Matrix(x_at(a, t_begin, row), a.x_t)
                     M = min(t_end, steps_of_row(a, row)) - t_begin
-                    multiply(M, a.I, x, B, C, Rows(a.b, 0), p, panels)
+                    multiply(M, a.I, x, B, C, Matrix(a.b, 0), p, panels)
         return 0
 
     return project
@@ -76,7 +76,7 @@ def make_steps(simd):
     """The steps t_begin..t_end, for the rows and panels given; z holds the projections."""
     multiply, fill, W = make_multiply(simd, gates=True), make_fill(simd), simd.width
     plain, varied = make_plain_forward(simd), make_varied_forward(simd)
-    whole_rows = make_rows_forward(simd)
+    row_cells = make_row_cells_forward(simd)
 
     @njit(error_model="numpy")
     def cells(a, t, row_begin, row_end, p_begin, p_end):
@@ -97,13 +97,13 @@ def make_steps(simd):
         if a.projects:
             C = gates_out(zx_at(a, t, row), 4 * a.H, a.H, W)
             B = Panels(at(a.w_ih, p * a.I * 4 * W), a.I * 4 * W, 4 * W)
-            multiply(M, a.I, Rows(x_at(a, t, row), a.x_b), B, C, Rows(a.b, 0), p, panels)
+            multiply(M, a.I, Matrix(x_at(a, t, row), a.x_b), B, C, Matrix(a.b, 0), p, panels)
         C = gates_out(zh_at(a, t, row), 4 * a.H, a.H, W)
         if a.layer_norm:
             fill(M, C, p, panels)
         if t > 0 or not a.fresh:
             B = Panels(at(a.w_hh, p * a.P * 4 * W), a.P * 4 * W, 4 * W)
-            multiply(M, a.P, r_before(a, t, row), B, C, rows_of(C), p, panels)
+            multiply(M, a.P, r_before(a, t, row), B, C, matrix_of(C), p, panels)
 
     def steps(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
         groups = panel_count(p_end - p_begin, GROUP)
@@ -114,10 +114,10 @@ def make_steps(simd):
                 p = p_begin + g * GROUP
                 panels = min(GROUP, p_end - p)
                 pre_activations(a, t, row_begin, end - row_begin, p, panels)
-                if not a.whole_rows:
+                if not a.row_cells:
                     cells(a, t, row_begin, end, p, p + panels)
-            if a.whole_rows and end > row_begin:
-                whole_rows(a, t, row_begin, end)
+            if a.row_cells and end > row_begin:
+                row_cells(a, t, row_begin, end)
         return 0
 
     return steps
@@ -129,7 +129,7 @@ def make_steps_backward(simd):
     t = -1 is the step before the first: it leaves dh0 and has no cell.
     """
     multiply, fill, add, W = make_multiply(simd), make_fill(simd), make_add(simd), simd.width
-    scale_rows, whole_rows = make_scale_rows(simd), make_rows_backward(simd)
+    scale_rows, row_cells = make_scale_rows(simd), make_row_cells_backward(simd)
     plain, varied = make_plain_backward(simd), make_varied_backward(simd)
 
     @njit(error_model="numpy")
@@ -167,8 +167,8 @@ def make_steps_backward(simd):
             upstream(a, t, row, end, going_on, fed, p, panels, C)
         if fed > row:
             B = Panels(at(a.w_hh_back, p * 16 * a.H * W), 16 * a.H * W, 4 * W)
-            A = Rows(zh_at(a, t + 1, row), 4 * a.H)
-            multiply(fed - row, 4 * a.H, A, B, C, rows_of(C), p, panels)
+            A = Matrix(zh_at(a, t + 1, row), 4 * a.H)
+            multiply(fed - row, 4 * a.H, A, B, C, matrix_of(C), p, panels)
         if not is_null(a.mask):
             scale_rows(fed - row, C, p, panels, at(a.mask, row * P), P)
             upstream(a, t, row, end, going_on, fed, p, panels, C)
@@ -193,15 +193,15 @@ def make_steps_backward(simd):
             for p in range(p_begin, p_end, GROUP):
                 panels = min(GROUP, p_end - p)
                 outputs(a, t, row_begin, end, going_on, fed, p, panels)
-                if not a.whole_rows:
+                if not a.row_cells:
                     gradients_of_cells(a, t, row_begin, end, going_on, fed, p, panels)
                     if t >= 0:
                         cells(a, t, row_begin, end, p * 4 * W, (p + panels) * 4 * W)
-            if a.whole_rows:
+            if a.row_cells:
                 panels = panel_count(a.H, 4 * W)
                 gradients_of_cells(a, t, row_begin, end, going_on, fed, 0, panels)
                 if t >= 0:
-                    whole_rows(a, t, row_begin, end)
+                    row_cells(a, t, row_begin, end)
         return 0
 
     return steps_backward
@@ -245,19 +245,19 @@ def make_input_gradient(simd):
     They are counted as T·B rows, step by step; but batch row by batch row if those are longer and
     dx is not one matrix of T·B rows, as z is. Products have as many rows as there are side by side.
     """
-    multiply, fill, W = make_multiply(simd, ahead=True), make_fill(simd), simd.width
+    multiply, fill, W = make_multiply(simd, prefetches=True), make_fill(simd), simd.width
 
     @njit(error_model="numpy")
     def rows(a, t, row, M, z_row, dx_row):
         """M rows of dx from (t, row) on."""
-        A = Rows(zx_at(a, t, row), z_row)
+        A = Matrix(zx_at(a, t, row), z_row)
         C = plain_out(at(a.dx, t * a.dx_t + row * a.dx_b), dx_row, a.I, W)
         count = panel_count(a.I, 4 * W)
         for p in range(0, count, GROUP):
             panels = min(GROUP, count - p)
             fill(M, C, p, panels)
             B = Panels(at(a.w_ih_back, p * 16 * a.H * W), 16 * a.H * W, 4 * W)
-            multiply(M, 4 * a.H, A, B, C, rows_of(C), p, panels)
+            multiply(M, 4 * a.H, A, B, C, matrix_of(C), p, panels)
 
     @njit(error_model="numpy")
     def falling_rows(a, begin, end):

@@ -8,7 +8,7 @@ side, zeros where the matrix ends. Two maps lead from a panel's column to the ma
 
 so that in a gates panel one register tile holds all four gates of W units. A map is three strides
 and a limit (`Out`). The last panel has as many vectors as its columns need: in a gates panel with
-few units left each vector holds W/4 units, their gates in its quarters (`parts`); its sums are
+few units left each vector holds W/4 units, their gates in its quarters; its sums are
 regrouped in registers before they go to C.
 """
 
@@ -20,7 +20,7 @@ from numba import njit
 from .simd import at, fma
 
 # What a product reads and writes. Pointers already stand at the first row, panel and column.
-Rows = namedtuple("Rows", "pointer stride")  # A: element (i, k) at i·stride + k
+Matrix = namedtuple("Matrix", "pointer stride")  # A: element (i, k) at i·stride + k
 Panels = namedtuple("Panels", "pointer panel row")  # B: panel p, row k at p·panel + k·row
 Out = namedtuple("Out", "pointer row panel vector limit_vector limit")
 # C: row i, panel p, vector v at i·row + p·panel + v·vector;
@@ -40,9 +40,9 @@ def gates_out(pointer, row, units, width):
 
 
 @njit(error_model="numpy")
-def rows_of(C):
+def matrix_of(C):
     """C as what a product starts from, to add to what is there."""
-    return Rows(C.pointer, C.row)
+    return Matrix(C.pointer, C.row)
 
 
 @njit(error_model="numpy")
@@ -121,17 +121,17 @@ def make_panel_tile(simd, rows, packed):
         o, limit = 2 * C.vector, C.limit - 2 * C.limit_vector
         right = Out(at(C.pointer, o), C.row, C.panel, C.vector, C.limit_vector, limit)
         B_right = Panels(at(B.pointer, 2 * W), B.panel, B.row)
-        half(count, A, B_right, right, Rows(at(S.pointer, o), S.stride), p)
+        half(count, A, B_right, right, Matrix(at(S.pointer, o), S.stride), p)
 
     return tile
 
 
 @lru_cache(None)
-def make_parts_tile(simd, rows, parts, packed):
-    """tile(count, A, B, C, S, p): the last gates panel p, of `parts` vectors of W/4 units each."""
-    new_tile, regroup, get, put = simd.new_tile(rows * parts), simd.regroup, simd.get, simd.put
+def make_quartered_tile(simd, rows, vectors, packed):
+    """tile(count, A, B, C, S, p): the last gates panel p, whose `vectors` hold W/4 units each."""
+    new_tile, regroup, get, put = simd.new_tile(rows * vectors), simd.regroup, simd.get, simd.put
     load_n, store_n, splat, real = simd.load_n, simd.store_n, simd.splat, simd.real
-    sums, new_gates = make_sums(simd, rows, 1, parts, packed), simd.new_tile(4)
+    sums, new_gates = make_sums(simd, rows, 1, vectors, packed), simd.new_tile(4)
 
     @njit(error_model="numpy")
     def tile(count, A, B, C, S, p):
@@ -140,7 +140,7 @@ def make_parts_tile(simd, rows, parts, packed):
         n = C.limit - p * C.panel
         for i in range(rows):
             for v in range(4):
-                put(gates, v, get(acc, i * parts + v) if v < parts else splat(real(0)))
+                put(gates, v, get(acc, i * vectors + v) if v < vectors else splat(real(0)))
             regroup(gates)
             for v in range(4):
                 o = p * C.panel + v * C.vector
@@ -151,34 +151,34 @@ def make_parts_tile(simd, rows, parts, packed):
 
 
 @lru_cache(None)
-def make_parts(simd, gates):
-    """parts(C, p): how many vectors panel p has."""
+def make_vectors_of(simd, gates):
+    """vectors_of(C, p): how many vectors panel p has."""
     if gates and not simd.regroup:
         return njit(error_model="numpy")(lambda C, p: 4)
     size = simd.width // 4 if gates else simd.width
 
     @njit(error_model="numpy")
-    def parts(C, p):
+    def vectors_of(C, p):
         return min(4, panel_count(C.limit - p * C.panel, size))
 
-    return parts
+    return vectors_of
 
 
 @lru_cache(None)
 def make_last(simd, rows, packed, gates):
-    """last(parts, count, A, B, C, S, p): the last panel, of 1, 2 or 3 vectors."""
+    """last(vectors, count, A, B, C, S, p): the last panel, of 1, 2 or 3 vectors."""
     if gates and not simd.regroup:
-        return njit(error_model="numpy")(lambda parts, count, A, B, C, S, p: None)
+        return njit(error_model="numpy")(lambda vectors, count, A, B, C, S, p: None)
     if rows > simd.isa.whole:
         return make_last_by_turns(simd, rows, packed, gates)
-    make = make_parts_tile if gates else (lambda s, r, n, packed: make_tile(s, r, 1, n, packed))
+    make = make_quartered_tile if gates else (lambda s, r, n, packed: make_tile(s, r, 1, n, packed))
     one, two, three = (make(simd, rows, n, packed) for n in (1, 2, 3))
 
     @njit(error_model="numpy")
-    def last(parts, count, A, B, C, S, p):
-        if parts == 1:
+    def last(vectors, count, A, B, C, S, p):
+        if vectors == 1:
             one(count, A, B, C, S, p)
-        elif parts == 2:
+        elif vectors == 2:
             two(count, A, B, C, S, p)
         else:
             three(count, A, B, C, S, p)
@@ -193,15 +193,15 @@ def make_last_by_turns(simd, rows, packed, gates):
     full, rest = (make_last(simd, n, packed, gates) for n in (step, rows % step or step))
 
     @njit(error_model="numpy")
-    def last(parts, count, A, B, C, S, p):
+    def last(vectors, count, A, B, C, S, p):
         for r in range(0, rows, step):
-            a = Rows(at(A.pointer, r if packed else r * A.stride), A.stride)
+            a = Matrix(at(A.pointer, r if packed else r * A.stride), A.stride)
             c = Out(at(C.pointer, r * C.row), C.row, C.panel, C.vector, C.limit_vector, C.limit)
-            s = Rows(at(S.pointer, r * S.stride), S.stride)
+            s = Matrix(at(S.pointer, r * S.stride), S.stride)
             if r + step <= rows:
-                full(parts, count, a, B, c, s, p)
+                full(vectors, count, a, B, c, s, p)
             else:
-                rest(parts, count, a, B, c, s, p)
+                rest(vectors, count, a, B, c, s, p)
 
     return last
 
@@ -212,13 +212,13 @@ def make_strip(simd, rows, packed, gates):
 
     Only then are enough sums in flight to hide the latency of the fma.
     """
-    wide, parts = simd.isa.panels_at_once(rows), make_parts(simd, gates)
+    wide, vectors_of = simd.isa.panels_at_once(rows), make_vectors_of(simd, gates)
     tile, last = make_panel_tile(simd, rows, packed), make_last(simd, rows, packed, gates)
     wide_tile = make_tile(simd, rows, wide, 4, packed) if wide > 1 else tile
 
     @njit(error_model="numpy")
     def strip(panels, count, A, B, C, S, p):
-        left = parts(C, p + panels - 1)
+        left = vectors_of(C, p + panels - 1)
         whole = panels - (1 if left < 4 else 0)
         q = 0
         while q + wide <= whole:

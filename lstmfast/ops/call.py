@@ -22,7 +22,7 @@ Shape = tuple[int, ...]
 
 
 class Sizes(NamedTuple):
-    """Of a network, by the names that `capi.Layer` has for them; parts are layers · directions."""
+    """Of a network, by the names that `capi.Handle` has for them; parts are layers · directions."""
 
     parts: int
     input_size: int
@@ -114,7 +114,7 @@ def call_on(
 ) -> Call:  # fmt: skip
     """A call in inference of weights that are known: x, the state and the steps to take, checked.
 
-    sizes: a `Sizes`, or a `capi.Layer`.
+    sizes: a `Sizes`, or a `capi.Handle`.
     """
     batch_first = flag("batch_first", batch_first)
     of.float_array("x", x, dtype)

@@ -154,7 +154,7 @@ def steps_taken(
 def taken(
     lengths: Any, mask: Any, shape: tuple[int, ...], T: int, B: int, batch_first: bool
 ) -> tuple[Array | None, Array | None, tuple[int, int] | None] | None:
-    """What `capi.Layer` takes: (lengths, None, None), (None, mask, strides), or None for all."""
+    """What `capi.Handle` takes: (lengths, None, None), (None, mask, strides), or None for all."""
     counts, chosen = steps_taken(lengths, mask, shape, T, B)
     if chosen is None:
         return None if counts is None else (counts.copy(), None, None)

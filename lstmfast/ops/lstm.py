@@ -172,7 +172,7 @@ def handle_of(call: Call) -> Any:
 
 
 def forward_rooms(call: Call, layer: Any) -> tuple[Any, Any]:
-    """Return what `capi.Layer.forward` takes, and what `lstm_forward` returns after it."""
+    """Return what `capi.Handle.forward` takes, and what `lstm_forward` returns after it."""
     x, first, dtype = call.x, call.batch_first, call.dtype
     h_shape, c_shape = call.state_shapes
     h_n, c_n = np.empty(h_shape, dtype), np.empty(c_shape, dtype)
@@ -216,7 +216,7 @@ def reserve_size(
     keys |= {"num_layers": sizes.parts // directions}
     keys |= {"proj_size": sizes.state_size} if projected else {}
     is_double = np.dtype(dtype) == np.float64
-    layer = capi.Layer(sizes.input_size, sizes.hidden_size, is_double, True, 1, keys)
+    layer = capi.Handle(sizes.input_size, sizes.hidden_size, is_double, True, 1, keys)
     return len(memoryview(layer.new_reserve(T, B)))
 
 

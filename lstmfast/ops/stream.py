@@ -131,7 +131,7 @@ class LSTMStream:
     @property
     def state(self) -> tuple[Array, Array]:
         """(h, c), each (B, H), of a stack (layers, B, H): copies."""
-        self._layer.settle(self._h, self._c)
+        self._layer.clear_if_fresh(self._h, self._c)
         h, c, give = self._h.copy(), self._c.copy(), self._weights_like
         return (h, c) if give is None else (give(h), give(c))
 
@@ -141,6 +141,6 @@ class LSTMStream:
             h, c = foreign.adopt_all("h", h), foreign.adopt_all("c", c)
         h = dense("h", h, self._h.shape, self._dtype)
         c = dense("c", c, self._c.shape, self._dtype)
-        self._layer.settle(self._h, self._c)
+        self._layer.clear_if_fresh(self._h, self._c)
         self._h[...] = h
         self._c[...] = c

@@ -35,7 +35,7 @@ class Norm(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Of one layer in one direction, in the order that `capi.Layer` takes; None: there are none."""
+    """Of one layer in one direction, in the order that `capi.Handle` takes; None: there is none."""
 
     W_ih: Array
     W_hh: Array
@@ -168,7 +168,7 @@ def layer_of(
     if first.gain_x is not None:
         keys = {**keys, "layer_norm": 1}
     is_double = first.W_ih.dtype == np.float64
-    layer = capi.Layer(first.W_ih.shape[1], H, is_double, training, batch_size, keys)
+    layer = capi.Handle(first.W_ih.shape[1], H, is_double, training, batch_size, keys)
     (layer.borrow if borrow else layer.load)(parts)
     return layer
 
@@ -179,12 +179,12 @@ def _reduce_layer(layer: Any) -> Any:
     What is packed lies as this processor's kernels want it, which another's may not.
     """
     if layer.training:
-        raise TypeError("lstmfast.capi.Layer: expected one for inference, got one for training")
+        raise TypeError("lstmfast.capi.Handle: expected one for inference, got one for training")
     return _layer_again, (layer.arguments, _stored(layer), layer.fresh)
 
 
 def _layer_again(arguments: Any, parts: list[Weights], fresh: bool) -> Any:
-    layer = capi.Layer(*arguments)
+    layer = capi.Handle(*arguments)
     layer.load(parts)
     layer.fresh = fresh
     return layer
@@ -210,7 +210,7 @@ def _stored(layer: Any) -> list[Weights]:
     return parts
 
 
-copyreg.pickle(capi.Layer, _reduce_layer)
+copyreg.pickle(capi.Handle, _reduce_layer)
 
 
 def gradients_for(parts: Sequence[Weights], no_past: bool) -> list[Weights]:
