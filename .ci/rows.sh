@@ -5,7 +5,7 @@ number=0
 names=()
 at_once=2
 scratch=$(mktemp -d)
-trap 'exit 130' INT TERM # by way of:
+trap 'exit 130' INT TERM # and so finish
 trap finish EXIT
 
 # Two rows at a time; where something is timed, `alone`.

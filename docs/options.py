@@ -15,7 +15,7 @@ def default_text(key):
     if key.values == "KIND":
         return f"LF_{key.default.upper()}"
     if key.values == "COUNT" and not key.default:
-        return "none"
+        return "needed"
     return "inf" if key.values == "LIMIT" else str(int(key.default))
 
 
@@ -25,7 +25,9 @@ def manual():
     for title, keys in GROUPS.items():
         lines.append(f"# {title}:")
         for key in keys:
-            text = f"{VALUES[key.values]}, default {default_text(key)}: {key.meaning}"
+            default = default_text(key)
+            default = default if default == "needed" else f"default {default}"
+            text = f"{VALUES[key.values]}, {default}: {key.meaning}"
             lines += textwrap.wrap(
                 text, 100, initial_indent=f"#   {key.name:17s} ", subsequent_indent=f"#{'':21s}"
             )

@@ -72,8 +72,8 @@ cdef void lf_config_free(lf_config *config) noexcept nogil
 #
 # Keys:
 # The call:
-#   input_size        >= 1, default none: I
-#   hidden_size       >= 1, default none: H
+#   input_size        >= 1, needed: I
+#   hidden_size       >= 1, needed: H
 #   batch_size        >= 1, default 1: the largest B of lf_step
 #   precision         32 or 64, default 32: float or double
 #   training          0 or 1, default 0: lf_backward will be called (weights are packed a second
@@ -108,15 +108,15 @@ cdef void lf_config_free(lf_config *config) noexcept nogil
 #   clip              > 0, default inf: z, peepholes included, is held in -clip..clip (ONNX's clip)
 #   cell_clip         > 0, default inf: c is held in -cell_clip..cell_clip (TensorFlow's and
 #                     cuDNN's)
-# Noise (lstmfast.Noise); what dropout leaves is scaled by 1 / (1 - rate):
+# Noise (lstmfast.Noise): dropout, in training alone, scales the rest by 1 / (1 - rate):
 #   input_dropout     in [0, 1), default 0: of x, the same for all steps
-#   layer_dropout     in [0, 1), default 0: of what goes from layer to layer, anew in each step; not
-#                     with one layer
+#   layer_dropout     in [0, 1), default 0: of what goes from layer to layer, anew in each step;
+#                     with one layer LF_EVALUE of lf_build
 #   recurrent_dropout in [0, 1), default 0: of h where W_hh is multiplied with it, the same for all
 #                     steps
 #   weight_drop       in [0, 1), default 0: of the weights W_hh
-#   zoneout_h         in [0, 1), default 0: the part of h that stays as it was: in training random
-#                     units, else all
+#   zoneout_h         in [0, 1), default 0: how much of h stays as it was: in training random units,
+#                     in inference this part of all
 #   zoneout_c         in [0, 1), default 0: the same of c
 # The way back:
 #   truncate          >= 0, default 0: k > 0: no gradient flows from step n to n - 1 where n is a

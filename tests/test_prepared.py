@@ -107,6 +107,8 @@ def test_restore_refuses_what_is_not_of_the_call():
         ops.restore_cache(reserve[1:], y, x, **parts, bidirectional=True)
     with pytest.raises(ValueError, match="y: expected"):
         ops.restore_cache(reserve, y[1:], x, **parts, bidirectional=True)
+    with pytest.raises(TypeError, match="positional"):  # p, as lstm_forward has it
+        ops.restore_cache(reserve, y, x, *parts.values(), None, None, None)
     lstm_backward(cache, y)
     with pytest.raises(ValueError, match="one already used"):
         ops.reserve_of(cache)

@@ -117,14 +117,18 @@ class Rates:
 
     input_dropout: float = option("RATE", 0.0, "of x, the same for all steps")
     layer_dropout: float = option(
-        "RATE", 0.0, "of what goes from layer to layer, anew in each step; not with one layer"
+        "RATE",
+        0.0,
+        "of what goes from layer to layer, anew in each step; with one layer LF_EVALUE of lf_build",
     )
     recurrent_dropout: float = option(
         "RATE", 0.0, "of h where W_hh is multiplied with it, the same for all steps"
     )
     weight_drop: float = option("RATE", 0.0, "of the weights W_hh")
     zoneout_h: float = option(
-        "RATE", 0.0, "the part of h that stays as it was: in training random units, else all"
+        "RATE",
+        0.0,
+        "how much of h stays as it was: in training random units, in inference this part of all",
     )
     zoneout_c: float = option("RATE", 0.0, "the same of c")
 
@@ -188,7 +192,7 @@ GROUPS = {
     "The call": CALL,
     "The stack": STACK,
     "The cell (lstmfast.CellOptions has the formulas)": CELL,
-    "Noise (lstmfast.Noise); what dropout leaves is scaled by 1 / (1 - rate)": NOISE,
+    "Noise (lstmfast.Noise): dropout, in training alone, scales the rest by 1 / (1 - rate)": NOISE,
     "The way back": WAY_BACK,
 }
 KEYS = tuple(key for group in GROUPS.values() for key in group)

@@ -220,22 +220,25 @@ def reserve_size(
     return len(memoryview(layer.new_reserve(T, B)))
 
 
-def restore_cache(reserve: Array, y: Array, *arguments: Any, **keywords: Any) -> LSTMCache:
+def restore_cache(
+    reserve: Array, y: Array, x: Array, W_ih: Any, W_hh: Any, b: Any = None,
+    h0: Array | None = None, c0: Array | None = None, **keywords: Any,
+) -> LSTMCache:  # fmt: skip
     """Make the cache of a call again, from its arguments and from what it gave.
 
     Parameters
     ----------
     reserve : (n,) uint8, of `reserve_of`; copied, so that it serves more than one `lstm_backward`.
     y : the outputs of the call, with return_sequences.
-    arguments, keywords : those of the call, but for training, recompute and return_sequences; it
-        must have kept its activations (recompute None).
+    x, W_ih, W_hh, b, h0, c0, keywords : of the call, but for training and recompute: it must have
+        kept its activations (recompute None).
 
     Raises
     ------
     ValueError
         An argument does not fit, or reserve and y are not of such a call.
     """
-    call = checked(checks, *arguments, **keywords, training=True, recompute=None)  # type: ignore[misc]
+    call = checked(checks, x, W_ih, W_hh, b, h0, c0, training=True, recompute=None, **keywords)
     layer = handle_of(call)
     y = dense("y", y, call.y_shape, call.dtype)
     cache = LSTMCache(call, layer, y, layer.new_reserve(call.T, call.B))

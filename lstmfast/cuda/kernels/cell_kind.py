@@ -120,5 +120,5 @@ def formula_of(keys: dict[str, float], peepholes: bool) -> Any:
     """Return the formula for the keys of `CellOptions.keys()`; None for the plain cell."""
     given = {"peepholes": peepholes, **keys}
     found = PLAIN._replace(**{k.name: constant(k, given[k.name]) for k in CELL if k.name in given})
-    told = [key.name for key in CELL if key.values != "PARAMETER"]  # those the kinds tell
-    return None if all(getattr(found, k) == getattr(PLAIN, k) for k in told) else found
+    chosen = [key.name for key in CELL if key.values != "PARAMETER"]  # those belong to kinds
+    return None if all(getattr(found, k) == getattr(PLAIN, k) for k in chosen) else found

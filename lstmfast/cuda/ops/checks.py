@@ -77,6 +77,7 @@ class On:
     def taken(
         self, lengths: Any, mask: Any, shape: tuple[int, ...], T: int, B: int, batch_first: bool
     ) -> Order:
+        """Which steps rows take."""
         return Order(lengths, mask, T, B, batch_first, self.stream)
 
 

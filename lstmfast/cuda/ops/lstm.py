@@ -51,7 +51,10 @@ class DeviceCache(UsedOnce):
         return self.call.dtype
 
 
-def lstm_forward(*arguments: Any, stream: Any = None, **keywords: Any) -> Any:
+def lstm_forward(
+    x: DeviceArray, W_ih: Any, W_hh: Any, b: Any = None, h0: Any = None, c0: Any = None, *,
+    stream: Any = None, **keywords: Any,
+) -> Any:  # fmt: skip
     """Run LSTM layers over a sequence: the arguments and results of `lstmfast.lstm_forward`.
 
     Parameters
@@ -60,7 +63,7 @@ def lstm_forward(*arguments: Any, stream: Any = None, **keywords: Any) -> Any:
     stream : of cuda.core; None: the default stream. Nothing here waits for it.
     """
     _check_options(keywords.get("norm"), keywords.get("recompute"))
-    call = checked(On(stream), *arguments, **keywords)
+    call = checked(On(stream), x, W_ih, W_hh, b, h0, c0, **keywords)
     stack = _stack_of(call, stream)
     dtype, batch_first = call.dtype, call.batch_first
     h_n, c_n = (empty(shape, dtype, stream) for shape in call.state_shapes)
