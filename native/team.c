@@ -318,6 +318,7 @@ static int64_t gather(int64_t workers, uint64_t number, int64_t patience) {
     while ((int64_t)(atomic_load(&team.state) & INSIDE) < workers - 1 && look_on(&l, patience)) {}
     int64_t shares = close_region() + 1;
     team.opened = nanoseconds();
+    atomic_store(&team.arrived, 0); /* one may be left of a region that a fork has ended */
     atomic_store(&team.stalled, 0);
     atomic_store(&team.alone, 0);
     atomic_store(&team.ended, 0);

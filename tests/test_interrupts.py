@@ -279,25 +279,36 @@ NATIVE = Path(__file__).parent.parent / "native"
 SOURCES = "schedule team affinity processors watch dispatch pool"
 
 
-@pytest.fixture(scope="module")
-def stopped_shares(tmp_path_factory):
-    """Return a program of the C files that share work, in which signals are looked at always."""
-    folder = tmp_path_factory.mktemp("stopped")
-    subprocess.check_call([sys.executable, NATIVE / "aot.py", folder, "header"])
-    command = ["gcc", "-O2", "-std=c11", "-pthread", "-DLF_EVERY=0", f"-I{NATIVE}", f"-I{folder}"]
-    files = [Path(__file__).parent / "stopped_shares.c"]
-    files += [NATIVE / f"{name}.c" for name in SOURCES.split()]
-    subprocess.check_call([*command, *files, "-lm", "-o", folder / "stopped"])
-    return folder / "stopped"
+@pytest.fixture
+def shares(tmp_path):
+    """Return a function that runs a program of the C files that share work: what numbers it prints.
+
+    Signals are looked at always.
+    """
+
+    def run(name, *arguments):
+        subprocess.check_call([sys.executable, NATIVE / "aot.py", tmp_path, "header"])
+        command = f"gcc -O2 -std=c11 -pthread -DLF_EVERY=0 -I{NATIVE} -I{tmp_path}".split()
+        files = [Path(__file__).parent / f"{name}.c", *(NATIVE / f"{n}.c" for n in SOURCES.split())]
+        subprocess.check_call([*command, *files, "-lm", "-o", tmp_path / name])
+        command = [tmp_path / name, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (done.stdout, "killed by its alarm: it hung")
+        return [int(word) for word in done.stdout.split() if word.isdigit()]
+
+    return run
 
 
 @pytest.mark.parametrize("way", ("forward", "backward"))
-def test_a_stop_is_seen_by_all_shares_or_none(way, stopped_shares):
+def test_a_stop_is_seen_by_all_shares_or_none(way, shares):
     """Wherever it is seen first: a share that left the others waiting would hang."""
-    done = subprocess.run([stopped_shares, way], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, "killed by its alarm: it hung"
-    ended, places = (int(word) for word in done.stdout.split() if word.isdigit())
-    assert ended > 500 and places > 30, done.stdout
+    ended, places = shares("stopped_shares", way)
+    assert ended > 500 and places > 30
+
+
+def test_a_fork_leaves_no_share_waiting(shares):
+    """Wherever the handler forks: the child's next calls wait for each of their shares."""
+    assert shares("forked_shares")[0] > 30
 
 
 # ---------------------------------------------------------------- the team's threads, and forks

@@ -1,6 +1,6 @@
 """Everything at once, under a watchdog: threads, forks, signals, numbers of threads, PyTorch.
 
-    python tests/trust/stress.py --seconds 60 [--seed 0] [--no-torch] [--timeout 60]
+    python tests/trust/stress.py --seconds 60 [--seed 0] [--no-torch] [--no-forks] [--timeout 60]
 
 Python threads run layers, streams, prepared layers, products and recurrent layers whose results are
 known; some fork, from whatever is going on, and the child computes and ends. The main thread's
@@ -112,8 +112,8 @@ class Known:
 
 
 class Stress:
-    def __init__(self, known, seconds, seed, timeout):
-        self.known, self.seed, self.timeout = known, seed, timeout
+    def __init__(self, known, seconds, seed, timeout, may_fork=True):
+        self.known, self.seed, self.timeout, self.may_fork = known, seed, timeout, may_fork
         self.end = time.monotonic() + seconds
         self.counts, self.faults = {}, []
         self.interrupts = self.forks = 0
@@ -179,7 +179,8 @@ class Stress:
 
     def run(self):
         acts = {f"calls {k}": self.known.check for k in range(3)}
-        acts |= {"threads": self.change_threads, "forks 0": self.fork, "forks 1": self.fork}
+        acts["threads"] = self.change_threads
+        acts |= {f"forks {k}": self.fork for k in range(2 * self.may_fork)}
         threads = [threading.Thread(target=self.worker, args=of, name=of[0]) for of in acts.items()]
         threading.Thread(target=self.watch, daemon=True).start()
         for thread in threads:
@@ -189,7 +190,7 @@ class Stress:
         rng = np.random.default_rng(self.seed)
         while self.go_on():
             try:
-                (self.fork if rng.integers(20) == 0 else self.interrupted)(rng)
+                (self.fork if rng.integers(20) == 0 and self.may_fork else self.interrupted)(rng)
             except Interrupted:
                 self.interrupts += 1
             except Failed as error:
@@ -214,6 +215,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--timeout", type=int, default=60)
     parser.add_argument("--no-torch", action="store_true")
+    parser.add_argument("--no-forks", action="store_true")
     given = parser.parse_args()
     faulthandler.enable()
     ops.set_num_threads(2)
@@ -221,7 +223,7 @@ def main():
     if not given.no_torch:
         known.with_torch()
     signal.signal(signal.SIGALRM, interrupt)
-    stress = Stress(known, given.seconds, given.seed, given.timeout)
+    stress = Stress(known, given.seconds, given.seed, given.timeout, not given.no_forks)
     calls = stress.run()
     print(*stress.faults, sep="\n", end="\n" if stress.faults else "")
     print(f"stress | {given.seconds:g} s, {calls} calls of the main thread, {stress.interrupts} "
