@@ -29,18 +29,25 @@ def show_config() -> dict[str, str]:
     -------
     dict
         version, isa (v4: AVX-512, v3: AVX2, v2: SSE4, neon; jit: compiled at run time), best_isa of
-        this processor, threads, numpy, python, and cuda: the GPU's name and compute capability, or
-        why there is none.
+        this processor, threads, thread_pool (whose threads do the work: lstmfast's own, or those of
+        the OpenMP runtime that is named), numpy, python, and cuda: the GPU's name and compute
+        capability, or why there is none.
     """
     return {
         "version": __version__,
         "isa": capi.isa(),
         "best_isa": capi.best_isa(),
         "threads": str(capi.get_num_threads()),
+        "thread_pool": _thread_pool(),
         "cuda": _cuda(),
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
+
+
+def _thread_pool() -> str:
+    runtime = capi.openmp()
+    return "own" if runtime is None else f"openmp: {runtime}"
 
 
 def _cuda() -> str:

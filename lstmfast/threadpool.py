@@ -34,7 +34,7 @@ def register(threadpoolctl: Any) -> None:
             return self.dynlib.lf_get_num_threads()
 
         def set_num_threads(self, num_threads: int) -> None:
-            self.dynlib.lf_set_num_threads(c_int64(num_threads))
+            self.dynlib.lf_limit_num_threads(c_int64(num_threads))
 
         def get_version(self) -> str:
             return __version__

@@ -129,12 +129,37 @@ def stream(int64_t part, int64_t purpose) -> int:
     return lf_stream(part, purpose)
 
 
+def _choose_pool():
+    """Whose threads regions may have, as LSTMFAST_THREAD_POOL says."""
+    cdef const char *wanted = getenv("LSTMFAST_THREAD_POOL")
+    pools = {"": LF_ANY_POOL, "own": LF_OWN_POOL, "openmp": LF_OPENMP_POOL}
+    name = wanted.decode(errors="replace") if wanted != NULL else ""
+    if name not in pools:
+        raise ImportError(f"LSTMFAST_THREAD_POOL: expected own or openmp, found {name!r}")
+    lf_team_begin(pools[name])
+
+
+_choose_pool()
+
+
+def openmp() -> str | None:
+    """The file of the OpenMP runtime whose threads do the work; None: threads of our own."""
+    cdef const char *path = lf_team_openmp()
+    return path.decode(errors="surrogateescape") if path != NULL else None
+
+
 def get_num_threads() -> int:
+    lf_team_openmp()  # whose number may be the answer
     return lf_get_num_threads()
 
 
 def set_num_threads(int64_t count):
     lf_set_num_threads(count)
+
+
+def follow_num_threads(int64_t count):
+    """The number of threads that a framework was told, for calls from there; 0: nothing."""
+    lf_follow_num_threads(count)
 
 
 cdef class Block:

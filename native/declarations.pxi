@@ -232,11 +232,21 @@ cdef extern from "ragged.h" nogil:
     void lf_unsort_states(const lf_order *o, const void *sorted, void *caller, int64_t bytes)
 
 cdef extern from "team.h" nogil:
+    ctypedef enum lf_pool:
+        LF_ANY_POOL
+        LF_OWN_POOL
+        LF_OPENMP_POOL
+    void lf_team_begin(lf_pool pool)
+    const char *lf_team_openmp()
+    int lf_team_is_lost()
+
+cdef extern from "threads.h" nogil:
     enum:
         LF_MAX_THREADS
     int64_t lf_get_num_threads()
     void lf_set_num_threads(int64_t count)
-    int lf_team_is_lost()
+    void lf_limit_num_threads(int64_t count)
+    void lf_follow_num_threads(int64_t count)
 
 cdef extern from "watch.h" nogil:
     enum:

@@ -1,6 +1,7 @@
 #pragma once
 /* What glibc 2.32 and 2.34 have moved, by the older names of the same functions: an extension that is
- * built on a new system runs on glibc 2.28, too. Before that they are libpthread's, which Python loads.
+ * built on a new system runs on glibc 2.28, too. Before that they are libpthread's and libdl's, which
+ * Python loads.
  */
 #include <pthread.h>
 
@@ -16,3 +17,6 @@ LF_OLDER(pthread_create);
 LF_OLDER(pthread_mutex_trylock);
 LF_OLDER(pthread_once);
 LF_OLDER(pthread_sigmask);
+LF_OLDER(dladdr);
+LF_OLDER(dlopen);
+LF_OLDER(dlsym);

@@ -90,11 +90,14 @@ static int64_t allowed(void) {
     return CPU_COUNT(&own);
 }
 
+int64_t lf_paid_processors(void) { return lf_quota("/proc/self/cgroup", "/sys/fs/cgroup"); }
+
 int64_t lf_processors(void) {
-    int64_t count = allowed(), paid = lf_quota("/proc/self/cgroup", "/sys/fs/cgroup");
+    int64_t count = allowed(), paid = lf_paid_processors();
     if (paid && paid < count) count = paid;
     return count < 1 ? 1 : count;
 }
 #else
+int64_t lf_paid_processors(void) { return 0; }
 int64_t lf_processors(void) { return sysconf(_SC_NPROCESSORS_ONLN); }
 #endif

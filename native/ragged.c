@@ -1,6 +1,6 @@
 #include "ragged.h"
 #include "schedule.h"
-#include "team.h"
+#include "threads.h"
 #include <string.h>
 
 int64_t lf_order_size(int64_t T, int64_t B) {

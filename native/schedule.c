@@ -2,7 +2,9 @@
 
 #include <stdatomic.h>
 
+#include "look.h"
 #include "team.h"
+#include "threads.h"
 
 /* Rows that each weight which is read must serve at least, for LF_SPEED to hold. */
 #define BUSY_ROWS 4

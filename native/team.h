@@ -1,11 +1,11 @@
-/* A team of threads for one region of work at a time.
+/* A team of threads for one region of work at a time: those of the process's OpenMP runtime (openmp.h),
+ * or helpers of our own (helpers.h) where there is none, or the caller is inside a region of it.
  *
  * A region is a number of shares, each done once by a call work(context, share, shares). Kernels
  * leave the same bits however many shares there are and whoever does them: nothing is lost but time
  * when threads cannot be had, because another thread's region is running, because the system grants
  * no more, or because a neighbour has the processor. Inside a region every thread has the flags of
- * flags.h, and its own when it leaves. Threads of the team take no signals. A forked child starts with
- * no threads and makes its own.
+ * flags.h, and its own when it leaves. A forked child has helpers of its own.
  */
 #ifndef LF_TEAM_H
 #define LF_TEAM_H
@@ -13,7 +13,14 @@
 
 #include "watch.h"
 
-#define LF_MAX_THREADS 255
+/* Whose threads regions may have. Where LF_OPENMP_POOL finds none, their callers do them alone. */
+typedef enum { LF_ANY_POOL, LF_OWN_POOL, LF_OPENMP_POOL } lf_pool;
+
+/* Once for the process, before any region. */
+void lf_team_begin(lf_pool pool);
+
+/* The file of the runtime that would do the next region; NULL for helpers of our own. */
+const char *lf_team_openmp(void);
 
 typedef void (*lf_work)(void *context, int64_t share, int64_t shares);
 
@@ -41,16 +48,9 @@ int lf_team_wait(int64_t shares);
  * parent have done in it is lost; it is to stop its watch. */
 int lf_team_is_lost(void);
 
-/* Wait for something else in memory: lf_look_or_yield between two looks at it. */
-typedef struct lf_look {
-    int count;
-    int64_t end;
-} lf_look;
-void lf_look_or_yield(lf_look *look);
-
-/* The number of threads that a region may have: OMP_NUM_THREADS or the processors of processors.h
- * until it is set; a forked child that set none counts anew. Setting is clipped to 1..LF_MAX_THREADS. */
-int64_t lf_get_num_threads(void);
-void lf_set_num_threads(int64_t count);
+/* For helpers: the number of the last region that was theirs to help in; and to do so, as worker 1,
+ * 2, ..., which returns the number of the region that it came to, open or not. */
+uint64_t lf_team_region(void);
+uint64_t lf_team_help(int64_t worker);
 
 #endif

@@ -1,10 +1,10 @@
 #define _GNU_SOURCE
 #include "watch.h"
 
-#include <time.h>
 #include <unistd.h>
 
 #include "glibc.h"
+#include "look.h"
 #if defined(__linux__)
 #include <sys/syscall.h>
 #endif
@@ -18,12 +18,6 @@
 static int (*look_at_signals)(void);
 static _Thread_local lf_watch *current;
 static _Thread_local int is_first; /* 0: not known, 1: the process's first thread, -1: another */
-
-static int64_t nanoseconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* ---------------------------------------------------------------- whose signals they are */
 
@@ -88,11 +82,11 @@ int lf_stop(lf_watch *watch) {
     if (!watch) return 0;
     if (atomic_load_explicit(&watch->stopped, memory_order_relaxed)) return 1;
     if (watch != current) return 0;
-    int64_t now = nanoseconds();
+    int64_t now = lf_nanoseconds();
     if (!watch->due) watch->due = now + LF_EVERY;
     if (now < watch->due) return 0;
     int stop = handle_signals(watch);
-    watch->due = nanoseconds() + LF_EVERY;
+    watch->due = lf_nanoseconds() + LF_EVERY;
     atomic_store(&watch->stopped, stop);
     return stop;
 }

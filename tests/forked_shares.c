@@ -9,6 +9,7 @@
 
 #include "schedule.h"
 #include "team.h"
+#include "threads.h"
 #include "watch.h"
 
 enum { ROWS = 15, UNITS = 2048, CHUNK = 4, STEPS = 40, CALLS = 3, SECONDS = 20 };
@@ -40,6 +41,7 @@ static int call(void) {
 
 int main(void) {
     int status = 0;
+    lf_team_begin(LF_ANY_POOL);
     lf_set_num_threads(2);
     lf_watch_with(look);
     for (last = 1;; last++) {

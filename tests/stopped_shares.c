@@ -8,6 +8,7 @@
 
 #include "schedule.h"
 #include "team.h"
+#include "threads.h"
 #include "watch.h"
 
 enum { ROWS = 15, UNITS = 2048, CHUNK = 4, STEPS = 40 };
@@ -35,6 +36,7 @@ static int stopped(int backward) {
 
 int main(int count, char **arguments) {
     int backward = count > 1 && arguments[1][0] == 'b', ended = 0, most = 0;
+    lf_team_begin(LF_ANY_POOL);
     lf_set_num_threads(2);
     lf_watch_with(look);
     for (int round = 0; round < 20; round++)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from functools import cache, partial
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import capi
 from . import calls, xla_ffi
 from .calls import Call, Need
 from .exporting import exporter
@@ -19,6 +21,18 @@ from .exporting import exporter
 __all__ = ["SUPPORTS_JIT", "as_it_is", "reason_against", "run"]
 
 SUPPORTS_JIT = True
+
+
+def _follow_threads() -> None:
+    """Take as many threads as XLA was told for one operation, before its client was made."""
+    told = os.environ.get("PJRT_NPROC") or os.environ.get("NPROC") or "0"
+    if "--xla_cpu_multi_thread_eigen=false" in os.environ.get("XLA_FLAGS", "").split():
+        told = "1"
+    if told.isdecimal():
+        capi.follow_num_threads(int(told))
+
+
+_follow_threads()
 
 
 def as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:

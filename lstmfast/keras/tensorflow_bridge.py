@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from .. import capi
 from . import calls
 from .calls import Call
 from .exporting import exporter
@@ -45,12 +46,19 @@ def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
 
     What the way back needs is kept if `training`; without it a gradient runs forward again.
     """
+    _follow_threads()
     tensors = [tf.convert_to_tensor(one) for one in tensors]  # variables read
     if tf.executing_eagerly():
         return tuple(_operation(_eager_passes, call, training)(*tensors))
     _tie_to_process()
     here = map(tf.identity, _turned(tensors))  # gradients in a branch of tf.cond ask its own graph
     return tuple(_operation(_graph_passes, call, training)(*here))
+
+
+@cache
+def _follow_threads() -> None:
+    """Take as many threads as TensorFlow was told for one operation; it can be told once."""
+    capi.follow_num_threads(tf.config.threading.get_intra_op_parallelism_threads())
 
 
 @cache
