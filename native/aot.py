@@ -47,7 +47,7 @@ if __name__ == "__main__":
 import llvmlite.binding as llvm  # noqa: E402
 import spills  # noqa: E402
 
-from lstmfast.kernels import activations, matmul, options, philox, softmax, table  # noqa: E402
+from lstmfast.kernels import activations, matmul, one_step, options, philox, softmax, table  # noqa: E402
 
 KEPT_APART = (  # compiled once each instead of into every caller
     "strip", "pack_panel", "rarer_activation", "rarer_slope", "varied_unit",
@@ -177,6 +177,7 @@ def header():
     ]
     text += [f"#define LF_BLOCK {matmul.BLOCK}", f"#define LF_GROUP {matmul.GROUP}"]
     text += [f"#define LF_CHUNK {softmax.CHUNK}", f"#define LF_OUTER_PANELS {matmul.OUTER_PANELS}"]
+    text += [f"#define LF_LARGEST_STEP {one_step.LARGEST}"]
     text += [f"enum {{ {', '.join(f'LF_{purpose}' for purpose in philox.PURPOSES)} }};"]
     kinds = ", ".join(f"LF_KIND_{kind.upper()}" for kind in activations.KINDS)
     text += [f"enum {{ {kinds}, LF_ACTIVATIONS }};"]

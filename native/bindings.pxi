@@ -210,6 +210,9 @@ cdef class Handle:
     cdef public bint fresh          # the state is zeros, whatever its arrays hold
     cdef object borrowed
     cdef bint found                 # `weights` are those borrowed
+    cdef object h_array, c_array    # the state of the last `step`, and where it lies
+    cdef void *h_state
+    cdef void *c_state
 
     def __cinit__(self, int64_t input_size, int64_t hidden_size, bint is_double, bint training,
                   int64_t batch_size, dict options):
@@ -388,8 +391,6 @@ cdef class Handle:
         """
         cdef void *input = exact(x, NULL, B, self.input_size, self.is_double, 0)
         cdef void *output = NULL
-        cdef void *h_state
-        cdef void *c_state
         cdef int64_t bytes = B * self.state_size * (8 if self.is_double else 4)
         cdef lf_watch watch
         cdef int status
@@ -397,15 +398,17 @@ cdef class Handle:
             output = exact(out, NULL, B, self.state_size, self.is_double, PyBUF_WRITABLE)
         if input == NULL or (output == NULL and out is not None):
             return False
-        h_state, c_state = target(h), target(c)
+        if h is not self.h_array or c is not self.c_array:
+            self.h_state, self.c_state = target(h), target(c)
+            self.h_array, self.c_array = h, c
         if self.fresh:
             self.clear_if_fresh(h, c)
         before = (h.copy(), c.copy()) if self.is_long(B) else None
         lf_watch_begin(&watch)
         with nogil:
-            status = lf_step(self.lstm, B, input, h_state, c_state)
+            status = lf_step(self.lstm, B, input, self.h_state, self.c_state)
             if status == LF_OK and output != NULL:
-                memcpy(output, <char *> h_state + (self.parts - 1) * bytes, bytes)
+                memcpy(output, <char *> self.h_state + (self.parts - 1) * bytes, bytes)
         try:
             check(status | lf_watch_end(&watch))
         except BaseException:

@@ -154,9 +154,11 @@ cdef int place(lf_lstm *l) noexcept nogil:
     l.parts = <lf_part *> calloc(l.count, sizeof(lf_part))
     if l.parts == NULL:
         return 0
+    l.is_quick = not lf_is_varied(&l.config) and l.directions == 1 and l.H < LF_LARGEST_STEP
     for k in range(l.count):
         if not place_part(l, k):
             return 0
+        l.is_quick = l.is_quick and l.parts[k].I < LF_LARGEST_STEP
     if l.directions == 1:
         l.step_work_size = stack_step_work(l)
         l.step_work = <char *> lf_take(l.step_work_size)
@@ -176,12 +178,14 @@ cdef int place_part(lf_lstm *l, int64_t k) noexcept nogil:
     needed = part.memory
     if needed != NULL:
         weight_rooms(part, &needed)
+        part.step.I, part.step.H, part.step.b = part.I, part.H, part.b
+        part.step.w_ih, part.step.w_hh = part.w_ih, part.w_hh
     return part.memory != NULL
 
 
 cdef void weight_rooms(lf_part *l, char **next) noexcept nogil:
     l.w_ih, l.w_hh = room(next, packed_gates(l, l.I)), room(next, packed_gates(l, l.P))
-    l.b = room(next, 4 * l.H * l.item)
+    l.b, l.step.next = room(next, 4 * l.H * l.item), room(next, l.H * l.item)
     l.p = room(next, 3 * l.H * l.item if l.config.peepholes else 0)
     l.norm = room(next, 10 * l.H * l.item if l.config.layer_norm else 0)
     l.w_hr = room(next, packed_plain(l, l.H, l.P)) if l.config.proj_size else NULL

@@ -51,11 +51,16 @@ int64_t lf_threshold(double rate) { return (int64_t)floor(rate * 4294967296.0); 
 int64_t lf_stream(int64_t part, int64_t purpose) { return 4 * part + purpose; }
 
 /* Has a key of the cell another value than the plain one's? (Parameters are told by their kinds.) */
-static int is_varied(const lf_config *config) {
+static int differs(const lf_config *config) {
 #define LF_DIFFERS(name, values, value) \
     if (values != PARAMETER && config->name != value) return 1;
     LF_CELL(LF_DIFFERS)
     return 0;
+}
+
+int lf_is_varied(const lf_config *config) {
+    return config->layer_norm != 0 || config->proj_size > 0 || config->zoneout_h > 0 ||
+           config->zoneout_c > 0 || config->recurrent_dropout > 0 || differs(config);
 }
 
 void lf_describe_cell(const lf_config *config, lf_layer *a) {
@@ -69,5 +74,5 @@ void lf_describe_cell(const lf_config *config, lf_layer *a) {
     a->h_threshold = lf_threshold(config->zoneout_h);
     a->c_threshold = lf_threshold(config->zoneout_c);
     a->truncate = (int64_t)config->truncate;
-    a->varied = a->row_cells || a->zoneout || config->recurrent_dropout > 0 || is_varied(config);
+    a->varied = lf_is_varied(config);
 }

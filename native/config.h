@@ -24,6 +24,9 @@ int64_t lf_stream(int64_t part, int64_t purpose);
 /* Can the gradient be told from the activations' values (kernels/activations.py)? */
 int lf_is_differentiable(const lf_config *config);
 
+/* Is the cell another than the plain one, or does anything become of its output? */
+int lf_is_varied(const lf_config *config);
+
 /* Tell the kernels which cell this is. */
 void lf_describe_cell(const lf_config *config, lf_layer *a);
 

@@ -6,6 +6,7 @@ cdef extern from "kernel_table.h" nogil:
         LF_GROUP
         LF_CHUNK
         LF_OUTER_PANELS
+        LF_LARGEST_STEP
         LF_ZONEOUT
         LF_RECURRENT
         LF_INPUT
@@ -69,6 +70,15 @@ cdef extern from "kernel_table.h" nogil:
         int64_t *row_ids
         int64_t T, B, columns, x_t, x_b, y_t, y_b, per_step, seed, stream, threshold
         double scale
+    ctypedef struct lf_one_step:
+        int64_t I, H
+        void *x
+        void *h
+        void *c
+        void *next
+        void *w_ih
+        void *w_hh
+        void *b
     ctypedef struct lf_pack:
         void *source
         void *target
@@ -140,6 +150,7 @@ cdef extern from "kernel_table.h" nogil:
     ctypedef struct lf_table:
         int64_t register_bytes
         void *project
+        void *one_step
         void *pack
         void *input_gradient
         void *peephole_gradient
@@ -169,6 +180,7 @@ cdef extern from "config.h" nogil:
     int lf_is_differentiable(const lf_config *config)
     int64_t lf_threshold(double rate)
     int64_t lf_stream(int64_t part, int64_t purpose)
+    int lf_is_varied(const lf_config *config)
     void lf_describe_cell(const lf_config *config, lf_layer *a)
 
 cdef extern from "handles.h" nogil:
@@ -189,9 +201,10 @@ cdef extern from "handles.h" nogil:
         void *w_hr_back
         void *plain_w_hh
         const void *source_w_hh
+        lf_one_step step
     ctypedef struct lf_lstm:
         int64_t layers, directions, count, I, H, P, batch_size, item, step_work_size
-        int training, loaded
+        int training, loaded, is_quick
         lf_config config
         lf_part *parts
         char *step_work
@@ -230,6 +243,11 @@ cdef extern from "ragged.h" nogil:
     void lf_unsort_sequences(const lf_sequences *a)
     void lf_sort_states(const lf_order *o, const void *caller, void *sorted, int64_t bytes)
     void lf_unsort_states(const lf_order *o, const void *sorted, void *caller, int64_t bytes)
+
+cdef extern from "flags.h" nogil:
+    ctypedef unsigned int lf_flags
+    lf_flags lf_use_kernel_flags()
+    void lf_set_flags(lf_flags flags)
 
 cdef extern from "team.h" nogil:
     ctypedef enum lf_pool:

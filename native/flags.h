@@ -25,4 +25,11 @@ static inline void lf_set_flags(lf_flags flags) {
 #error "lstmfast: only x86-64 and aarch64 are known here"
 #endif
 
+/* Returns what was set before, for lf_set_flags. */
+static inline lf_flags lf_use_kernel_flags(void) {
+    lf_flags before = lf_get_flags();
+    lf_set_flags(LF_KERNEL_FLAGS);
+    return before;
+}
+
 #endif

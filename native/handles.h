@@ -17,12 +17,14 @@ typedef struct lf_part {
     void *w_ih, *w_hh, *b, *p, *w_hr, *norm, *w_ih_back, *w_hh_back, *w_hr_back;
     void *plain_w_hh; /* W_hh as it was loaded, for weight_drop; in the block */
     const void *source_w_hh; /* that, or an array that is borrowed */
+    lf_one_step step;        /* of one row, where the handle is_quick */
 } lf_part;
 
 struct lf_lstm {
     int64_t layers, directions, count; /* count: of parts, layer by layer */
     int64_t I, H, P, batch_size, item;
     int training, loaded;
+    int is_quick; /* plain small layers, whose step of one row is a kernel of its own */
     lf_config config;
     lf_part *parts;
     char *step_work;

@@ -59,12 +59,6 @@ static lf_pool pool = LF_ANY_POOL;
 /* Of this thread: it has opened a region; and is in a fork that has none of the region's helpers. */
 static _Thread_local int leads, lost;
 
-static lf_flags use_kernel_flags(void) {
-    lf_flags old = lf_get_flags();
-    lf_set_flags(LF_KERNEL_FLAGS);
-    return old;
-}
-
 /* ---------------------------------------------------------------- shares */
 
 /* Shares that nobody has begun, one's own first. */
@@ -98,7 +92,7 @@ static uint64_t help(door *by, int64_t worker) {
     uint64_t state = atomic_load(&by->state), number = NUMBER(state);
     int64_t place = worker < WORKERS(state) ? enter(by, state) : 0;
     if (!place) return number;
-    lf_flags flags = use_kernel_flags();
+    lf_flags flags = lf_use_kernel_flags();
     if (team.now.together) join(worker, WORKERS(state), place, number);
     else take_shares(worker);
     lf_set_flags(flags);
@@ -225,7 +219,7 @@ static int64_t take_team(int64_t wanted, int *by_openmp) {
 static void run(region now, int64_t wanted) {
     int by_openmp;
     int64_t workers = take_team(wanted, &by_openmp);
-    lf_flags flags = use_kernel_flags();
+    lf_flags flags = lf_use_kernel_flags();
     if (workers < 2) now.work(now.context, 0, 1);
     else {
         team.now = now;

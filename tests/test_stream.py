@@ -32,6 +32,21 @@ def test_steps_follow_the_sequence(H, batch, dtype):
         assert_close(got, ref[name], dtype)
 
 
+ONE_ROW = [(I, H) for I in (1, 3, 16, 33) for H in (1, 4, 5, 8, 12, 13, 16, 20, 31, 40, 47, 100)]
+ONE_ROW += [(383, 16), (384, 16), (9, 383), (9, 384)]  # sums over k of one block, and of two
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("I", "H"), ONE_ROW)
+def test_steps_of_one_row_have_the_bits_of_the_sequence(I, H, dtype):
+    """They have a kernel of their own where the layer is small."""
+    case = lstm_case(4, 1, I, H, dtype)
+    one, other = stream_of(case, 1), stream_of(case, 1)
+    y = np.array([one.step(x) for x in case.inputs["x"]])
+    assert same_bits(y, other.forward(case.inputs["x"]))
+    assert all(map(same_bits, one.state, other.state))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_hundred_steps_of_the_articles_layer(dtype):
     case = lstm_case(100, 1, 128, 256, dtype)

@@ -17,6 +17,7 @@ from . import (
     fields,
     matmul,
     norm,
+    one_step,
     packing,
     peepholes,
     philox,
@@ -49,6 +50,7 @@ class Row(NamedTuple):
 
 TABLE = {
     "project": Row(fields.LAYER, SHARE, sequence.make_project),
+    "one_step": Row(one_step.STEP, (), one_step.make_one_step),
     "steps": Row(fields.LAYER, SHARE, sequence.make_steps),
     "steps_backward": Row(fields.LAYER, SHARE, sequence.make_steps_backward),
     "input_gradient": Row(fields.LAYER, RANGE, sequence.make_input_gradient),
