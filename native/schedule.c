@@ -12,8 +12,10 @@
 #define CELL 300.0
 /* Work of one step and one worker that is worth a wait after every step: some µs. */
 #define SMALL_STEP 2e5
-/* Rows of one worker that outweigh its reading all the weights, so that nobody need wait. */
+/* Rows of one share that outweigh its reading all the weights, so that nobody need wait. */
 #define ENOUGH_ROWS 8
+/* Shares of rows for each thread of our own, if there are enough rows. */
+#define ROW_SHARES 2
 /* The fraction of its time, and the most ns, that work waits for its threads before it goes on with
  * those it has. */
 #define PATIENCE 0.2
@@ -71,7 +73,7 @@ static int32_t run_range(range_job *job, double cost, int64_t workers) {
     if (lf_stop(job->watch)) return LF_STOPPED;
     workers = at_most(workers, ceil_div(job->count, job->grain));
     if (workers > 1 && !lf_team_is_worth(cost * LF_SPEED)) workers = 1;
-    lf_team_run(range_share, job, workers, job->watch);
+    lf_team_run(range_share, job, workers, 1, job->watch);
     return atomic_load(&job->status);
 }
 
@@ -194,7 +196,7 @@ enum way { ALONE, BY_ROWS, BY_PANELS, AHEAD };
 typedef struct layer_job {
     const lf_table *k;
     lf_layer *a;
-    int64_t chunk, panels, workers;
+    int64_t chunk, panels, workers, times; /* times: shares for each worker */
     enum way way;
     int together;           /* shares wait for each other, for */
     int64_t patience, step; /* so many ns until all are there; their steps may differ by so many */
@@ -222,7 +224,7 @@ static double left_ahead(const layer_job *job, double n, double project, double 
 static void plan(layer_job *job, double project, double step, int64_t count) {
     int64_t n = lf_get_num_threads(), B = job->a->B;
     job->way = ALONE;
-    job->workers = 1;
+    job->workers = job->times = 1;
     if (n < 2 || !lf_team_is_worth((project + step) * count * busy(B) * LF_SPEED)) return;
     double by_rows = (double)ceil_div(B, at_most(n, B)) / B;
     if (B >= ENOUGH_ROWS * n) job->way = BY_ROWS;
@@ -232,6 +234,7 @@ static void plan(layer_job *job, double project, double step, int64_t count) {
     else if (B > 1) job->way = BY_ROWS;
     else return;
     job->workers = job->way == AHEAD ? n : at_most(n, job->way == BY_ROWS ? B : job->panels);
+    if (job->way == BY_ROWS) job->times = at_least(1, at_most(ROW_SHARES, B / (ENOUGH_ROWS * n)));
     job->together = job->way == BY_PANELS && count > 1;
     double ns = (project + step) * busy(B) * LF_SPEED;
     job->patience = at_most((int64_t)(ns * count * PATIENCE), MOST_PATIENCE);
@@ -405,7 +408,7 @@ int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk) {
     plan(&job, x_cost, h_cost, a->T);
     if (!a->keep && job.way != AHEAD) a->z_slots = chunk; /* the least memory passes the caches */
     lf_work work = job.way == AHEAD ? forward_ahead : forward_share;
-    if (!job.together) lf_team_run(work, &job, job.workers, job.watch);
+    if (!job.together) lf_team_run(work, &job, job.workers, job.times, job.watch);
     else lf_team_run_together(work, &job, job.workers, job.patience, job.step, job.watch);
     return atomic_load(&job.status);
 }
@@ -434,7 +437,7 @@ int32_t lf_run_backward(const lf_table *k, lf_layer *a) {
     job.watch = lf_watch_for(cost * count * busy(a->B) * LF_SPEED);
     if (lf_stop(job.watch)) return LF_STOPPED;
     plan(&job, 0, cost, count);
-    if (!job.together) lf_team_run(backward_share, &job, job.workers, job.watch);
+    if (!job.together) lf_team_run(backward_share, &job, job.workers, job.times, job.watch);
     else lf_team_run_together(backward_share, &job, job.workers, job.patience, job.step, job.watch);
     return atomic_load(&job.status);
 }

@@ -19,6 +19,8 @@
 #define LITTLE 8000
 #define MUCH 50000
 
+#define MOST_SHARES (4 * LF_MAX_THREADS)
+
 /* A door for the threads that may help: the number of its region << 24 | the workers there may be
  * << 16 | helpers inside. They enter while there are workers: 0 means closed. */
 typedef struct door {
@@ -31,6 +33,7 @@ typedef struct door {
 typedef struct region {
     lf_work work;
     void *context;
+    int64_t times; /* shares for each thread of our own; of a region that is not together */
     lf_watch *watch;
     int together;
     int64_t patience; /* of a region together: ns until it begins */
@@ -42,8 +45,8 @@ static struct {
     uint64_t number;        /* of the region, whose threads come by one of the doors */
     door helpers, openmp;
     region now; /* for those inside, as all below */
-    int64_t shares;
-    atomic_char taken[LF_MAX_THREADS];
+    int64_t workers, shares;
+    atomic_char taken[MOST_SHARES];
     _Alignas(64) atomic_uint_fast64_t begun; /* number << 8 | shares of the region together */
     _Alignas(64) atomic_int arrived;         /* lf_team_wait */
     _Alignas(64) atomic_int generation;
@@ -61,11 +64,12 @@ static _Thread_local int leads, lost;
 
 /* ---------------------------------------------------------------- shares */
 
-/* Shares that nobody has begun, one's own first. */
+/* Shares that nobody has begun, from a place of one's own on. */
 static void take_shares(int64_t worker) {
-    for (int64_t i = 0; i < team.shares; i++) {
-        int64_t share = (worker + i) % team.shares;
-        if (!atomic_exchange(&team.taken[share], 1)) team.now.work(team.now.context, share, team.shares);
+    int64_t shares = team.shares, first = worker * shares / team.workers;
+    for (int64_t i = 0; i < shares; i++) {
+        int64_t share = (first + i) % shares;
+        if (!atomic_exchange(&team.taken[share], 1)) team.now.work(team.now.context, share, shares);
     }
 }
 
@@ -131,8 +135,10 @@ int lf_team_is_lost(void) { return lost; }
 
 /* Let threads in by a door; nobody is inside the region before. */
 static void open_door(door *by, int64_t workers) {
-    for (int64_t i = 0; i < workers; i++) atomic_store(&team.taken[i], 0);
-    team.shares = workers;
+    int64_t shares = by == &team.helpers ? workers * team.now.times : workers;
+    team.workers = workers;
+    team.shares = shares > MOST_SHARES ? MOST_SHARES : shares;
+    for (int64_t i = 0; i < team.shares; i++) atomic_store(&team.taken[i], 0);
     atomic_store(&by->state, ++team.number << 24 | (uint64_t)workers << 16);
 }
 
@@ -179,7 +185,7 @@ static void lead(door *by, int64_t workers) {
 /* The part of an OpenMP runtime's thread. (The caller knows only now how many it was granted.) */
 static void on_openmp(int64_t thread, int64_t threads) {
     if (thread) help(&team.openmp, thread);
-    else lead(&team.openmp, threads < team.shares ? threads : team.shares);
+    else lead(&team.openmp, threads < team.workers ? threads : team.workers);
 }
 
 static int openmp_serves(void) { return pool != LF_OWN_POOL && lf_openmp_serves(); }
@@ -230,14 +236,14 @@ static void run(region now, int64_t wanted) {
     lf_set_flags(flags);
 }
 
-void lf_team_run(lf_work work, void *context, int64_t wanted, lf_watch *watch) {
-    run((region){.work = work, .context = context, .watch = watch}, wanted);
+void lf_team_run(lf_work work, void *context, int64_t wanted, int64_t times, lf_watch *watch) {
+    run((region){work, context, times, watch, 0, 0, 0}, wanted);
 }
 
 void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t patience,
                           int64_t step, lf_watch *watch) {
     if (lf_nanoseconds() < atomic_load(&team.crowded)) wanted = 1;
-    run((region){work, context, watch, 1, patience, step}, wanted);
+    run((region){work, context, 0, watch, 1, patience, step}, wanted);
 }
 
 int lf_team_is_worth(double ns) {

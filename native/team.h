@@ -28,9 +28,11 @@ typedef void (*lf_work)(void *context, int64_t share, int64_t shares);
  * threads are awake, or when such calls follow each other and will find them so. */
 int lf_team_is_worth(double ns);
 
-/* Shares that do not meet: as many as `wanted`. The caller does those that nobody has begun. Shares
- * ask lf_stop of `watch`, or NULL, where they can be cut; the caller does so while it waits. */
-void lf_team_run(lf_work work, void *context, int64_t wanted, lf_watch *watch);
+/* Shares that do not meet, for as many threads as `wanted` or fewer; all in one where no thread can be
+ * had. Whoever has done one takes another that nobody has begun. Where a thread may come late, as one
+ * of our own does, there are `times` as many shares as threads: some are left for it then. Shares ask
+ * lf_stop of `watch`, or NULL, where they can be cut; the caller does so while it waits. */
+void lf_team_run(lf_work work, void *context, int64_t wanted, int64_t times, lf_watch *watch);
 
 /* Shares that wait for each other: as many as threads have come within `patience` ns. Between two
  * waits they may take times that differ by `step` ns; longer waits are for a thread that has lost
