@@ -17,7 +17,7 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def is_double(array: Array) -> bool:
-    return array.dtype == np.float64
+    return array.itemsize == 8
 
 
 def is_array(value: Any) -> bool:
@@ -93,8 +93,10 @@ def writable(name: str, value: Any, shape: Sequence[int | str], dtype: np.dtype[
 
 def rows_in_place(name: str, array: Array) -> Array:
     """Return `array`, or a copy if its last axis is not contiguous or a stride is negative."""
-    item = array.itemsize
-    usable = array.flags.aligned and (array.shape[-1] == 1 or array.strides[-1] == item)
+    flags, item = array.flags, array.itemsize
+    if flags.c_contiguous and flags.aligned:
+        return array
+    usable = flags.aligned and (array.shape[-1] == 1 or array.strides[-1] == item)
     usable = usable and all(s >= 0 and s % item == 0 for s in array.strides[:-1])
     return array if usable else array.copy(order="C")
 
