@@ -94,7 +94,9 @@ def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
 
 def flag(name: str, value: Any) -> bool:
     """Return `value`, or raise ValueError when it is not a bool."""
-    if not isinstance(value, (bool, np.bool_)):
+    if value is True or value is False:
+        return value
+    if not isinstance(value, np.bool_):
         raise ValueError(f"{name}: expected True or False, got {shown(value)}")
     return bool(value)
 

@@ -105,16 +105,17 @@ class Parts(Recurrent):
         `taken` is applied to each array.
         """
         params = {name: taken(param) for name, param in self.params.items()}
-        found: dict[str, Any] = {}
-        for name in ("W_ih", "W_hh", "b", "p", "W_hr"):
-            found[name] = [params.get(name + at) for at in self.suffixes()]
+        parts = [self._part_of(params, at) for at in self.suffixes()]
+        if len(parts) == 1:
+            return parts[0]
+        names = [name for name, array in parts[0].items() if array is not None]
+        return {name: [part[name] for part in parts] for name in names}
+
+    def _part_of(self, params: Mapping[str, Any], at: str) -> dict[str, Any]:
+        found = {name: params.get(name + at) for name in ("W_ih", "W_hh", "b", "p", "W_hr")}
         if self.layer_norm:
-            found["norm"] = [
-                Norm(*(params[name + at] for name in Norm._fields)) for at in self.suffixes()
-            ]
-        if not self.is_stack:
-            return {name: of[0] for name, of in found.items()}
-        return {name: of for name, of in found.items() if of[0] is not None}
+            found["norm"] = Norm(*(params[name + at] for name in Norm._fields))
+        return found
 
     def _named(self, gradients: Any) -> dict[str, Array]:
         """Gradients of `ops.lstm_backward` by the names of `params`."""
