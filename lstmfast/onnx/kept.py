@@ -37,8 +37,8 @@ class Layer:
         """made(**weights, options=, bidirectional=, reverse=) returns what runs them."""
         parts = interop.from_onnx(*inputs)
         self.H, self.I = parts[0]["W_hh"].shape[1], parts[0]["W_ih"].shape[1]
-        self.alike = all(options == form.options[0] for options in form.options)
-        groups = [slice(0, len(parts))] if self.alike else [slice(0, 1), slice(1, 2)]
+        alike = all(options == form.options[0] for options in form.options)
+        groups = [slice(0, len(parts))] if alike else [slice(0, 1), slice(1, 2)]
         self.calls = [(at, made(**_arguments(form, parts, at))) for at in groups]
 
     def forward(
@@ -47,10 +47,12 @@ class Layer:
         """Return Y with its directions third, Y_h and Y_c with theirs first."""
         found = []
         for at, run in self.calls:
-            h, c = (None if state is None else state[at] for state in (h0, c0))
+            h, c = h0, c0
+            if len(self.calls) > 1:
+                h, c = (None if state is None else state[at] for state in (h0, c0))
             y, state, *_ = run(X, h0=h, c0=c, lengths=lengths, batch_first=batch_first)
             found.append([y.reshape(*X.shape[:2], at.stop - at.start, -1), *state])
-        return found[0] if self.alike else _joined(found)
+        return found[0] if len(found) == 1 else _joined(found)
 
 
 def _arguments(form: Form, parts: list[dict[str, Array]], at: slice) -> dict[str, Any]:
@@ -130,8 +132,8 @@ _seen: dict[int, Seen] = {}  # by the id of W, as long as W is there
 
 def layer_for(form: Form, dtype: Any, inputs: Inputs, ragged: bool) -> Layer:
     """Return the layer of these inputs, kept from earlier calls if they had the same numbers."""
-    W, *others = inputs
-    seen, came_with = _seen.get(id(W)), (form, *map(id, others))
+    W, R, B, P = inputs
+    seen, came_with = _seen.get(id(W)), (form, id(R), id(B), id(P))
     if seen is None or seen.came_with != came_with:
         layer = _fresh(form, dtype, inputs)
         if all(one is None or one.flags.c_contiguous for one in inputs):

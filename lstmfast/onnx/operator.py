@@ -91,8 +91,9 @@ def lstm(
     dtype = float_array("X", X).dtype
     not_empty("X", X)
     layer = layer_for(Form(chosen, direction), dtype, (W, R, B, P), sequence_lens is not None)
-    H = layer.H
-    check_shape("X", X.shape, ("B", "T", layer.I) if batch_first else ("T", "B", layer.I))
+    H, I = layer.H, layer.I
+    if X.ndim != 3 or X.shape[2] != I:
+        check_shape("X", X.shape, ("B", "T", I) if batch_first else ("T", "B", I))
     if hidden_size is not None and hidden_size != H:
         raise ValueError(f"hidden_size: expected {H}, the last axis of R, got {hidden_size!r}")
     rows, steps = X.shape[:2] if batch_first else X.shape[1::-1]

@@ -119,7 +119,8 @@ def call_on(
     batch_first = flag("batch_first", batch_first)
     of.float_array("x", x, dtype)
     I = sizes.input_size
-    check_shape("x", x.shape, ("B", "T", I) if batch_first else ("T", "B", I))
+    if len(x.shape) != 3 or x.shape[2] != I:
+        check_shape("x", x.shape, ("B", "T", I) if batch_first else ("T", "B", I))
     not_empty("x", x)
     B, T = x.shape[:2] if batch_first else x.shape[1::-1]
     taken = of.taken(lengths, mask, x.shape[:2], T, B, batch_first)
