@@ -125,6 +125,17 @@ def test_arrays_whose_shape_is_set(inputs):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("calls", (1, 3))
+def test_arrays_whose_strides_are_set(inputs, calls):
+    """The first row in place of all."""
+    given = on_bytes(inputs)
+    for _ in range(calls):
+        lstm(**given)
+    given["R"].strides = (given["R"].nbytes, 0, given["R"].itemsize)
+    assert_right(given)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_another_dtype(inputs):
     other = np.dtype("float64" if inputs["X"].dtype == "float32" else "float32")
     keep(inputs)

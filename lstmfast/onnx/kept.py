@@ -103,12 +103,13 @@ def _prepared(ragged: bool, **arguments: Any) -> Any:
 def _lasting(array: Array) -> Array:
     """Return the numbers as they are now, for good: on the same memory if that is of `bytes`.
 
-    Not on bytes that NumPy writes to, as it does after unpickling. The array itself is not held.
+    Not on bytes that NumPy writes to, as it does after unpickling (what is written there through an
+    earlier view of an array that is read-only by now is not seen). The array itself is not held.
     """
     owner: Any = array
     while isinstance(owner, np.ndarray) and not owner.flags.writeable:
         owner = owner.base
-    if type(owner) is not bytes:
+    if type(owner) is not bytes or not array.flags.c_contiguous:
         return np.array(array, order="C")
     offset = _address(array) - _address(np.frombuffer(owner, np.uint8))
     return np.ndarray(array.shape, array.dtype, owner, offset)
