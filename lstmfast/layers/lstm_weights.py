@@ -99,12 +99,14 @@ class Parts(Recurrent):
             weight[self.units : 2 * self.units] = 1.0
         return weight
 
-    def _weights(self, taken: Callable[[Any], Any] = lambda param: param) -> dict[str, Any]:
+    def _weights(self, taken: Callable[[Any], Any] | None = None) -> dict[str, Any]:
         """What `ops.lstm_forward` takes: arrays, or lists of them if there are several parts.
 
         `taken` is applied to each array.
         """
-        params = {name: taken(param) for name, param in self.params.items()}
+        params = self.params
+        if taken is not None:
+            params = {name: taken(param) for name, param in params.items()}
         parts = [self._part_of(params, at) for at in self.suffixes()]
         if len(parts) == 1:
             return parts[0]
