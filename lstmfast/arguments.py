@@ -39,12 +39,15 @@ def shape_text(shape: Collection[Any]) -> str:
 
 def check_shape(name: str, found: Collection[Any], expected: Collection[int | str]) -> None:
     """Raise ValueError unless `found` has these sizes; a letter in `expected` stands for any."""
-    fits = len(found) == len(expected)
-    for want, size in zip(expected, found, strict=False):
-        if want != size and not isinstance(want, str):
-            fits = False
-    if not fits:
-        raise ValueError(f"{name}: expected {shape_text(expected)}, got {shape_text(found)}")
+    if found == expected:
+        return
+    if len(found) == len(expected):
+        for want, size in zip(expected, found):  # noqa: B905  # asking once more takes as long
+            if want != size and not isinstance(want, str):
+                break
+        else:
+            return
+    raise ValueError(f"{name}: expected {shape_text(expected)}, got {shape_text(found)}")
 
 
 def one_line(text: Any, most: int = 500) -> str:
@@ -91,7 +94,9 @@ def number(name: str, value: Any, low: float, high: float = math.inf) -> float:
 
 def flag(name: str, value: Any) -> bool:
     """Return `value`, or raise ValueError when it is not a bool."""
-    if not isinstance(value, (bool, np.bool_)):
+    if value is True or value is False:
+        return value
+    if not isinstance(value, np.bool_):
         raise ValueError(f"{name}: expected True or False, got {shown(value)}")
     return bool(value)
 

@@ -147,7 +147,9 @@ def check_held(name: str, data: Array, dtype: str, finite: bool = True) -> None:
     finite : bool
         NaN and Inf in the data are an error, too; else they may stay.
     """
-    if data.dtype.kind in "iub" or (not finite and np.can_cast(data.dtype, dtype)):
+    if data.dtype.kind in "iub":
+        return
+    if not finite and (data.dtype == dtype or np.can_cast(data.dtype, dtype)):
         return
     rows = max(1, CHUNK // max(1, data[0].size))
     for start in range(0, len(data), rows):

@@ -159,3 +159,56 @@ def activation_backward(bint is_double, int64_t count, int64_t kind, double alph
     with nogil:
         lf_run_range(<lf_range_kernel> k.activation_backward, &a, count, 1024, 5.0 * count,
                      lf_get_num_threads())
+
+
+# ------------------------------------------------------------------ are two arrays the same?
+
+
+def same_arrays(list ours, list theirs) -> bool:
+    """Has each of ours shape, type and bytes of each of theirs? None is None; none is strided."""
+    return len(ours) == len(theirs) and all([same_array(*two) for two in zip(ours, theirs)])
+
+
+def same_array(one, other) -> bool:
+    cdef Py_buffer a, b
+    cdef int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT
+    if one is None or other is None:
+        return one is other
+    try:
+        PyObject_GetBuffer(one, &a, flags)
+    except (BufferError, TypeError, ValueError):
+        return False
+    try:
+        PyObject_GetBuffer(other, &b, flags)
+        try:
+            return same_kind(&a, &b) and same_bytes(<const char *> a.buf, <const char *> b.buf, a.len)
+        finally:
+            PyBuffer_Release(&b)
+    finally:
+        PyBuffer_Release(&a)
+
+
+cdef bint same_kind(const Py_buffer *a, const Py_buffer *b) noexcept:
+    return (a.ndim == b.ndim and strcmp(a.format, b.format) == 0
+            and memcmp(a.shape, b.shape, a.ndim * sizeof(Py_ssize_t)) == 0)
+
+
+cdef struct two_arrays:
+    const char *one
+    const char *other
+
+
+cdef int differ(void *arrays, int64_t begin, int64_t end, int64_t worker) noexcept nogil:
+    cdef two_arrays *a = <two_arrays *> arrays
+    return memcmp(a.one + begin, a.other + begin, end - begin) != 0
+
+
+cdef bint same_bytes(const char *one, const char *other, int64_t count) noexcept:
+    cdef two_arrays a
+    cdef int unlike
+    a.one, a.other = one, other
+    if one == other:
+        return True
+    with nogil:
+        unlike = lf_run_range(differ, &a, count, 4096, 4.0 * count, lf_get_num_threads())
+    return unlike == 0

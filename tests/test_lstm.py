@@ -107,6 +107,21 @@ def test_strided_x_gives_the_same_bits(shape, view, dtype):
             assert same_bits(results[name], strided_results[name]), name
 
 
+@pytest.mark.parametrize("shape", ((1, 1, 1, 3), (1, 3, 4, 6), (5, 1, 4, 6), (5, 3, 1, 6)))
+def test_an_axis_of_one_may_have_any_stride(shape):
+    """NumPy calls such arrays contiguous."""
+    case = lstm_case(*shape)
+    x = case.inputs["x"]
+    odd = zip(x.shape, x.strides, (-4099, -77, 3), strict=True)
+    strides = [other if size == 1 else stride for size, stride, other in odd]
+    view = np.lib.stride_tricks.as_strided(x, x.shape, strides)
+    assert view.flags.c_contiguous
+    strided = Case({**case.inputs, "x": view}, case.upstream)
+    for results, strided_results in zip(computed(case), computed(strided), strict=True):
+        for name in results:
+            assert same_bits(results[name], strided_results[name]), name
+
+
 def test_broadcast_x():
     """The same row at every step: a stride of 0."""
     case = lstm_case(5, 3, 4, 6)

@@ -76,8 +76,9 @@ class Dense(Layer):
         return kernel | ({"bias": (self.units,)} if self.use_bias else {})
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        leading = ("B", *"TUVW"[: len(input_shape) - 2]) if len(input_shape) > 2 else ("B",)
-        check_shape("x", input_shape, (*leading, self._known_input("K")))
+        known = self._known_input("K")
+        if len(input_shape) < 2 or input_shape[-1] != known:
+            check_shape("x", input_shape, ("B", *"TUVW"[: max(0, len(input_shape) - 2)], known))
         return (*input_shape[:-1], self.units)
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -102,14 +103,15 @@ class Dense(Layer):
         """
         self._check_built()
         x = dense_rows(self._as_floats(x))
-        self.output_shape(x.shape)
+        shape = self.output_shape(x.shape)
+        is_matrix = len(shape) == 2
         y = self._ops.dense_forward(
-            x.reshape(-1, x.shape[-1]), self.params["kernel"], self.params.get("bias"),
-            precision=self.precision,
+            x if is_matrix else x.reshape(-1, x.shape[-1]), self.params["kernel"],
+            self.params.get("bias"), precision=self.precision,
         )  # fmt: skip
         if training:
             self._cache = (x, None)
-        return y.reshape(*x.shape[:-1], self.units)
+        return y if is_matrix else y.reshape(shape)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """Fill `grads` and return the gradient of x. See `Layer.backward`."""

@@ -243,8 +243,10 @@ class LSTM(Parts):
         return config
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        axes = ("T", "B") if self.time_major else ("B", "T")
-        check_shape("x", input_shape, (*axes, self._known_input("I")))
+        known = self._known_input("I")
+        if len(input_shape) != 3 or input_shape[2] != known:
+            axes = ("T", "B") if self.time_major else ("B", "T")
+            check_shape("x", input_shape, (*axes, known))
         if self.return_sequences:
             return (*input_shape[:2], self.output_size)
         return (input_shape[int(self.time_major)], self.output_size)

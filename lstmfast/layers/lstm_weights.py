@@ -99,22 +99,25 @@ class Parts(Recurrent):
             weight[self.units : 2 * self.units] = 1.0
         return weight
 
-    def _weights(self, taken: Callable[[Any], Any] = lambda param: param) -> dict[str, Any]:
+    def _weights(self, taken: Callable[[Any], Any] | None = None) -> dict[str, Any]:
         """What `ops.lstm_forward` takes: arrays, or lists of them if there are several parts.
 
         `taken` is applied to each array.
         """
-        params = {name: taken(param) for name, param in self.params.items()}
-        found: dict[str, Any] = {}
-        for name in ("W_ih", "W_hh", "b", "p", "W_hr"):
-            found[name] = [params.get(name + at) for at in self.suffixes()]
+        params = self.params
+        if taken is not None:
+            params = {name: taken(param) for name, param in params.items()}
+        parts = [self._part_of(params, at) for at in self.suffixes()]
+        if len(parts) == 1:
+            return parts[0]
+        names = [name for name, array in parts[0].items() if array is not None]
+        return {name: [part[name] for part in parts] for name in names}
+
+    def _part_of(self, params: Mapping[str, Any], at: str) -> dict[str, Any]:
+        found = {name: params.get(name + at) for name in ("W_ih", "W_hh", "b", "p", "W_hr")}
         if self.layer_norm:
-            found["norm"] = [
-                Norm(*(params[name + at] for name in Norm._fields)) for at in self.suffixes()
-            ]
-        if not self.is_stack:
-            return {name: of[0] for name, of in found.items()}
-        return {name: of for name, of in found.items() if of[0] is not None}
+            found["norm"] = Norm(*(params[name + at] for name in Norm._fields))
+        return found
 
     def _named(self, gradients: Any) -> dict[str, Array]:
         """Gradients of `ops.lstm_backward` by the names of `params`."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import losses, optimizers
-from ..arguments import Array, choice, flag, integer
+from ..arguments import Array, Shape, choice, flag, integer
 from ..layers import Layer
 from ..losses import AnyLoss, Loss
 from ..ops.placement import to_device, to_host
@@ -234,9 +234,8 @@ class Model(Chain):
         NaN and Inf go through; numbers that the dtype cannot hold are a ValueError.
         """
         x = as_array("x", x)
-        self._check_x(x, batch_size)
+        _, *trailing = self._check_x(x, batch_size)
         self._build_for(x)
-        _, *trailing = shapes_through(self.layers, x.shape)[-1]
         outputs = np.empty([len(x), *(size or 0 for size in trailing)], self.dtype)
         with Progress(verbose, "Predict", len(x)) as progress:
             for at in batches(len(x), batch_size, None):
@@ -384,19 +383,21 @@ class Model(Chain):
     def _check_data(self, data: Data, batch_size: int) -> None:
         """Raise ValueError unless all samples can go in and all targets be learnt."""
         (x, y), (_, loss) = data, self._compiled()
-        self._check_x(x, batch_size)
+        shape = self._check_x(x, batch_size)
         check_held("x", x, self.dtype)
-        loss.check(y, shapes_through(self.layers, x.shape)[-1])
+        loss.check(y, shape)
         check_held("y", y, self.dtype, finite=False)  # NaN and Inf are out already
 
-    def _check_x(self, x: Array, batch_size: int) -> None:
+    def _check_x(self, x: Array, batch_size: int) -> Shape:
+        """Return the shape of the outputs; ValueError unless all samples can go in."""
         size = integer("batch_size", batch_size, 1)
         self.layers[0].check_input(x)
         check_held("x", x, self.dtype, finite=False)
-        shapes_through(self.layers, x.shape)
+        shapes = shapes_through(self.layers, x.shape)
         if len(x) > size and len(x) % size and any(layer.stateful for layer in self._recurrent()):
             expected = f"a multiple of batch_size {size} for stateful layers"
             raise ValueError(f"x: expected {expected}, got {len(x)} samples")
+        return shapes[-1]
 
     def _check_rows(self, samples: int, validation: int, batch_size: int) -> None:
         """Raise ValueError if stateful layers would meet batches of unlike size."""

@@ -119,7 +119,8 @@ def call_on(
     batch_first = flag("batch_first", batch_first)
     of.float_array("x", x, dtype)
     I = sizes.input_size
-    check_shape("x", x.shape, ("B", "T", I) if batch_first else ("T", "B", I))
+    if len(x.shape) != 3 or x.shape[2] != I:
+        check_shape("x", x.shape, ("B", "T", I) if batch_first else ("T", "B", I))
     not_empty("x", x)
     B, T = x.shape[:2] if batch_first else x.shape[1::-1]
     taken = of.taken(lengths, mask, x.shape[:2], T, B, batch_first)
@@ -146,16 +147,15 @@ def checked_upstream(
         raise ValueError("dcells: expected None, as the call gave no cells (return_cells), got one")
     if dy is None and dh_n is None and dc_n is None and dcells is None:
         raise ValueError("dy, dh_n, dc_n: expected at least one gradient, got None for all")
+    dtype, (h_shape, c_shape) = call.dtype, call.state_shapes
+    return (
+        None if dy is None else _steps_of(of, "dy", dy, call.y_shape, dtype),
+        None if dh_n is None else of.dense("dh_n", dh_n, h_shape, dtype),
+        None if dc_n is None else of.dense("dc_n", dc_n, c_shape, dtype),
+        None if dcells is None else _steps_of(of, "dcells", dcells, call.cells_shape, dtype),
+    )
 
-    def steps(name: str, value: Any, shape: Shape) -> Any:
-        if value is None:
-            return None
-        check_shape(name, of.float_array(name, value, call.dtype).shape, shape)
-        return of.rows_in_place(name, value)
 
-    def state(name: str, value: Any, shape: Shape) -> Any:
-        return None if value is None else of.dense(name, value, shape, call.dtype)
-
-    h_shape, c_shape = call.state_shapes
-    return (steps("dy", dy, call.y_shape), state("dh_n", dh_n, h_shape),
-            state("dc_n", dc_n, c_shape), steps("dcells", dcells, call.cells_shape))  # fmt: skip
+def _steps_of(of: Any, name: str, value: Any, shape: Shape, dtype: Any) -> Any:
+    check_shape(name, of.float_array(name, value, dtype).shape, shape)
+    return of.rows_in_place(name, value)

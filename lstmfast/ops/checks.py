@@ -17,7 +17,7 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def is_double(array: Array) -> bool:
-    return array.dtype == np.float64
+    return array.itemsize == 8
 
 
 def is_array(value: Any) -> bool:
@@ -74,8 +74,10 @@ def not_empty(name: str, array: Array) -> None:
 def dense(name: str, value: Any, shape: Sequence[int | str], dtype: np.dtype[Any]) -> Array:
     """Return a C-contiguous array of this shape and dtype: `value` itself, or a copy if strided."""
     array = float_array(name, value, dtype)
-    check_shape(name, array.shape, shape)
-    not_empty(name, array)
+    if array.shape != shape:
+        check_shape(name, array.shape, shape)
+    if array.size == 0:
+        not_empty(name, array)
     flags = array.flags
     return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
 
@@ -83,8 +85,10 @@ def dense(name: str, value: Any, shape: Sequence[int | str], dtype: np.dtype[Any
 def writable(name: str, value: Any, shape: Sequence[int | str], dtype: np.dtype[Any]) -> Array:
     """Return `value`, a C-contiguous array of this shape and dtype that may be written."""
     array = float_array(name, value, dtype)
-    check_shape(name, array.shape, shape)
-    not_empty(name, array)
+    if array.shape != shape:
+        check_shape(name, array.shape, shape)
+    if array.size == 0:
+        not_empty(name, array)
     flags = array.flags
     if not (flags.c_contiguous and flags.aligned and flags.writeable):
         raise ValueError(f"{name}: expected a writable C-contiguous array, got one that is not")
@@ -93,8 +97,10 @@ def writable(name: str, value: Any, shape: Sequence[int | str], dtype: np.dtype[
 
 def rows_in_place(name: str, array: Array) -> Array:
     """Return `array`, or a copy if its last axis is not contiguous or a stride is negative."""
-    item = array.itemsize
-    usable = array.flags.aligned and (array.shape[-1] == 1 or array.strides[-1] == item)
+    flags, item = array.flags, array.itemsize
+    if flags.c_contiguous and flags.aligned:
+        return array
+    usable = flags.aligned and (array.shape[-1] == 1 or array.strides[-1] == item)
     usable = usable and all(s >= 0 and s % item == 0 for s in array.strides[:-1])
     return array if usable else array.copy(order="C")
 
@@ -155,9 +161,11 @@ def taken(
     lengths: Any, mask: Any, shape: tuple[int, ...], T: int, B: int, batch_first: bool
 ) -> tuple[Array | None, Array | None, tuple[int, int] | None] | None:
     """What `capi.Handle` takes: (lengths, None, None), (None, mask, strides), or None for all."""
+    if lengths is None and mask is None:
+        return None
     counts, chosen = steps_taken(lengths, mask, shape, T, B)
-    if chosen is None:
-        return None if counts is None else (counts.copy(), None, None)
+    if counts is not None:
+        return counts.copy(), None, None
     flags = np.array(chosen, np.uint8, order="C")  # a copy: backward needs it, too
     return None, flags, strides(flags, batch_first)
 
@@ -166,5 +174,6 @@ def strides(array: Array | None, batch_first: bool) -> tuple[int, int]:
     """The strides of time and batch in elements."""
     if array is None:
         return 0, 0
-    first, second = (stride // array.itemsize for stride in array.strides[:2])
+    first, second, *_ = array.strides
+    first, second = first // array.itemsize, second // array.itemsize
     return (second, first) if batch_first else (first, second)

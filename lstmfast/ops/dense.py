@@ -34,10 +34,8 @@ def dense_forward(
     ValueError
         A shape or dtype does not fit.
     """
-    x, W = _matrix("x", x), _matrix("W", W)
+    x, W = _factors(x, W)
     (M, K), N = x.shape, W.shape[1]
-    check_shape("W", W.shape, (K, "N"))
-    float_array("W", W, x.dtype)
     precision_of(precision, x.dtype)
     b = None if b is None else dense("b", b, (N,), x.dtype)
     y = new((M, N), x.dtype)
@@ -55,10 +53,9 @@ def dense_backward(
     ValueError
         A shape or dtype does not fit.
     """
-    x, W = np.ascontiguousarray(_matrix("x", x)), _matrix("W", W)
+    x, W = _factors(x, W)
+    x = np.ascontiguousarray(x)
     (M, K), N = x.shape, W.shape[1]
-    check_shape("W", W.shape, (K, "N"))
-    float_array("W", W, x.dtype)
     precision_of(precision, x.dtype)
     dy = dense("dy", dy, (M, N), x.dtype)
     dx = _input_gradient(dy, W) if need_dx else None
@@ -79,16 +76,19 @@ def _input_gradient(dy: Array, W: Array) -> Array:
     return np.ascontiguousarray(turned.T)
 
 
-def _matrix(name: str, value: Any) -> Array:
-    """A matrix whose rows are contiguous and do not overlap."""
-    array = float_array(name, value)
-    check_shape(name, array.shape, ("M", "N"))
-    not_empty(name, array)
-    return rows_in_place(name, array)
+def _factors(x: Any, W: Any) -> tuple[Array, Array]:
+    """Matrices that can be multiplied, whose rows are contiguous and do not overlap."""
+    if float_array("x", x).ndim != 2:
+        check_shape("x", x.shape, ("M", "N"))
+    not_empty("x", x)
+    if float_array("W", W, x.dtype).ndim != 2 or len(W) != x.shape[1]:
+        check_shape("W", W.shape, (x.shape[1], "N"))
+    not_empty("W", W)
+    return rows_in_place("x", x), rows_in_place("W", W)
 
 
 def _row(matrix: Array) -> int:
-    return int(matrix.strides[0] // matrix.itemsize)
+    return matrix.strides[0] // matrix.itemsize
 
 
 def embedding_forward(ids: Array, table: Array) -> Array:

@@ -18,7 +18,7 @@ MOST_STEPS = 2**24  # that the C-level configuration takes
 def keys_of_cell(options: Any, training: bool) -> dict[str, float]:
     if not isinstance(options, CellOptions):
         raise ValueError(f"options: expected CellOptions, got {type(options).__name__}")
-    if options is PLAIN:
+    if options is PLAIN or options == PLAIN:
         return {}
     if training:
         options.check_training()
@@ -28,23 +28,23 @@ def keys_of_cell(options: Any, training: bool) -> dict[str, float]:
 def keys_of_noise(noise: Any) -> dict[str, float]:
     if not isinstance(noise, Noise):
         raise ValueError(f"noise: expected Noise, got {type(noise).__name__}")
-    return {} if noise is QUIET else noise.keys()
+    return {} if noise is QUIET or noise == QUIET else noise.keys()
 
 
 def order_keys(ragged: bool, pad: Any, reverse: Any, both: bool) -> dict[str, float]:
     """Which steps are taken, and in which order."""
-    wanted = {
-        "lengths": ragged,
-        "repeat": choice("pad", pad, PADS) == "repeat",
-        "reverse": flag("reverse", reverse),
-        "bidirectional": both,
-    }
+    repeat, reverse = choice("pad", pad, PADS) == "repeat", flag("reverse", reverse)
+    if not (ragged or repeat or reverse or both):
+        return {}
     if both and reverse:
         raise ValueError("reverse: expected False with bidirectional, which has both, got True")
+    wanted = {"lengths": ragged, "repeat": repeat, "reverse": reverse, "bidirectional": both}
     return {name: 1.0 for name, chosen in wanted.items() if chosen}
 
 
 def way_back_keys(truncate: Any, recompute: Any) -> dict[str, float]:
+    if truncate is None and recompute is None:
+        return {}
     given = {"truncate": truncate, "recompute": recompute}
     keys = {name: integer(name, k, 1) for name, k in given.items() if k is not None}
     return {name: float(min(k, MOST_STEPS)) for name, k in keys.items()}

@@ -28,7 +28,9 @@ def softmax(x: Array, out: Array | None = None) -> Array:
     ValueError
         A shape or dtype does not fit.
     """
-    x = dense("x", x, ("M", "N"), float_array("x", x).dtype)
+    if float_array("x", x).ndim != 2:
+        check_shape("x", x.shape, ("M", "N"))
+    x = dense("x", x, x.shape, x.dtype)
     out = np.empty_like(x) if out is None else writable("out", out, x.shape, x.dtype)
     if out is not x:
         out[...] = x

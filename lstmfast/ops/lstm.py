@@ -173,11 +173,11 @@ def handle_of(call: Call) -> Any:
 
 def forward_rooms(call: Call, layer: Any) -> tuple[Any, Any]:
     """Return what `capi.Handle.forward` takes, and what `lstm_forward` returns after it."""
-    x, first, dtype = call.x, call.batch_first, call.dtype
+    x, first, dtype, with_cells = call.x, call.batch_first, call.dtype, call.with_cells
     h_shape, c_shape = call.state_shapes
     h_n, c_n = np.empty(h_shape, dtype), np.empty(c_shape, dtype)
     y = new(call.y_shape, dtype) if call.with_y or call.training else None
-    cells = new(call.cells_shape, dtype) if call.with_cells else None
+    cells = new(call.cells_shape, dtype) if with_cells else None
     cache = reserve = None
     if call.training:
         reserve = layer.new_reserve(call.T, call.B)
@@ -186,7 +186,7 @@ def forward_rooms(call: Call, layer: Any) -> tuple[Any, Any]:
              strides(y, first), h_n, c_n, cells, strides(cells, first), reserve,
              call.seed)  # fmt: skip
     found = (y if call.with_y else None), (h_n, c_n), cache
-    return taken, (*found, cells) if call.with_cells else found
+    return taken, (*found, cells) if with_cells else found
 
 
 def reserve_of(cache: LSTMCache) -> Array:
