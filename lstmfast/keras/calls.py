@@ -16,6 +16,7 @@ import numpy as np
 
 from ..arguments import Array
 from ..ops.call import Sizes
+from ..ops.keys import keys_of_cell, order_keys
 from ..ops.lstm import LSTMCache, lstm_backward, lstm_forward, reserve_of, restore_cache
 from ..ops.lstm import reserve_size as size_of_call
 from ..ops.options import PLAIN, CellOptions
@@ -71,6 +72,12 @@ class Call:
             "mask": np.asarray(tensors[FLOATS]) if masked else None,
             "batch_first": True,
         }
+
+    def keys(self, tensors: int) -> dict[str, float]:
+        """What `capi.Handle` takes by name, for so many tensors."""
+        ragged = tensors > FLOATS
+        keys = keys_of_cell(self.options, training=True)
+        return keys | order_keys(ragged, self.pad, self.reverse, both=False)
 
     def of_all(self, upstream: Sequence[Any]) -> Sequence[Any]:
         """Gradients of the outputs as those of y, h_n and c_n: None for a y that is not wanted."""
@@ -128,8 +135,8 @@ def refuse(*_: Any) -> Any:
 
 
 def reserve_size(call: Call, shapes: Sequence[tuple[int, ...]], dtype: Any) -> int:
-    """The n of `forward_kept`, from the shapes of the tensors."""
-    (B, T, I), _, (_, H) = shapes[:3]
+    """The n of `forward_kept`, from the shapes of the tensors, both kernels as Keras has them."""
+    (B, T, I), _, (H, _) = shapes[:3]
     return size_of_call(
         T, B, Sizes(1, I, H, H, H), dtype, options=call.options, ragged=len(shapes) > FLOATS,
         pad=call.pad, reverse=call.reverse,
