@@ -21,6 +21,7 @@ cdef struct xla_call:
     lf_weights results      # their gradients, as Keras has them
     lf_weights gradients    # and as the handle has them
     xla_arrays given, wanted
+    void *turning           # room for gradients on their way there
     const void *kept        # the forward pass's reserve
     bint need_dx, need_weights
     char *memory            # all that the call needs beside
@@ -220,8 +221,7 @@ cdef int backward_run(const lf_xla_frame *f, xla_call *c) noexcept nogil:
         pack_keras_backward(c)
         status = lf_backward(c.lstm, &c.a)
     if status == LF_OK and c.need_weights:
-        lf_turn(c.gradients.W_ih, c.results.W_ih, 4 * c.lstm.H, c.lstm.I, c.lstm.item)
-        lf_turn(c.gradients.W_hh, c.results.W_hh, 4 * c.lstm.H, c.lstm.H, c.lstm.item)
+        turn_gradients(c)
     return status
 
 
@@ -267,6 +267,13 @@ cdef void pack_keras_backward(xla_call *c) noexcept nogil:
         pack(part, c.w.W_ih, part.w_ih_back, columns, part.I, 1, columns, 0)
 
 
+cdef void turn_gradients(xla_call *c) noexcept nogil:
+    """From the handle's layout into results."""
+    cdef lf_part *part = &c.lstm.parts[0]
+    lf_turn(part, c.gradients.W_ih, c.results.W_ih, 4 * part.H, part.I, c.turning)
+    lf_turn(part, c.gradients.W_hh, c.results.W_hh, 4 * part.H, part.H, c.turning)
+
+
 cdef int place_backward(xla_call *c) noexcept nogil:
     """Memory for a copy of the reserve, which is used up, and for gradients of kernels, as W has them."""
     cdef lf_args *a = &c.a
@@ -286,9 +293,11 @@ cdef int place_backward(xla_call *c) noexcept nogil:
 
 
 cdef void rooms_of_gradients(xla_call *c, char **next) noexcept nogil:
-    cdef int64_t rows = 4 * c.lstm.H * c.lstm.item
+    cdef const lf_part *part = &c.lstm.parts[0]
+    cdef int64_t rows = 4 * part.H * part.item
     c.a.work, c.a.reserve = room(next, c.a.work_size), room(next, lf_reserve_size(c.lstm, c.a.T, c.a.B))
     c.gradients.W_ih, c.gradients.W_hh = room(next, rows * c.lstm.I), room(next, rows * c.lstm.H)
+    c.turning = room(next, packed_plain(part, max(part.I, part.H), 4 * part.H))
 
 
 cdef void *xla_backward(lf_xla_frame *f) noexcept nogil:

@@ -271,7 +271,8 @@ cdef extern from "schedule.h" nogil:
 
 cdef extern from "turned.h" nogil:
     void lf_pack_turned(const lf_part *part, const void *kernel, void *target, int64_t K, void *map)
-    void lf_turn(const void *source, void *target, int64_t rows, int64_t columns, int64_t item)
+    void lf_turn(const lf_part *part, const void *source, void *target, int64_t rows,
+                 int64_t columns, void *room)
 
 cdef extern from "xla_ffi.h" nogil:
     enum:

@@ -7,6 +7,8 @@
  * `map`: room for as many numbers as one row of the kernel packs to. */
 void lf_pack_turned(const lf_part *part, const void *kernel, void *target, int64_t K, void *map);
 
-/* target (columns, rows) becomes the transpose of source (rows, columns). */
-void lf_turn(const void *source, void *target, int64_t rows, int64_t columns, int64_t item);
+/* target (columns, rows) becomes the transpose of source (rows, columns). `room`: for as many numbers
+ * as that packs to with the plain map. */
+void lf_turn(const lf_part *part, const void *source, void *target, int64_t rows, int64_t columns,
+             void *room);
 #endif
