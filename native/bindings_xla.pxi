@@ -127,11 +127,15 @@ cdef void take_tensors(xla_call *c, int64_t I, int64_t H) noexcept nogil:
         a.mask, a.mask_t = <uint8_t *> take_array(&c.given, LF_XLA_BOOL, a.B, a.T, NO_AXIS), 1
 
 
+cdef void free_call(xla_call *c) noexcept nogil:
+    lf_give(c.memory)
+    lf_free(c.lstm)
+
+
 cdef void *end_call(const lf_xla_frame *f, xla_call *c, int status) noexcept nogil:
     """Free what the call had; what XLA wants to be told."""
     cdef lf_xla_error_args error
-    lf_give(c.memory)
-    lf_free(c.lstm)
+    free_call(c)
     if status == LF_OK:
         return NULL
     memset(&error, 0, sizeof(error))
@@ -308,3 +312,78 @@ def xla_functions() -> dict:
     """What XLA is to be given, by the names of operations: capsules of functions."""
     return {"lstmfast_forward": PyCapsule_New(<void *> xla_forward, NULL, NULL),
             "lstmfast_backward": PyCapsule_New(<void *> xla_backward, NULL, NULL)}
+
+
+# ------------------------------------------------------------------ the same on arrays of NumPy
+
+
+cdef enum:
+    MOST_ARRAYS = 16    # of arguments, or results
+    MOST_KEYS = 32
+
+
+cdef struct array_list:
+    lf_xla_array[MOST_ARRAYS] arrays
+    lf_xla_array *items[MOST_ARRAYS]
+    int64_t[3 * MOST_ARRAYS] dims
+
+
+cdef int dtype_of(const char *format) noexcept:
+    """XLA's number for it; 0 for one that no pass takes."""
+    cdef const char *kind = format + (format[0] in b"<@=")
+    if kind[0] == 0 or kind[1] != 0:
+        return 0
+    return (LF_XLA_FLOAT if kind[0] == c"f" else LF_XLA_DOUBLE if kind[0] == c"d"
+            else LF_XLA_BOOL if kind[0] == c"?" else LF_XLA_UINT8 if kind[0] == c"B" else 0)
+
+
+cdef int list_arrays(lf_xla_arrays *r, array_list *list, arrays, int flags) except -1:
+    """Arrays that the caller keeps alive."""
+    cdef Py_buffer view
+    cdef lf_xla_array *a
+    cdef int64_t k, n = len(arrays)
+    check(LF_ESIZE if n > MOST_ARRAYS else LF_OK)
+    r.count, r.items = n, list.items
+    for n, array in enumerate(arrays):
+        a = list.items[n] = &list.arrays[n]
+        PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | flags)
+        a.data, a.rank, a.dims = view.buf, min(view.ndim, 3), &list.dims[3 * n]
+        a.dtype = dtype_of(view.format) if view.ndim <= 3 else 0
+        for k in range(a.rank):
+            a.dims[k] = view.shape[k]
+        PyBuffer_Release(&view)
+    return 0
+
+
+def keras_pass(bint back, dict keys, arrays, results):
+    """A pass on contiguous arrays as XLA gives and takes them; ValueError where one does not fit."""
+    cdef lf_xla_frame f
+    cdef xla_call c
+    cdef array_list given, wanted
+    cdef lf_xla_text[MOST_KEYS] texts
+    cdef lf_xla_text *names[MOST_KEYS]
+    cdef double[MOST_KEYS] values
+    cdef lf_xla_scalar[MOST_KEYS] scalars
+    cdef lf_xla_scalar *items[MOST_KEYS]
+    cdef int[MOST_KEYS] types
+    cdef lf_watch watch
+    cdef int status, k
+    memset(&f, 0, sizeof(f))
+    list_arrays(&f.arguments, &given, arrays, 0)
+    list_arrays(&f.results, &wanted, results, PyBUF_WRITABLE)
+    kept = [key.encode() for key in keys]
+    check(LF_ESIZE if len(kept) > MOST_KEYS else LF_OK)
+    for k, name in enumerate(kept):
+        texts[k].start, texts[k].size, names[k] = name, len(name), &texts[k]
+        scalars[k].dtype, scalars[k].value, items[k] = LF_XLA_DOUBLE, &values[k], &scalars[k]
+        types[k] = LF_XLA_SCALAR
+    for k, value in enumerate(keys.values()):
+        values[k] = value
+    f.attributes.count, f.attributes.types = len(kept), types
+    f.attributes.names, f.attributes.items = names, items
+    c.lstm, c.memory = NULL, NULL
+    lf_watch_begin(&watch)
+    with nogil:
+        status = backward_run(&f, &c) if back else forward_run(&f, &c)
+        free_call(&c)
+    check(status | lf_watch_end(&watch))
