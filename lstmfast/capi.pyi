@@ -231,6 +231,10 @@ def activation_backward(
     is_double: bool, count: int, kind: int, alpha: float, beta: float, dy: _Array, y: _Array
 ) -> None: ...
 def xla_functions() -> dict[str, Any]: ...
-def keras_pass(
-    back: bool, keys: dict[str, float], arrays: Sequence[_Array], results: Sequence[_Array]
+def layer_pass(
+    back: bool,
+    as_ours: bool,
+    keys: dict[str, float],
+    arrays: Sequence[_Array],
+    results: Sequence[_Array],
 ) -> None: ...

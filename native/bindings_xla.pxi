@@ -24,6 +24,7 @@ cdef struct xla_call:
     void *turning           # room for gradients on their way there
     const void *kept        # the forward pass's reserve
     bint need_dx, need_weights
+    bint as_ours            # kernels and their gradients are W_ih (4H, I) and W_hh (4H, H)
     char *memory            # all that the call needs beside
 
 
@@ -75,7 +76,7 @@ cdef int set_attribute(lf_config *config, const lf_xla_text *name, int type,
     return lf_config_set(config, key, (<double *> value.value)[0])
 
 
-cdef int configure(const lf_xla_frame *f, lf_config *config) noexcept nogil:
+cdef int configure(const lf_xla_frame *f, bint as_ours, lf_config *config) noexcept nogil:
     """The layer that attributes and the sizes of x and the recurrent kernel tell."""
     cdef const lf_xla_attributes *attributes = &f.attributes
     cdef lf_xla_array *x
@@ -88,7 +89,7 @@ cdef int configure(const lf_xla_frame *f, lf_config *config) noexcept nogil:
     x, recurrent = f.arguments.items[0], f.arguments.items[2]
     if x.rank != 3 or recurrent.rank != 2 or x.dtype not in (LF_XLA_FLOAT, LF_XLA_DOUBLE):
         return LF_ESIZE
-    config.input_size, config.hidden_size = x.dims[2], recurrent.dims[0]
+    config.input_size, config.hidden_size = x.dims[2], recurrent.dims[as_ours]
     config.precision = 64 if x.dtype == LF_XLA_DOUBLE else 32
     for k in range(attributes.count):
         status = status or set_attribute(config, attributes.names[k], attributes.types[k],
@@ -99,8 +100,7 @@ cdef int configure(const lf_xla_frame *f, lf_config *config) noexcept nogil:
 cdef int begin_call(const lf_xla_frame *f, int training, xla_call *c) noexcept nogil:
     """A handle for this call alone, and the tensors of the layer among the arguments."""
     cdef lf_config config
-    cdef int status = configure(f, &config)
-    memset(c, 0, sizeof(xla_call))
+    cdef int status = configure(f, c.as_ours, &config)
     config.training = training
     if status == LF_OK:
         status = lf_build(&config, &c.lstm)
@@ -116,10 +116,19 @@ cdef int begin_call(const lf_xla_frame *f, int training, xla_call *c) noexcept n
     return c.given.status
 
 
+cdef void take_kernels(const xla_call *c, xla_arrays *r, lf_weights *w) noexcept nogil:
+    """Both, or their gradients, as the caller has them."""
+    cdef int64_t I = c.lstm.I, H = c.lstm.H, gates = 4 * H
+    if c.as_ours:
+        w.W_ih, w.W_hh = take_matrix(r, gates, I), take_matrix(r, gates, H)
+    else:
+        w.W_ih, w.W_hh = take_matrix(r, I, gates), take_matrix(r, H, gates)
+
+
 cdef void take_tensors(xla_call *c, int64_t I, int64_t H) noexcept nogil:
     cdef lf_args *a = &c.a
     a.x, a.x_t, a.x_b = take_sequence(&c.given, a, I), I, a.T * I
-    c.w.W_ih, c.w.W_hh = take_matrix(&c.given, I, 4 * H), take_matrix(&c.given, H, 4 * H)
+    take_kernels(c, &c.given, &c.w)
     c.w.b = take_array(&c.given, c.given.dtype, 4 * H, NO_AXIS, NO_AXIS)
     a.h0, a.c0 = take_matrix(&c.given, a.B, H), take_matrix(&c.given, a.B, H)
     a.y_t, a.y_b, a.mask_b = H, a.T * H, a.T
@@ -154,12 +163,12 @@ cdef void tell_version(const lf_xla_frame *f) noexcept nogil:
 cdef void *xla_call_of(lf_xla_frame *f, int (*run)(const lf_xla_frame *, xla_call *) noexcept nogil
                        ) noexcept nogil:
     cdef xla_call c
+    memset(&c, 0, sizeof(c))
     if f.extension != NULL:
         tell_version(f)
         return NULL
     if f.stage != LF_XLA_EXECUTE:
         return NULL
-    c.lstm, c.memory = NULL, NULL
     return end_call(f, &c, run(f, &c))
 
 
@@ -171,7 +180,7 @@ cdef int forward_run(const lf_xla_frame *f, xla_call *c) noexcept nogil:
     if status == LF_OK:
         status = take_outputs(c)
     if status == LF_OK:
-        status = pack_keras_forward(c)
+        status = pack_forward(c)
     return lf_forward(c.lstm, &c.a) if status == LF_OK else status
 
 
@@ -190,15 +199,18 @@ cdef inline void *take_reserve(xla_call *c, xla_arrays *r) noexcept nogil:
     return take_array(r, LF_XLA_UINT8, lf_reserve_size(c.lstm, c.a.T, c.a.B), NO_AXIS, NO_AXIS)
 
 
-cdef int pack_keras_forward(xla_call *c) noexcept nogil:
+cdef int pack_forward(xla_call *c) noexcept nogil:
     cdef lf_part *part = &c.lstm.parts[0]
     cdef int64_t map_size = padded(packed_gates(part, 1))
     c.a.work_size = lf_forward_work(c.lstm, c.a.T, c.a.B)
     c.memory = <char *> lf_take(map_size + <int64_t> c.a.work_size)
     if c.memory == NULL:
         return LF_EMEMORY
-    lf_pack_turned(part, c.w.W_ih, part.w_ih, part.I, c.memory)
-    lf_pack_turned(part, c.w.W_hh, part.w_hh, part.H, c.memory)
+    if c.as_ours:
+        pack_weights(part, &c.w, PACK_FORWARD)
+    else:
+        lf_pack_turned(part, c.w.W_ih, part.w_ih, part.I, c.memory)
+        lf_pack_turned(part, c.w.W_hh, part.w_hh, part.H, c.memory)
     c.a.work = c.memory + map_size
     return LF_OK
 
@@ -222,9 +234,9 @@ cdef int backward_run(const lf_xla_frame *f, xla_call *c) noexcept nogil:
     if status == LF_OK:
         status = place_backward(c)
     if status == LF_OK:
-        pack_keras_backward(c)
+        pack_backward(c)
         status = lf_backward(c.lstm, &c.a)
-    if status == LF_OK and c.need_weights:
+    if status == LF_OK and c.need_weights and not c.as_ours:
         turn_gradients(c)
     return status
 
@@ -249,7 +261,7 @@ cdef int take_gradients(xla_call *c) noexcept nogil:
     cdef lf_weights *g = &c.results
     cdef int64_t I = c.lstm.I, H = c.lstm.H, item = c.lstm.item
     a.dx, a.dx_t, a.dx_b = take_sequence(&c.wanted, a, I), I, a.T * I
-    g.W_ih, g.W_hh = take_matrix(&c.wanted, I, 4 * H), take_matrix(&c.wanted, H, 4 * H)
+    take_kernels(c, &c.wanted, g)
     g.b = take_array(&c.wanted, c.wanted.dtype, 4 * H, NO_AXIS, NO_AXIS)
     a.dh0, a.dc0 = take_matrix(&c.wanted, a.B, H), take_matrix(&c.wanted, a.B, H)
     if status_of(c) == LF_OK and not c.need_dx:
@@ -262,10 +274,13 @@ cdef int take_gradients(xla_call *c) noexcept nogil:
     return status_of(c)
 
 
-cdef void pack_keras_backward(xla_call *c) noexcept nogil:
+cdef void pack_backward(xla_call *c) noexcept nogil:
     """For gradients the rows of W are multiplied: the columns of Keras's kernels."""
     cdef lf_part *part = &c.lstm.parts[0]
     cdef int64_t columns = 4 * part.H
+    if c.as_ours:
+        pack_weights(part, &c.w, PACK_HH_BACK | (PACK_IH_BACK if c.need_dx else 0))
+        return
     pack(part, c.w.W_hh, part.w_hh_back, columns, part.H, 1, columns, 0)
     if c.need_dx:
         pack(part, c.w.W_ih, part.w_ih_back, columns, part.I, 1, columns, 0)
@@ -291,6 +306,8 @@ cdef int place_backward(xla_call *c) noexcept nogil:
     memcpy(a.reserve, c.kept, lf_reserve_size(c.lstm, a.T, a.B))
     c.gradients.size, a.gradients = sizeof(lf_weights), &c.gradients
     c.gradients.b = c.results.b
+    if c.as_ours:
+        c.gradients.W_ih, c.gradients.W_hh = c.results.W_ih, c.results.W_hh
     if not c.need_weights:
         c.gradients.W_ih = c.gradients.W_hh = c.gradients.b = NULL
     return LF_OK
@@ -300,6 +317,8 @@ cdef void rooms_of_gradients(xla_call *c, char **next) noexcept nogil:
     cdef const lf_part *part = &c.lstm.parts[0]
     cdef int64_t rows = 4 * part.H * part.item
     c.a.work, c.a.reserve = room(next, c.a.work_size), room(next, lf_reserve_size(c.lstm, c.a.T, c.a.B))
+    if c.as_ours:
+        return
     c.gradients.W_ih, c.gradients.W_hh = room(next, rows * c.lstm.I), room(next, rows * c.lstm.H)
     c.turning = room(next, packed_plain(part, max(part.I, part.H), 4 * part.H))
 
@@ -355,8 +374,11 @@ cdef int list_arrays(lf_xla_arrays *r, array_list *list, arrays, int flags) exce
     return 0
 
 
-def keras_pass(bint back, dict keys, arrays, results):
-    """A pass on contiguous arrays as XLA gives and takes them; ValueError where one does not fit."""
+def layer_pass(bint back, bint as_ours, dict keys, arrays, results):
+    """A pass on contiguous arrays, as XLA gives and takes them; ValueError where one does not fit.
+
+    `as_ours`: the kernels are W_ih (4H, I) and W_hh (4H, H), and so are their gradients.
+    """
     cdef lf_xla_frame f
     cdef xla_call c
     cdef array_list given, wanted
@@ -381,7 +403,8 @@ def keras_pass(bint back, dict keys, arrays, results):
         values[k] = value
     f.attributes.count, f.attributes.types = len(kept), types
     f.attributes.names, f.attributes.items = names, items
-    c.lstm, c.memory = NULL, NULL
+    memset(&c, 0, sizeof(c))
+    c.as_ours = as_ours
     lf_watch_begin(&watch)
     with nogil:
         status = backward_run(&f, &c) if back else forward_run(&f, &c)

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import capi
 from ..arguments import Array
+from ..ops.checks import new
 from .calls import FLOATS, Call, reserve_size
 
 __all__ = ["backward", "forward", "forward_kept"]
@@ -31,29 +32,29 @@ def forward(call: Call, *tensors: Any) -> list[Array]:
 def forward_kept(call: Call, *tensors: Any) -> list[Array]:
     """Return y, h_n, c_n and what `backward` needs beside y and the tensors: (n,) uint8."""
     size = _size(call, tuple(one.shape for one in tensors), tensors[0].dtype)
-    return _forward(call, tensors, [*_outputs(tensors), np.empty(size, np.uint8)])
+    return _forward(call, tensors, [*_outputs(tensors), new((size,), np.dtype(np.uint8))])
 
 
 def backward(
     call: Call, tensors: Sequence[Any], y: Any, reserve: Any, upstream: Sequence[Any]
 ) -> list[Array]:
     """Return the gradients of all tensors but the mask; upstream: of the call's outputs."""
-    found = [np.empty(one.shape, one.dtype) for one in tensors[:FLOATS]]
-    capi.keras_pass(
-        True, _keys(call, len(tensors)), [*tensors, y, reserve, NEEDED, *upstream], found
+    found = [new(one.shape, one.dtype) for one in tensors[:FLOATS]]
+    capi.layer_pass(
+        True, False, _keys(call, len(tensors)), [*tensors, y, reserve, NEEDED, *upstream], found
     )
     return found
 
 
 def _forward(call: Call, tensors: Sequence[Any], outputs: list[Array]) -> list[Array]:
-    capi.keras_pass(False, _keys(call, len(tensors)), tensors, outputs)
+    capi.layer_pass(False, False, _keys(call, len(tensors)), tensors, outputs)
     return outputs
 
 
 def _outputs(tensors: Sequence[Any]) -> list[Array]:
     """Room for y, h_n and c_n."""
     (B, T, _), H, dtype = tensors[0].shape, tensors[2].shape[0], tensors[0].dtype
-    return [np.empty(shape, dtype) for shape in ((B, T, H), (B, H), (B, H))]
+    return [new(shape, dtype) for shape in ((B, T, H), (B, H), (B, H))]
 
 
 @cache
