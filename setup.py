@@ -136,6 +136,7 @@ capi = Extension(
         "native/schedule.c",
         "native/team.c",
         "native/threads.c",
+        "native/turned.c",
         "native/watch.c",
     ],
     include_dirs=["native"],

@@ -231,3 +231,11 @@ def activation(
 def activation_backward(
     is_double: bool, count: int, kind: int, alpha: float, beta: float, dy: _Array, y: _Array
 ) -> None: ...
+def xla_functions() -> dict[str, Any]: ...
+def layer_pass(
+    back: bool,
+    as_ours: bool,
+    keys: dict[str, float],
+    arrays: Sequence[_Array],
+    results: Sequence[_Array],
+) -> None: ...

@@ -286,3 +286,59 @@ cdef extern from "schedule.h" nogil:
     int lf_run_outer(const lf_table *k, lf_outer *a, int64_t workers)
     int lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk)
     int lf_run_backward(const lf_table *k, lf_layer *a)
+
+cdef extern from "turned.h" nogil:
+    void lf_pack_turned(const lf_part *part, const void *kernel, void *target, int64_t K, void *map)
+    void lf_turn(const lf_part *part, const void *source, void *target, int64_t rows,
+                 int64_t columns, void *room)
+
+cdef extern from "xla_ffi.h" nogil:
+    enum:
+        LF_XLA_MAJOR
+        LF_XLA_METADATA
+        LF_XLA_EXECUTE
+        LF_XLA_SCALAR
+        LF_XLA_INTERNAL
+        LF_XLA_BOOL
+        LF_XLA_UINT8
+        LF_XLA_FLOAT
+        LF_XLA_DOUBLE
+    ctypedef struct lf_xla_version:
+        int major, minor
+    ctypedef struct lf_xla_error_args:
+        size_t size
+        const char *message
+        int code
+    ctypedef struct lf_xla_api:
+        lf_xla_version version
+        void *(*create_error)(lf_xla_error_args *args) noexcept nogil
+    ctypedef struct lf_xla_metadata:
+        lf_xla_version version
+    ctypedef struct lf_xla_extension:
+        int type
+        lf_xla_metadata *metadata
+    ctypedef struct lf_xla_array:
+        int dtype
+        void *data
+        int64_t rank
+        int64_t *dims
+    ctypedef struct lf_xla_arrays:
+        int64_t count
+        lf_xla_array **items
+    ctypedef struct lf_xla_text:
+        const char *start
+        size_t size
+    ctypedef struct lf_xla_scalar:
+        int dtype
+        void *value
+    ctypedef struct lf_xla_attributes:
+        int64_t count
+        int *types
+        lf_xla_text **names
+        lf_xla_scalar **items
+    ctypedef struct lf_xla_frame:
+        void *extension
+        const lf_xla_api *api
+        int stage
+        lf_xla_arrays arguments, results
+        lf_xla_attributes attributes

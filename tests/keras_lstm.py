@@ -496,18 +496,27 @@ def test_one_processor_is_enough():
 
 
 @only("jax")
-def test_errors_on_xlas_threads_are_raised():
+@pytest.mark.parametrize(
+    "change, text",
+    (
+        ({"h0": (B + 1, H)}, "not positive, or too large"),
+        ({"mask": (B, T)}, "not positive, or too large"),  # and no "lengths"
+        ({"keys": {"luck": np.float64(1)}}, "unknown configuration key"),
+        ({"keys": {"clip": 1}}, "unknown configuration key"),  # an integer is none
+        ({"keys": {"clip": np.float64(-1)}}, "cannot take"),
+        ({"name": "lstmfast_backward"}, "not positive, or too large"),
+    ),
+)
+def test_operations_of_xla_check_what_they_are_given(change, text):
     import jax
 
-    from lstmfast.keras import xla_ffi
-
-    def fails(text, x):
-        raise ValueError(f"{text}: expected luck, got {x.shape}")
-
-    xla_ffi.register("lstmfast_test_fails", fails)
-    shape = jax.ShapeDtypeStruct((2,), np.float32)
-    with pytest.raises(Exception, match=r"draw: expected luck, got \(3,\)"):
-        jax.block_until_ready(xla_ffi.call("lstmfast_test_fails", (shape,), "draw", np.ones(3)))
+    shapes = {"x": (B, T, I), "kernel": (I, 4 * H), "recurrent": (H, 4 * H), "b": (4 * H,)}
+    shapes |= {"h0": (B, H), "c0": (B, H)}
+    keys, name = change.pop("keys", {}), change.pop("name", "lstmfast_forward")
+    arrays = [np.zeros(shape, np.float32) for shape in (shapes | change).values()]
+    state = [jax.ShapeDtypeStruct((B, H), np.float32)] * 2
+    with pytest.raises(Exception, match=text):
+        jax.block_until_ready(jax.ffi.ffi_call(name, state)(*arrays, **keys))
 
 
 # ---------------------------------------------------------------- Keras's own tests

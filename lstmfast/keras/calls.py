@@ -16,13 +16,14 @@ import numpy as np
 
 from ..arguments import Array
 from ..ops.call import Sizes
-from ..ops.lstm import LSTMCache, lstm_backward, lstm_forward, reserve_of, restore_cache
+from ..ops.keys import keys_of_cell, order_keys
+from ..ops.lstm import LSTMCache, lstm_backward, lstm_forward
 from ..ops.lstm import reserve_size as size_of_call
 from ..ops.options import PLAIN, CellOptions
 
 __all__ = [
-    "ALL", "FLOATS", "Call", "Need", "backward", "forward", "forward_cached", "forward_kept",
-    "gradients", "refuse", "reserve_size",
+    "ALL", "FLOATS", "Call", "Need", "forward", "forward_cached", "gradients", "refuse",
+    "reserve_size",
 ]  # fmt: skip
 
 FLOATS = 6  # of the tensors; a seventh is the mask
@@ -62,7 +63,7 @@ class Call:
         return PLAIN if options == PLAIN else options
 
     def keywords(self, tensors: Sequence[Any]) -> dict[str, Any]:
-        """What `lstm_forward` and `restore_cache` take by name."""
+        """What `lstm_forward` takes by name."""
         masked = len(tensors) > FLOATS
         return {
             "options": self.options,
@@ -71,6 +72,12 @@ class Call:
             "mask": np.asarray(tensors[FLOATS]) if masked else None,
             "batch_first": True,
         }
+
+    def keys(self, tensors: int) -> dict[str, float]:
+        """What `capi.Handle` takes by name, for so many tensors."""
+        ragged = tensors > FLOATS
+        keys = keys_of_cell(self.options, training=True)
+        return keys | order_keys(ragged, self.pad, self.reverse, both=False)
 
     def of_all(self, upstream: Sequence[Any]) -> Sequence[Any]:
         """Gradients of the outputs as those of y, h_n and c_n: None for a y that is not wanted."""
@@ -89,22 +96,6 @@ def forward_cached(call: Call, *tensors: Any) -> tuple[Array, Array, Array, LSTM
     """Return y, h_n, c_n and the cache for one `gradients`."""
     y, (h_n, c_n), cache = lstm_forward(*_arrays(tensors), training=True, **call.keywords(tensors))
     return y, h_n, c_n, cache
-
-
-def forward_kept(call: Call, *tensors: Any) -> tuple[Array, ...]:
-    """Return y, h_n, c_n and what `backward` needs beside y and the tensors: (n,) uint8."""
-    *outputs, cache = forward_cached(call, *tensors)
-    return (*outputs, reserve_of(cache))
-
-
-def backward(
-    call: Call, tensors: Sequence[Any], y: Any, reserve: Any, upstream: Sequence[Any],
-    need: Need = ALL,
-) -> tuple[Array | None, ...]:  # fmt: skip
-    """Return what `gradients` does, from what `forward_kept` gave; upstream: of the outputs."""
-    arrays, keywords = _arrays(tensors), call.keywords(tensors)
-    cache = restore_cache(np.asarray(reserve), np.asarray(y), *arrays, **keywords)
-    return gradients(cache, call.of_all(upstream), need)
 
 
 def gradients(
@@ -128,8 +119,8 @@ def refuse(*_: Any) -> Any:
 
 
 def reserve_size(call: Call, shapes: Sequence[tuple[int, ...]], dtype: Any) -> int:
-    """The n of `forward_kept`, from the shapes of the tensors."""
-    (B, T, I), _, (_, H) = shapes[:3]
+    """The bytes that are kept for the way back, from shapes of tensors as Keras has them."""
+    (B, T, I), _, (H, _) = shapes[:3]
     return size_of_call(
         T, B, Sizes(1, I, H, H, H), dtype, options=call.options, ragged=len(shapes) > FLOATS,
         pad=call.pad, reverse=call.reverse,

@@ -1,12 +1,13 @@
-"""Keras's LSTM on JAX: a custom_vjp of operations that XLA calls through its FFI."""
+"""Keras's LSTM on JAX: a custom_vjp of operations that are compiled, called by XLA's FFI.
+
+Nothing of Python runs inside: neither the interpreter nor JAX is waited for there.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import astuple
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import capi
-from . import calls, xla_ffi
-from .calls import Call, Need
+from . import calls
+from .calls import Call
 from .exporting import exporter
 
 __all__ = ["SUPPORTS_JIT", "as_it_is", "reason_against", "run"]
@@ -57,14 +58,13 @@ def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
 
 @partial(jax.jit, static_argnums=0, inline=True)
 def _compiled(call: Call, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
-    x, kernel, recurrent_kernel, *others = tensors
-    return _lstm(call, (x, kernel.T, recurrent_kernel.T, *others))
+    return _lstm(call, tensors)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _lstm(call: Call, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
     shapes = _output_shapes(tensors)[0 if call.sequences else 1 :]
-    return xla_ffi.call("lstmfast_forward", shapes, _text(call), *tensors)
+    return _operation("lstmfast_forward", shapes, call, tensors, len(tensors))
 
 
 def _forward(call: Call, tensors: Any) -> tuple[Any, Any]:
@@ -74,7 +74,7 @@ def _forward(call: Call, tensors: Any) -> tuple[Any, Any]:
     tensors = tuple(one.value for one in tensors)
     size = calls.reserve_size(call, [one.shape for one in tensors], tensors[0].dtype)
     shapes = (*_output_shapes(tensors), jax.ShapeDtypeStruct((size,), jnp.uint8))
-    y, *state, reserve = _once("lstmfast_forward_kept", shapes, _text(call), tensors)
+    y, *state, reserve = _once("lstmfast_forward", shapes, call, tensors, len(tensors))
     outputs = (y, *state) if call.sequences else tuple(state)
     return outputs, (tensors, y, reserve, need)
 
@@ -83,17 +83,28 @@ def _backward(call: Call, residuals: Any, upstream: Any) -> tuple[Any]:
     tensors, *kept = residuals
     shapes = [jax.ShapeDtypeStruct(one.shape, one.dtype) for one in tensors[: calls.FLOATS]]
     arguments = (*tensors, *kept, *map(_instantiated, upstream))
-    found = _once("lstmfast_backward", shapes, _text(call), arguments)
+    found = _once("lstmfast_backward", shapes, call, arguments, len(tensors))
     return ((*found, *[None] * (len(tensors) - calls.FLOATS)),)
 
 
 _lstm.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _once(name: str, shapes: Any, text: str, arrays: Any) -> tuple[Any, ...]:
-    """Call an operation of a first derivative, which has none of its own."""
-    return xla_ffi.call(name, shapes, text, *arrays)
+def _operation(name: str, shapes: Any, call: Call, arrays: Any, tensors: int) -> tuple[Any, ...]:
+    """Call an operation of native/bindings_xla.pxi, in a jit or out of it; tensors: of the layer.
+
+    What the layer is goes by names, not by a number or an object of this process: XLA may keep what
+    it has compiled for others.
+    """
+    keys = {name: np.float64(value) for name, value in call.keys(tensors).items()}
+    operation = jax.ffi.ffi_call(name, shapes, vmap_method="sequential")
+    return tuple(operation(*arrays, **keys))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 4))
+def _once(name: str, shapes: Any, call: Call, arrays: Any, tensors: int) -> tuple[Any, ...]:
+    """An operation of a first derivative, which has none of its own."""
+    return _operation(name, shapes, call, arrays, tensors)
 
 
 _once.defjvp(calls.refuse)
@@ -106,42 +117,9 @@ def _instantiated(gradient: Any) -> Any:
 
 def _output_shapes(tensors: Sequence[Any]) -> tuple[jax.ShapeDtypeStruct, ...]:
     """Of y, h_n and c_n."""
-    (B, T, _), H = tensors[0].shape, tensors[2].shape[1]
+    (B, T, _), H = tensors[0].shape, tensors[2].shape[0]
     return tuple(jax.ShapeDtypeStruct(s, tensors[0].dtype) for s in ((B, T, H), (B, H), (B, H)))
 
 
-# ---------------------------------------------------------------- on XLA's threads
-#
-# What is called is told by text, not by a number or an object of this process: XLA may keep what it
-# has compiled for others.
-
-
-def _text(call: Call) -> str:
-    return json.dumps(astuple(call))
-
-
-@cache
-def _read(text: str) -> Call:
-    return Call(*json.loads(text))
-
-
-def _on_host(text: str, *arrays: Any) -> Sequence[Any]:
-    return calls.forward(_read(text), *arrays)
-
-
-def _on_host_kept(text: str, *arrays: Any) -> Sequence[Any]:
-    return calls.forward_kept(_read(text), *arrays)
-
-
-def _on_host_back(text: str, *arrays: Any) -> Sequence[Any]:
-    call = _read(text)
-    outputs = 2 + call.sequences
-    *tensors, y, reserve, need = arrays[:-outputs]
-    found = calls.backward(call, tensors, y, reserve, arrays[-outputs:], Need(*need.tolist()))
-    zeros = np.zeros((), y.dtype)
-    return [zeros if one is None else one for one in found]
-
-
-xla_ffi.register("lstmfast_forward", _on_host)
-xla_ffi.register("lstmfast_forward_kept", _on_host_kept)
-xla_ffi.register("lstmfast_backward", _on_host_back)
+for _name, _function in capi.xla_functions().items():
+    jax.ffi.register_ffi_target(_name, _function, platform="cpu")

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import capi
-from . import calls
+from . import calls, passes
 from .calls import Call
 from .exporting import exporter
 
@@ -51,7 +51,7 @@ def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
     if tf.executing_eagerly():
         return tuple(_operation(_eager_passes, call, training)(*tensors))
     _tie_to_process()
-    here = map(tf.identity, _turned(tensors))  # gradients in a branch of tf.cond ask its own graph
+    here = map(tf.identity, tensors)  # gradients in a branch of tf.cond ask its own graph
     return tuple(_operation(_graph_passes, call, training)(*here))
 
 
@@ -76,12 +76,6 @@ def _operation(passes: Callable[..., Any], call: Call, keeps: bool) -> Callable[
         return outputs, gradient
 
     return lstm
-
-
-def _turned(tensors: Sequence[Any]) -> list[Any]:
-    """With both kernels as W_ih and W_hh; and back."""
-    x, kernel, recurrent_kernel, *others = tensors
-    return [x, tf.transpose(kernel), tf.transpose(recurrent_kernel), *others]
 
 
 def _once(way_back: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,7 +104,7 @@ def _eager_passes(call: Call, keeps: bool, tensors: Sequence[Any]) -> tuple[Any,
     def way_back(*arguments: Any) -> list[Any]:
         if not tf.executing_eagerly():  # for the rows of a Jacobian, side by side
             given, above = arguments[: len(tensors)], arguments[len(tensors) :]
-            return _turned(_graph_gradients(call, _turned(given), above))
+            return _graph_gradients(call, given, above)
         upstream = call.of_all(arguments[len(tensors) :])
         cache = caches.pop() if caches else calls.forward_cached(call, *arrays)[-1]
         dx, dW_ih, dW_hh, *others = calls.gradients(cache, upstream)
@@ -160,7 +154,7 @@ def _forward(call: Call) -> Callable[..., Any]:
     def gradient(op: Any, *upstream: Any) -> list[Any]:
         return _of_every(op.inputs, _graph_gradients(call, op.inputs, upstream))
 
-    return _on_host(partial(calls.forward, call), gradient)
+    return _on_host(partial(passes.forward, call), gradient)
 
 
 @cache
@@ -172,7 +166,7 @@ def _forward_kept(call: Call) -> Callable[..., Any]:
         wanted = upstream[0 if call.sequences else 1 : -1]
         return _of_every(op.inputs, _graph_gradients(call, op.inputs, wanted, (y, reserve)))
 
-    return _on_host(partial(calls.forward_kept, call), gradient)
+    return _on_host(partial(passes.forward_kept, call), gradient)
 
 
 def _of_every(inputs: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
@@ -198,10 +192,10 @@ def _backward(call: Call, count: int, keeps: bool) -> Callable[..., Any]:
 def _host_gradients(call: Call, count: int, keeps: bool, *arrays: Any) -> Any:
     tensors, others = arrays[:count], arrays[count:]
     if keeps:
-        *upstream, y, reserve = others
-        return calls.backward(call, tensors, y, reserve, upstream)
-    cache = calls.forward_cached(call, *tensors)[-1]
-    return calls.gradients(cache, call.of_all(others))
+        upstream, (y, reserve) = others[:-2], others[-2:]
+    else:
+        upstream, (y, *_, reserve) = others, passes.forward_kept(call, *tensors)
+    return passes.backward(call, tensors, y, reserve, upstream)
 
 
 _numbers = numbers()
@@ -225,7 +219,7 @@ def _on_host(function: Callable[..., Any], gradient: Callable[..., Any]) -> Call
 
 def _shaped(outputs: Sequence[Any], tensors: Sequence[Any]) -> Sequence[Any]:
     """Tell outputs of NumPy functions the shapes that they have."""
-    (B, T, _), H = tensors[0].shape, tensors[2].shape[1]
+    (B, T, _), H = tensors[0].shape, tensors[2].shape[0]
     for one, shape in zip(reversed(outputs), ((B, H), (B, H), (B, T, H)), strict=False):
         one.set_shape(shape)
     return outputs

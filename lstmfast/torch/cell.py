@@ -11,6 +11,7 @@ from ..fallback import fall_back
 from .eager import LSTMFunction, run
 from .kept import KeepsWeights, kept_for
 from .layout import Form, Layout, to_array, to_tensor
+from .one_step import StepFunction
 from .operators import in_graph
 from .routes import (
     as_node,
@@ -53,6 +54,10 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
             h_n, c_n = kept.step(to_array(input), to_array(h), to_array(c))
             return to_tensor(h_n), to_tensor(c_n)
         batched = input.dim() == 2
+        if batched and h is not None and not (graph or input.is_cuda):
+            self.invalidate()  # an update may follow
+            layout = Layout(_form(weights), False)
+            return StepFunction.apply(layout, None, None, input, h, c, *weights)  # type: ignore[no-any-return]
         x = input.unsqueeze(0) if batched else input[None, None]
         h0, c0 = (s if s is None else s.unsqueeze(0) if batched else s[None, None] for s in (h, c))
         h_n, c_n = self._run(x, h0, c0, weights, graph)

@@ -19,7 +19,7 @@ from ..ops import lstm_backward, lstm_forward
 from .layout import Layout, to_array, to_tensor
 from .packed import Packing
 
-__all__ = ["LSTMFunction", "gradients_of", "run"]
+__all__ = ["LSTMFunction", "by_torchs_gradients", "gradients_of", "is_for_torch", "run"]
 
 States = tuple[Tensor, Tensor, Tensor]
 SWITCHES = Lock()  # of the whole process
@@ -44,8 +44,8 @@ class LSTMFunction(torch.autograd.Function):
         x, h0, c0, _, *weights = ctx.saved_tensors
         if all(one is None for one in above):
             return (None,) * (6 + len(weights))
-        if torch.is_grad_enabled() or any(map(_is_batched, above)):  # of create_graph=True
-            return None, None, None, *_by_torchs_gradients(ctx, above, x, h0, c0, weights)
+        if is_for_torch(above):
+            return None, None, None, *by_torchs_gradients(ctx, above, x, h0, c0, weights)
         cache, ctx.cache = ctx.cache, None
         if cache is None:
             cache = run(ctx.layout, ctx.packing, ctx.seed, x, h0, c0, weights)[-1]
@@ -85,12 +85,17 @@ def gradients_of(
     return [one if need else None for one, need in zip(every, needs, strict=True)]
 
 
+def is_for_torch(above: Sequence[Tensor | None]) -> bool:
+    """Are gradients to be differentiated again (create_graph=True), or asked for in batches?"""
+    return torch.is_grad_enabled() or any(map(_is_batched, above))
+
+
 def _is_batched(gradient: Tensor | None) -> bool:
     """Of torch.autograd.grad(is_grads_batched=True)?"""
     return gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient)
 
 
-def _by_torchs_gradients(
+def by_torchs_gradients(
     ctx: Any, above: Any, x: Tensor, h0: Tensor | None, c0: Tensor | None, weights: list[Tensor]
 ) -> list[Tensor | None]:
     """Return the gradients by PyTorch's operators: as functions of everything, or in batches."""
