@@ -152,22 +152,21 @@ cdef void *end_call(const lf_xla_frame *f, xla_call *c, int status) noexcept nog
     return f.api.create_error(&error)
 
 
-cdef void tell_version(const lf_xla_frame *f) noexcept nogil:
-    """Answer that this was written for the version that asks, if only the minor one is newer."""
+cdef bint tells_version(const lf_xla_frame *f) noexcept nogil:
+    """Does XLA ask for our version? We say the one that asks, if only the minor one is newer."""
     cdef lf_xla_extension *extension = <lf_xla_extension *> f.extension
-    if extension.type == LF_XLA_METADATA:
-        extension.metadata.version.major = LF_XLA_MAJOR
-        extension.metadata.version.minor = f.api.version.minor
+    if extension == NULL or extension.type != LF_XLA_METADATA:
+        return False
+    extension.metadata.version.major = LF_XLA_MAJOR
+    extension.metadata.version.minor = f.api.version.minor
+    return True
 
 
 cdef void *xla_call_of(lf_xla_frame *f, int (*run)(const lf_xla_frame *, xla_call *) noexcept nogil
                        ) noexcept nogil:
     cdef xla_call c
     memset(&c, 0, sizeof(c))
-    if f.extension != NULL:
-        tell_version(f)
-        return NULL
-    if f.stage != LF_XLA_EXECUTE:
+    if tells_version(f) or f.stage != LF_XLA_EXECUTE:
         return NULL
     return end_call(f, &c, run(f, &c))
 
