@@ -38,16 +38,11 @@ def show_config() -> dict[str, str]:
         "isa": capi.isa(),
         "best_isa": capi.best_isa(),
         "threads": str(capi.get_num_threads()),
-        "thread_pool": _thread_pool(),
+        "thread_pool": capi.thread_pool(),
         "cuda": _cuda(),
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-
-
-def _thread_pool() -> str:
-    runtime = capi.openmp()
-    return "own" if runtime is None else f"openmp: {runtime}"
 
 
 def _cuda() -> str:

@@ -14,6 +14,7 @@ import importlib
 import sys
 from typing import Any
 
+from . import capi
 from .config import __version__
 
 NAME = "threadpoolctl"
@@ -23,7 +24,7 @@ def register(threadpoolctl: Any) -> None:
     """Register a controller of the compiled part (before threadpoolctl 3.2 there is no way)."""
     if not hasattr(threadpoolctl, "register"):
         return
-    from ctypes import c_int64
+    told = [0]  # what was asked before the last limit, of which there is one in the process
 
     class LSTMFastController(threadpoolctl.LibController):  # type: ignore[misc]
         user_api = internal_api = "lstmfast"
@@ -31,10 +32,11 @@ def register(threadpoolctl: Any) -> None:
         check_symbols = ("lf_get_num_threads",)  # other libraries named capi lack it
 
         def get_num_threads(self) -> int:
-            return self.dynlib.lf_get_num_threads()
+            told[0] = capi.get_num_threads()
+            return told[0]
 
         def set_num_threads(self, num_threads: int) -> None:
-            self.dynlib.lf_limit_num_threads(c_int64(num_threads))
+            capi.limit_num_threads(num_threads, told[0])
 
         def get_version(self) -> str:
             return __version__

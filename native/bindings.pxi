@@ -137,15 +137,18 @@ def _choose_pool():
     if name not in pools:
         raise ImportError(f"LSTMFAST_THREAD_POOL: expected own or openmp, found {name!r}")
     lf_team_begin(pools[name])
+    return name
 
 
-_choose_pool()
+cdef str chosen_pool = _choose_pool()
 
 
-def openmp() -> str | None:
-    """The file of the OpenMP runtime whose threads do the work; None: threads of our own."""
+def thread_pool() -> str:
+    """Whose threads do the work: "own", or "openmp: " and the runtime's file."""
     cdef const char *path = lf_team_openmp()
-    return path.decode(errors="surrogateescape") if path != NULL else None
+    if path == NULL:
+        return "openmp: none is loaded" if chosen_pool == "openmp" else "own"
+    return "openmp: " + path.decode(errors="surrogateescape")
 
 
 def get_num_threads() -> int:
@@ -157,8 +160,13 @@ def set_num_threads(int64_t count):
     lf_set_num_threads(count)
 
 
+def limit_num_threads(int64_t count, int64_t told):
+    """A number for a time, which the number that was told before ends."""
+    lf_limit_num_threads(count, told)
+
+
 def follow_num_threads(int64_t count):
-    """The number of threads that a framework was told, for calls from there; 0: nothing."""
+    """The number of threads that a framework was told, for all calls; 0: nothing."""
     lf_follow_num_threads(count)
 
 
@@ -391,6 +399,8 @@ cdef class Handle:
         """
         cdef void *input = exact(x, NULL, B, self.input_size, self.is_double, 0)
         cdef void *output = NULL
+        cdef void *h_state
+        cdef void *c_state
         cdef int64_t bytes = B * self.state_size * (8 if self.is_double else 4)
         cdef lf_watch watch
         cdef int status
@@ -401,14 +411,15 @@ cdef class Handle:
         if h is not self.h_array or c is not self.c_array:
             self.h_state, self.c_state = target(h), target(c)
             self.h_array, self.c_array = h, c
+        h_state, c_state = self.h_state, self.c_state  # (a signal's handler may step, too)
         if self.fresh:
             self.clear_if_fresh(h, c)
         before = (h.copy(), c.copy()) if self.is_long(B) else None
         lf_watch_begin(&watch)
         with nogil:
-            status = lf_step(self.lstm, B, input, self.h_state, self.c_state)
+            status = lf_step(self.lstm, B, input, h_state, c_state)
             if status == LF_OK and output != NULL:
-                memcpy(output, <char *> self.h_state + (self.parts - 1) * bytes, bytes)
+                memcpy(output, <char *> h_state + (self.parts - 1) * bytes, bytes)
         try:
             check(status | lf_watch_end(&watch))
         except BaseException:

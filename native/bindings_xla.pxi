@@ -141,6 +141,14 @@ cdef void free_call(xla_call *c) noexcept nogil:
     lf_free(c.lstm)
 
 
+cdef const char *text_of(int status) noexcept nogil:
+    if status == LF_ESIZE:
+        return "lstmfast: an array has another shape or dtype than the layer's"
+    if status == LF_EMEMORY:
+        return "lstmfast: out of memory"
+    return lf_status_text(status)
+
+
 cdef void *end_call(const lf_xla_frame *f, xla_call *c, int status) noexcept nogil:
     """Free what the call had; what XLA wants to be told."""
     cdef lf_xla_error_args error
@@ -148,7 +156,7 @@ cdef void *end_call(const lf_xla_frame *f, xla_call *c, int status) noexcept nog
     if status == LF_OK:
         return NULL
     memset(&error, 0, sizeof(error))
-    error.size, error.message, error.code = sizeof(error), lf_status_text(status), LF_XLA_INTERNAL
+    error.size, error.message, error.code = sizeof(error), text_of(status), LF_XLA_INTERNAL
     return f.api.create_error(&error)
 
 

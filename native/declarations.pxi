@@ -263,7 +263,7 @@ cdef extern from "threads.h" nogil:
         LF_MAX_THREADS
     int64_t lf_get_num_threads()
     void lf_set_num_threads(int64_t count)
-    void lf_limit_num_threads(int64_t count)
+    void lf_limit_num_threads(int64_t count, int64_t told)
     void lf_follow_num_threads(int64_t count)
 
 cdef extern from "watch.h" nogil:

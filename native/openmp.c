@@ -25,7 +25,7 @@ static runtime known[4]; /* in the order in which they were found */
 static int found;
 static _Atomic(runtime *) current;
 static pthread_mutex_t looking = PTHREAD_MUTEX_INITIALIZER;
-static atomic_ullong loads = 0; /* of libraries, at the last look */
+static unsigned long long loads; /* of libraries, at the last look */
 
 /* ---------------------------------------------------------------- which one */
 
@@ -58,7 +58,8 @@ static int note_library(struct dl_phdr_info *of, size_t size, void *noted) {
     char *path = NULL;
     (void)size;
     if (begins(name, "libtorch_cpu.")) path = all->torch;
-    if (begins(name, "libgomp") || begins(name, "libomp") || begins(name, "libiomp5"))
+    if (begins(name, "libgomp") || begins(name, "libomp.") || begins(name, "libomp-") ||
+        begins(name, "libiomp5."))
         path = *all->first ? NULL : all->first;
     if (path) snprintf(path, sizeof all->first, "%s", of->dlpi_name);
     return 0;
@@ -75,7 +76,7 @@ static int find_entries(const char *path, runtime *r) {
     for (int i = 0; i < 5; i++)
         if (!(entries[i] = dlsym(library, names[i]))) return 0;
     memcpy(&r->parallel, entries, sizeof entries);
-    r->path = dladdr(entries[0], &from) ? from.dli_fname : path;
+    r->path = dladdr(entries[0], &from) ? from.dli_fname : "";
     return 1;
 }
 
@@ -91,20 +92,32 @@ static int choose(const char *path, int is_the_parents) {
     return 1;
 }
 
-void lf_openmp_look(void) {
+/* (`looking` is held while the loader's own lock is, which nobody frees in a forked child.) */
+static void look(void) {
     unsigned long long now = 0;
     libraries all = {"", ""};
     dl_iterate_phdr(count_loads, &now);
-    if (now == atomic_load(&loads) || pthread_mutex_trylock(&looking)) return;
-    int is_first = !atomic_load(&loads);
+    if (now == loads) return;
+    int is_the_parents = !loads && is_forked();
     dl_iterate_phdr(note_library, &all);
-    int is_the_parents = is_first && is_forked();
     if (!choose(all.torch, is_the_parents)) choose(all.first, is_the_parents);
-    atomic_store(&loads, now);
+    loads = now;
+}
+
+void lf_openmp_look(void) {
+    if (pthread_mutex_trylock(&looking)) return;
+    look();
     pthread_mutex_unlock(&looking);
 }
 
-void lf_openmp_forget(void) {
+void lf_openmp_before_fork(void) {
+    pthread_mutex_lock(&looking);
+    look();
+}
+
+void lf_openmp_in_parent(void) { pthread_mutex_unlock(&looking); }
+
+void lf_openmp_in_child(void) {
     pthread_mutex_init(&looking, NULL);
     for (int i = 0; i < found; i++) known[i].is_the_parents = 1;
 }
@@ -152,5 +165,7 @@ const char *lf_openmp_path(void) { return NULL; }
 int64_t lf_openmp_threads(void) { return 0; }
 int lf_openmp_serves(void) { return 0; }
 void lf_openmp_run(void (*member)(int64_t, int64_t), int64_t wanted) { (void)member, (void)wanted; }
-void lf_openmp_forget(void) {}
+void lf_openmp_before_fork(void) {}
+void lf_openmp_in_parent(void) {}
+void lf_openmp_in_child(void) {}
 #endif

@@ -19,14 +19,16 @@ const char *lf_openmp_path(void);
 /* How many threads the caller's next region would have if it asked for no number; 0 without a runtime. */
 int64_t lf_openmp_threads(void);
 
-/* May the caller open a region? Not inside one. */
+/* Can the caller have a region now? Inside another it cannot. */
 int lf_openmp_serves(void);
 
 /* Call member(thread, threads) on threads 0, 1, ...: the caller is 0, and there are as many as are
  * granted, which may be fewer than `wanted`, or more. */
 void lf_openmp_run(void (*member)(int64_t thread, int64_t threads), int64_t wanted);
 
-/* In a child, after a fork. */
-void lf_openmp_forget(void);
+/* Around a fork (pthread_atfork): nobody looks meanwhile, and the child knows what it must not use. */
+void lf_openmp_before_fork(void);
+void lf_openmp_in_parent(void);
+void lf_openmp_in_child(void);
 
 #endif

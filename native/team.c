@@ -119,14 +119,14 @@ static void after_fork_in_child(void) {
     atomic_store(&team.openmp.state, 0);
     atomic_store(&team.begun, 0);
     lf_forget_helpers();
-    lf_openmp_forget();
+    lf_openmp_in_child();
     lf_threads_after_fork();
 }
 
 void lf_team_begin(lf_pool threads) {
     pool = threads;
     lf_openmp_look();
-    pthread_atfork(lf_openmp_look, NULL, after_fork_in_child);
+    pthread_atfork(lf_openmp_before_fork, lf_openmp_in_parent, after_fork_in_child);
 }
 
 int lf_team_is_lost(void) { return lost; }

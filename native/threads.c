@@ -46,14 +46,14 @@ void lf_set_num_threads(int64_t count) {
     atomic_store(&asked, clip(count));
 }
 
-void lf_limit_num_threads(int64_t count) {
+void lf_limit_num_threads(int64_t count, int64_t told) {
     long long before = atomic_load(&unlimited);
-    if (before == count) {
+    if (before && before == count) {
         atomic_store(&asked, 0);
         atomic_store(&unlimited, 0);
         return;
     }
-    if (!atomic_load(&asked)) before = lf_get_num_threads();
+    if (!atomic_load(&asked)) before = told;
     atomic_store(&asked, clip(count));
     atomic_store(&unlimited, before);
 }

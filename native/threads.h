@@ -15,9 +15,9 @@ int64_t lf_get_num_threads(void);
 /* Clipped to 1..LF_MAX_THREADS. */
 void lf_set_num_threads(int64_t count);
 
-/* As lf_set_num_threads, until it is called with the number that was there before: a limit for a time,
- * after which an OpenMP runtime is followed again. */
-void lf_limit_num_threads(int64_t count);
+/* As lf_set_num_threads, until it is called with the number that was `told` before: a limit for a
+ * time, after which an OpenMP runtime is followed again. (Another may be limited first.) */
+void lf_limit_num_threads(int64_t count, int64_t told);
 
 /* What a framework was told; 0: nothing. */
 void lf_follow_num_threads(int64_t count);

@@ -7,7 +7,7 @@
 
 /* ---------------------------------------------------------------- packing
  *
- * Where columns go only the kernel `pack` knows: it is given the numbers 1, 2, ... of the columns as a
+ * Only the kernel `pack` knows where columns go: it is given the numbers 1, 2, ... of the columns as a
  * matrix of one row, and 0 stands for what is past the end. Lanes of a vector that follow each other in a row
  * of the source are copied at once. */
 
@@ -80,7 +80,7 @@ static void number_columns(void *row, int64_t columns, int64_t item) {
 
 void lf_pack_turned(const lf_part *part, const void *kernel, void *target, int64_t K, void *map) {
     int64_t columns = 4 * part->H, panels = (part->H + part->width - 1) / part->width;
-    char *row = (char *)target; /* overwritten below; a row has as much room */
+    char *row = (char *)target; /* it has room for a row, and is overwritten below */
     number_columns(row, columns, part->item);
     memset(map, 0, panels * 4 * part->width * part->item);
     lf_pack one = {.source = row, .target = map, .K = 1, .columns = columns, .gates = 1};

@@ -111,7 +111,7 @@ def test_the_environment_decides(environment):
 
 def test_openmp_or_none(environment):
     """Where none is loaded, LSTMFAST_THREAD_POOL=openmp leaves calls to their caller."""
-    assert answers(environment, TASKS, LSTMFAST_THREAD_POOL="openmp")[-1] == "1"
+    assert answers(environment, TASKS, LSTMFAST_THREAD_POOL="openmp") == ["openmp:", "1"]
 
 
 def test_no_such_pool(environment):
@@ -192,6 +192,29 @@ print(*found)
     pytest.importorskip("threadpoolctl")
     found = printed(environment, START + "import lstmfast; from lstmfast import ops" + script)
     assert found.split() == ["3", "1", "2", "1", "4", "2", "2", "1", "2"]
+
+
+@GNU
+def test_a_limit_of_all_libraries(environment):
+    """Whichever is limited first: what we follow is limited, too."""
+    script = """
+import threadpoolctl, lstmfast
+gomp, found = load("gnu"), []
+gomp.omp_set_num_threads(3)
+controller = threadpoolctl.ThreadpoolController()
+for order in (1, -1):
+    controller.lib_controllers.sort(key=lambda one: order * (one.user_api == "lstmfast"))
+    with controller.limit(limits=1):
+        found.append(lstmfast.get_num_threads())
+    with threadpoolctl.threadpool_limits(1, user_api="lstmfast"):
+        found.append(lstmfast.get_num_threads())
+    gomp.omp_set_num_threads(2)
+    found.append(lstmfast.get_num_threads())
+    gomp.omp_set_num_threads(3)
+print(*found)
+"""
+    pytest.importorskip("threadpoolctl")
+    assert printed(environment, START + script).split() == "1 1 2 1 1 2".split()
 
 
 @TORCH

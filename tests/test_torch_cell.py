@@ -185,6 +185,26 @@ def test_gradcheck(leading, state, bias):
         assert not isinstance(error, torch.autograd.gradcheck.GradcheckError), error
 
 
+def test_backward_leaves_nothing_behind():
+    """Whoever keeps a loss does not keep what its steps were calculated from."""
+    cell, _ = twins()
+    x, h, c = leaves_for(B)
+    h_n, c_n = cell(x, (h, c))
+    step = h_n.grad_fn
+    assert step.arrays is not None
+    (h_n.sum() + c_n.sum()).backward()
+    assert step.arrays is None
+
+
+@pytest.mark.filterwarnings("ignore:lstmfast")
+@pytest.mark.parametrize("lost", ("bias_ih", "bias_hh"))
+def test_one_bias_alone(lost):
+    cells = twins()
+    for cell in cells:
+        setattr(cell, lost, None)
+    assert_parity(cells, leaves_for(B))
+
+
 def test_backward_twice():
     found = []
     for cell in twins():

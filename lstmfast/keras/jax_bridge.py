@@ -30,7 +30,7 @@ def _follow_threads() -> None:
     if "--xla_cpu_multi_thread_eigen=false" in os.environ.get("XLA_FLAGS", "").split():
         told = "1"
     if told.isdecimal():
-        capi.follow_num_threads(int(told))
+        capi.follow_num_threads(min(int(told), capi.MAX_THREADS))
 
 
 _follow_threads()

@@ -82,7 +82,7 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
         """Return why this call goes to PyTorch, which also knows what its errors say."""
         if not isinstance(x, Tensor) or x.dim() not in (1, 2):
             return "an input that is no row and no batch"
-        if weights[0] is None or weights[1] is None:
+        if weights[0] is None or weights[1] is None or len(weights) == 3:
             return "a cell that lacks a weight"
         mode = mode_against(x, graph)
         if mode is not None or x.shape[-1] != self.input_size:

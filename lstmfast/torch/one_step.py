@@ -48,7 +48,10 @@ class StepFunction(torch.autograd.Function):
         if is_for_torch(above):
             return None, None, None, *_by_torchs_gradients(ctx, above, (x, h0, c0), weights)
         needs = ctx.needs_input_grad[3:]
-        found = _gradients(ctx.arrays, above, needs, len(weights) > 2)
+        kept, ctx.arrays = ctx.arrays, None
+        if kept is None:  # of a graph that is retained
+            kept = _run(_arrays(x, h0, c0, weights))[0]
+        found = _gradients(kept, above, needs, len(weights) > 2)
         pairs = zip(found, needs, strict=True)
         return None, None, None, *(torch.from_numpy(d) if need else None for d, need in pairs)
 
