@@ -214,7 +214,7 @@ for order in (1, -1):
 print(*found)
 """
     pytest.importorskip("threadpoolctl")
-    assert printed(environment, START + script).split() == "1 1 2 1 1 2".split()
+    assert printed(environment, START + script).split() == ["1", "1", "2", "1", "1", "2"]
 
 
 @TORCH
