@@ -293,10 +293,12 @@ cdef class Handle:
             weights_of(&self.weights[k], weights[k], written)
         return 0
 
-    cdef int pack(self, int which, int first) except -1:
-        """`which` forms of the weights of all parts, but of the first layer those of `first`."""
+    cdef int pack(self, int64_t T, int64_t B, int which, int first) except -1:
+        """For a pass `which` forms of the weights of all parts, but of the first layer `first`."""
         cdef lf_watch watch
+        cdef lf_part *part
         cdef int64_t k
+        cdef int forms
         if self.borrowed is None:
             return 0
         if not self.found:
@@ -304,8 +306,9 @@ cdef class Handle:
         lf_watch_begin(&watch)
         with nogil:
             for k in range(self.parts):
-                pack_weights(&self.lstm.parts[k], &self.weights[k],
-                             first if k < self.lstm.directions else which)
+                part = &self.lstm.parts[k]
+                forms = first if k < self.lstm.directions else which
+                pack_weights(part, &self.weights[k], lend_weights(part, &self.weights[k], T, B, forms))
         return check(lf_watch_end(&watch))
 
     cdef bint is_long(self, int64_t rows) noexcept nogil:
@@ -326,7 +329,7 @@ cdef class Handle:
         a.h_n, a.c_n, a.seed = target(h_n), target(c_n), seed
         a.cells, (a.cells_t, a.cells_b) = target(cells), cells_strides
         a.work_size = lf_forward_work(self.lstm, T, B)
-        self.pack(which, which)
+        self.pack(T, B, which, which)
         run_pass(self.lstm, &a, 0)
 
     def backward(self, int64_t T, int64_t B, x, x_strides, taken, h0, c0, y, y_strides, reserve,
@@ -341,7 +344,7 @@ cdef class Handle:
         a.dcells, (a.dcells_t, a.dcells_b) = source(dcells), dcells_strides
         a.dx, (a.dx_t, a.dx_b) = target(dx), dx_strides
         a.dh0, a.dc0 = target(dh0), target(dc0)
-        self.pack(past | PACK_IH_BACK, past | (PACK_IH_BACK if dx is not None else 0))
+        self.pack(T, B, past | PACK_IH_BACK, past | (PACK_IH_BACK if dx is not None else 0))
         self.find(gradients, True)
         a.gradients = self.weights
         a.work_size = lf_backward_work(self.lstm, T, B)

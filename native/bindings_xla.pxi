@@ -110,7 +110,7 @@ cdef int begin_call(const lf_xla_frame *f, int training, xla_call *c) noexcept n
     begin_arrays(&c.wanted, &f.results, c.given.dtype)
     c.a.size, c.a.B, c.a.T = sizeof(lf_args), f.arguments.items[0].dims[0], f.arguments.items[0].dims[1]
     take_tensors(c, c.lstm.I, c.lstm.H)
-    c.w.size = sizeof(lf_weights)
+    c.w.size, c.lstm.parts[0].turned = sizeof(lf_weights), not c.as_ours
     load_vectors(&c.lstm.parts[0], &c.w)
     c.lstm.loaded = 1
     return c.given.status
@@ -134,6 +134,11 @@ cdef void take_tensors(xla_call *c, int64_t I, int64_t H) noexcept nogil:
     a.y_t, a.y_b, a.mask_b = H, a.T * H, a.T
     if c.lstm.config.lengths:
         a.mask, a.mask_t = <uint8_t *> take_array(&c.given, LF_XLA_BOOL, a.B, a.T, NO_AXIS), 1
+
+
+cdef void pack_kernels(xla_call *c, int which) noexcept nogil:
+    cdef lf_part *part = &c.lstm.parts[0]
+    pack_weights(part, &c.w, lend_weights(part, &c.w, c.a.T, c.a.B, which))
 
 
 cdef void free_call(xla_call *c) noexcept nogil:
@@ -187,8 +192,11 @@ cdef int forward_run(const lf_xla_frame *f, xla_call *c) noexcept nogil:
     if status == LF_OK:
         status = take_outputs(c)
     if status == LF_OK:
-        status = pack_forward(c)
-    return lf_forward(c.lstm, &c.a) if status == LF_OK else status
+        status = place_forward(c)
+    if status == LF_OK:
+        pack_kernels(c, PACK_FORWARD)
+        status = lf_forward(c.lstm, &c.a)
+    return status
 
 
 cdef int take_outputs(xla_call *c) noexcept nogil:
@@ -206,20 +214,10 @@ cdef inline void *take_reserve(xla_call *c, xla_arrays *r) noexcept nogil:
     return take_array(r, LF_XLA_UINT8, lf_reserve_size(c.lstm, c.a.T, c.a.B), NO_AXIS, NO_AXIS)
 
 
-cdef int pack_forward(xla_call *c) noexcept nogil:
-    cdef lf_part *part = &c.lstm.parts[0]
-    cdef int64_t map_size = padded(packed_gates(part, 1))
+cdef int place_forward(xla_call *c) noexcept nogil:
     c.a.work_size = lf_forward_work(c.lstm, c.a.T, c.a.B)
-    c.memory = <char *> lf_take(map_size + <int64_t> c.a.work_size)
-    if c.memory == NULL:
-        return LF_EMEMORY
-    if c.as_ours:
-        pack_weights(part, &c.w, PACK_FORWARD)
-    else:
-        lf_pack_turned(part, c.w.W_ih, part.w_ih, part.I, c.memory)
-        lf_pack_turned(part, c.w.W_hh, part.w_hh, part.H, c.memory)
-    c.a.work = c.memory + map_size
-    return LF_OK
+    c.a.work = c.memory = <char *> lf_take(<int64_t> c.a.work_size)
+    return LF_OK if c.memory != NULL else LF_EMEMORY
 
 
 cdef void *xla_forward(lf_xla_frame *f) noexcept nogil:
@@ -241,9 +239,9 @@ cdef int backward_run(const lf_xla_frame *f, xla_call *c) noexcept nogil:
     if status == LF_OK:
         status = place_backward(c)
     if status == LF_OK:
-        pack_backward(c)
+        pack_kernels(c, PACK_HH_BACK | (PACK_IH_BACK if c.need_dx else 0))
         status = lf_backward(c.lstm, &c.a)
-    if status == LF_OK and c.need_weights and not c.as_ours:
+    if status == LF_OK and c.need_weights and turns_after(c):
         turn_gradients(c)
     return status
 
@@ -281,16 +279,10 @@ cdef int take_gradients(xla_call *c) noexcept nogil:
     return status_of(c)
 
 
-cdef void pack_backward(xla_call *c) noexcept nogil:
-    """For gradients the rows of W are multiplied: the columns of Keras's kernels."""
-    cdef lf_part *part = &c.lstm.parts[0]
-    cdef int64_t columns = 4 * part.H
-    if c.as_ours:
-        pack_weights(part, &c.w, PACK_HH_BACK | (PACK_IH_BACK if c.need_dx else 0))
-        return
-    pack(part, c.w.W_hh, part.w_hh_back, columns, part.H, 1, columns, 0)
-    if c.need_dx:
-        pack(part, c.w.W_ih, part.w_ih_back, columns, part.I, 1, columns, 0)
+cdef inline int turns_after(const xla_call *c) noexcept nogil:
+    """Do gradients of kernels have to be turned after the pass?"""
+    cdef const lf_part *part = &c.lstm.parts[0]
+    return part.turned and not turns_gradients(part, c.a.T)
 
 
 cdef void turn_gradients(xla_call *c) noexcept nogil:
@@ -313,7 +305,7 @@ cdef int place_backward(xla_call *c) noexcept nogil:
     memcpy(a.reserve, c.kept, lf_reserve_size(c.lstm, a.T, a.B))
     c.gradients.size, a.gradients = sizeof(lf_weights), &c.gradients
     c.gradients.b = c.results.b
-    if c.as_ours:
+    if not turns_after(c):
         c.gradients.W_ih, c.gradients.W_hh = c.results.W_ih, c.results.W_hh
     if not c.need_weights:
         c.gradients.W_ih = c.gradients.W_hh = c.gradients.b = NULL
@@ -324,7 +316,7 @@ cdef void rooms_of_gradients(xla_call *c, char **next) noexcept nogil:
     cdef const lf_part *part = &c.lstm.parts[0]
     cdef int64_t rows = 4 * part.H * part.item
     c.a.work, c.a.reserve = room(next, c.a.work_size), room(next, lf_reserve_size(c.lstm, c.a.T, c.a.B))
-    if c.as_ours:
+    if not turns_after(c):
         return
     c.gradients.W_ih, c.gradients.W_hh = room(next, rows * c.lstm.I), room(next, rows * c.lstm.H)
     c.turning = room(next, packed_plain(part, max(part.I, part.H), 4 * part.H))

@@ -235,13 +235,19 @@ cdef void pack(const lf_part *l, const void *source, void *target, int64_t K, in
 cdef inline void pack_for_gates(const lf_part *l, const void *W, void *target,
                                 int64_t columns) noexcept nogil:
     """W (4H, columns), by which inputs or outputs are multiplied: its rows are the gates."""
-    pack(l, W, target, columns, 4 * l.H, 1, columns, 1)
+    if l.turned:
+        pack(l, W, target, columns, 4 * l.H, 4 * l.H, 1, 1)
+    else:
+        pack(l, W, target, columns, 4 * l.H, 1, columns, 1)
 
 
 cdef inline void pack_for_inputs(const lf_part *l, const void *W, void *target, int64_t rows,
                                  int64_t columns) noexcept nogil:
     """W (rows, columns), by which gradients are multiplied from the left."""
-    pack(l, W, target, rows, columns, columns, 1, 0)
+    if l.turned:
+        pack(l, W, target, rows, columns, 1, rows, 0)
+    else:
+        pack(l, W, target, rows, columns, columns, 1, 0)
 
 
 cdef void pack_weights(const lf_part *l, const lf_weights *w, int which) noexcept nogil:
@@ -257,6 +263,22 @@ cdef void pack_weights(const lf_part *l, const lf_weights *w, int which) noexcep
         pack(l, w.W_hr, l.w_hr, l.H, l.P, 1, l.H, 0)
     if l.config.proj_size and which & PACK_HR_BACK:
         pack_for_inputs(l, w.W_hr, l.w_hr_back, l.P, l.H)
+
+
+cdef enum:
+    FEW_ROWS = 64       # that do not make up for packing weights, if they take one step
+
+
+cdef int lend_weights(lf_part *l, const lf_weights *w, int64_t T, int64_t B, int which) noexcept nogil:
+    """Lend W as it is to the kernels of a call of one step; return what is left to be packed."""
+    cdef int takes = T == 1 and B <= FEW_ROWS and not (
+        l.config.proj_size or l.config.layer_norm or l.config.weight_drop)
+    l.lent, l.W_ih, l.W_hh = 0, w.W_ih, w.W_hh
+    if takes:
+        l.lent = PACK_IH | PACK_HH
+    if takes and not l.turned and l.I % l.width == 0 and l.P % l.width == 0:  # as vectors
+        l.lent |= PACK_IH_BACK | PACK_HH_BACK
+    return which & ~l.lent
 
 
 cdef size_t LF_WEIGHTS_1 = <size_t> &(<lf_weights *> 0).W_hr  # the first version ended there

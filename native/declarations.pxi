@@ -16,6 +16,7 @@ cdef extern from "kernel_table.h" nogil:
         int64_t T, B, I, H, P, x_t, x_b, y_t, y_b, y_slots, r_t, r_b, r_slots, z_t, z_slots, c_t
         int64_t c_slots, raw_slots, out_t, keep, turn, fresh, dy_t, dy_b, dx_t, dx_b, dcells_t
         int64_t dcells_b, dproj_t, first, adds, drawing, seed, stream
+        int64_t turned, ih_panel, ih_row, hh_panel, hh_row
         void *x
         void *y
         void *r
@@ -55,6 +56,8 @@ cdef extern from "kernel_table.h" nogil:
         void *w_hh_back
         void *w_ih_back
         void *w_hr_back
+        void *W_ih
+        void *W_hh
         int64_t *lengths
         int64_t *offsets
         int64_t *active
@@ -201,6 +204,9 @@ cdef extern from "handles.h" nogil:
         void *w_hr_back
         void *plain_w_hh
         const void *source_w_hh
+        int lent, turned
+        const void *W_ih
+        const void *W_hh
         lf_one_step step
     ctypedef struct lf_lstm:
         int64_t layers, directions, count, I, H, P, batch_size, item, step_work_size
@@ -288,7 +294,6 @@ cdef extern from "schedule.h" nogil:
     int lf_run_backward(const lf_table *k, lf_layer *a)
 
 cdef extern from "turned.h" nogil:
-    void lf_pack_turned(const lf_part *part, const void *kernel, void *target, int64_t K, void *map)
     void lf_turn(const lf_part *part, const void *source, void *target, int64_t rows,
                  int64_t columns, void *room)
 

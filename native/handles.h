@@ -17,6 +17,9 @@ typedef struct lf_part {
     void *w_ih, *w_hh, *b, *p, *w_hr, *norm, *w_ih_back, *w_hh_back, *w_hr_back;
     void *plain_w_hh; /* W_hh as it was loaded, for weight_drop; in the block */
     const void *source_w_hh; /* that, or an array that is borrowed */
+    int lent;                /* forms of W_ih and W_hh (PACK_...) that are not packed: kernels read */
+    const void *W_ih, *W_hh; /* these arrays, (4H, K), or if they are turned (K, 4H); so are */
+    int turned;              /* gradients */
     lf_one_step step;        /* of one row, where the handle is_quick */
 } lf_part;
 

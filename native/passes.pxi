@@ -78,6 +78,13 @@ cdef void describe_weights(const lf_part *l, lf_layer *r, void *no_bias) noexcep
     cdef int64_t width = l.H * l.item
     r.w_ih, r.w_hh, r.b, r.p, r.w_hr = l.w_ih, l.w_hh, l.b, l.p, l.w_hr
     r.w_ih_back, r.w_hh_back, r.w_hr_back = l.w_ih_back, l.w_hh_back, l.w_hr_back
+    r.ih_row = r.hh_row = 4 * l.width
+    r.ih_panel = r.hh_panel = 4 * l.H * 4 * l.width
+    if l.lent & PACK_IH:
+        r.W_ih, r.W_hh, r.turned = <void *> l.W_ih, <void *> l.W_hh, l.turned
+    if l.lent & PACK_IH_BACK:
+        r.w_ih_back, r.w_hh_back = <void *> l.W_ih, <void *> l.W_hh
+        r.ih_panel, r.ih_row, r.hh_panel, r.hh_row = 4 * l.width, l.I, 4 * l.width, l.P
     if l.config.layer_norm:
         memset(no_bias, 0, 4 * width)
         r.b, r.b_norm = no_bias, l.b
@@ -196,9 +203,15 @@ cdef inline void copy_state(void *target, const void *state, int64_t bytes) noex
 
 cdef int weight_gradient(const lf_part *l, const lf_layer *r, lf_outer *a, void *target,
                          int64_t rows, int64_t columns, int64_t workers) noexcept nogil:
-    """target (rows, columns) = Σ A[t] ⊗ X[t]; where A and X lie is set."""
+    """target (rows, columns) = Σ A[t] ⊗ X[t]; where A, without gaps, and X lie is set."""
+    a.a_row = rows
+    return sum_outer(l, r, a, target, rows, columns, workers)
+
+
+cdef int sum_outer(const lf_part *l, const lf_layer *r, lf_outer *a, void *target, int64_t rows,
+                   int64_t columns, int64_t workers) noexcept nogil:
     a.T, a.B, a.M, a.N = r.T, r.B, rows, columns
-    a.a_row, a.C, a.c_row = rows, target, columns
+    a.C, a.c_row = target, columns
     a.active, a.count = r.active, r.offsets[r.T] if r.offsets != NULL else r.T * r.B
     a.scratch_stride, a.adds = outer_scratch(l) // l.item, r.adds
     return lf_run_outer(l.kernels, a, workers)
@@ -232,6 +245,30 @@ cdef int weight_gradients(const lf_part *l, const lf_args *a, const lf_layer *r,
         status |= lf_run_range(<lf_range_kernel> l.kernels.peephole_gradient, <void *> r,
                                panels(l.H, l.width), 1, 6.0 * r.T * r.B * l.H,
                                lf_get_num_threads())
+    return status
+
+
+cdef inline int turns_gradients(const lf_part *l, int64_t T) noexcept nogil:
+    """Do gradients come out as weights that are turned lie, (I, 4H) and (H, 4H)?"""
+    return l.turned and T == 1
+
+
+cdef int turned_gradients(const lf_part *l, const lf_args *a, const lf_layer *r, void *scratch,
+                          int64_t workers) noexcept nogil:
+    """Of one step dW_ih = Σ x ⊗ dz, dW_hh = Σ h0 ⊗ dz, db = Σ dz."""
+    cdef const lf_weights *g = a.gradients
+    cdef lf_outer o
+    cdef int status = 0
+    memset(&o, 0, sizeof(o))
+    o.scratch, o.first, o.first_row, o.rest = scratch, r.z, 4 * l.H, r.z
+    if g.W_ih != NULL:
+        o.A, o.a_row, o.right_sums = r.x, r.x_b, g.b
+        status |= sum_outer(l, r, &o, g.W_ih, l.I, 4 * l.H, workers)
+    if g.W_hh != NULL and a.h0 == NULL:
+        memset(g.W_hh, 0, 4 * l.H * l.H * l.item)
+    elif g.W_hh != NULL:
+        o.A, o.a_row, o.right_sums = r.r0, l.H, NULL
+        status |= sum_outer(l, r, &o, g.W_hh, l.H, 4 * l.H, workers)
     return status
 
 
@@ -320,7 +357,10 @@ cdef int part_backward(const lf_part *l, const lf_args *a, const lf_order *order
         status |= lf_run_backward(l.kernels, &r)
         if status & LF_STOPPED:
             return status
-        status |= weight_gradients(l, a, &r, k.outer, workers)
+        if turns_gradients(l, a.T):
+            status |= turned_gradients(l, a, &r, k.outer, workers)
+        else:
+            status |= weight_gradients(l, a, &r, k.outer, workers)
         status |= input_gradient(l, &r)
     return status | norm_gradients(l, a, &k) | mask_weight_gradient(l, a)
 

@@ -227,11 +227,12 @@ static void plan(layer_job *job, double project, double step, int64_t count) {
     job->workers = job->times = 1;
     if (n < 2 || !lf_team_is_worth((project + step) * count * busy(B) * LF_SPEED)) return;
     double by_rows = (double)ceil_div(B, at_most(n, B)) / B;
-    if (B >= ENOUGH_ROWS * n) job->way = BY_ROWS;
+    int packs = job->a->W_ih != NULL; /* panels, into rooms of one share */
+    if (B >= ENOUGH_ROWS * n && !packs) job->way = BY_ROWS;
     else if (job->panels > 1 && !job->a->row_cells && (count == 1 || step / n >= SMALL_STEP))
         job->way = BY_PANELS;
     else if (job->chunk > 1 && left_ahead(job, n, project, step) < by_rows) job->way = AHEAD;
-    else if (B > 1) job->way = BY_ROWS;
+    else if (B > 1 && !packs) job->way = BY_ROWS;
     else return;
     job->workers = job->way == AHEAD ? n : at_most(n, job->way == BY_ROWS ? B : job->panels);
     if (job->way == BY_ROWS) job->times = at_least(1, at_most(ROW_SHARES, B / (ENOUGH_ROWS * n)));

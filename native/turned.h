@@ -3,10 +3,6 @@
 #define LF_TURNED_H
 #include "handles.h"
 
-/* What the kernel `pack` leaves of W (4H, K) with the gates map, from kernel (K, 4H), its transpose.
- * `map`: room for as many numbers as one row of the kernel packs to. */
-void lf_pack_turned(const lf_part *part, const void *kernel, void *target, int64_t K, void *map);
-
 /* target (columns, rows) becomes the transpose of source (rows, columns). `room`: for as many numbers
  * as that packs to with the plain map. */
 void lf_turn(const lf_part *part, const void *source, void *target, int64_t rows, int64_t columns,

@@ -15,9 +15,11 @@ LAYER = Struct(
     size="T B I H P x_t x_b y_t y_b y_slots r_t r_b r_slots z_t z_slots c_t c_slots raw_slots "
     "out_t keep projects turn fresh dy_t dy_b dx_t dx_b dcells_t dcells_b dproj_t first truncate "
     "adds row_cells layer_norm zoneout drawing seed stream h_threshold c_threshold "
+    "turned ih_panel ih_row hh_panel hh_row "
     "varied " + cell_fields(integers=True),
     data="x y r h0 r0 c0 z zx zh c raw out w_ih w_hh b p w_hr mask gain_x gain_h b_norm gain_c b_c "
-    "dy dh_n dc dh dh0 dx dp dcells carry scratch dproj dout sums w_hh_back w_ih_back w_hr_back",
+    "dy dh_n dc dh dh0 dx dp dcells carry scratch dproj dout sums w_hh_back w_ih_back w_hr_back "
+    "W_ih W_hh",
     ids="lengths offsets active row_ids",
     real="zoneout_h zoneout_c " + cell_fields(integers=False),
 )
@@ -53,9 +55,12 @@ LAYER = Struct(
 # layer_norm  gain_x, gain_h, b_norm (4H,), gain_c, b_c (H,); b is zeros. scratch (B, H) work,
 #           sums (B, 14H): each row's gradients of gain_x, gain_h, b_norm, gain_c, b_c
 # dproj, dout (T, B, P) at t·dproj_t, (B, H) work: the gradients after and before the projection
-# w_ih, w_hh            packed, gates map, K = I and K = P
+# w_ih, w_hh            packed, gates map, K = I and K = P; or work for that, where W_ih (4H, I) and
+#                       W_hh (4H, P), or `turned` ones, (I, 4H) and (P, 4H), are not null: then
+#                       `steps` packs what it needs (unpacked.py)
 # w_hr                  packed, plain map, K = H, columns P
-# w_hh_back, w_ih_back  packed, plain map, K = 4H, columns P and I; w_hr_back K = P, columns H
+# w_hh_back, w_ih_back  plain map, K = 4H, columns P and I; w_hr_back packed, K = P, columns H
+# ih_panel, ih_row      of w_ih_back: panel p, row k at p·ih_panel + k·ih_row. hh likewise
 
 
 @njit(error_model="numpy")

@@ -19,6 +19,12 @@ GROUP = 4  # panels that are worked on together: a block of them is 256 KB
 OUTER_PANELS = 8  # panels of the right factor that a sum of outer products packs at once
 
 
+@njit(error_model="numpy")
+def block_count(K):
+    """Into how many blocks a sum over K is cut."""
+    return max(1, (K + BLOCK // 2) // BLOCK)
+
+
 @lru_cache(None)
 def make_multiply(simd, packed=False, gates=False, prefetches=False):
     """multiply(M, K, A, B, C, S, p, panels): C = S + A·B, M rows and `panels` panels from p on.
@@ -44,7 +50,7 @@ def make_multiply(simd, packed=False, gates=False, prefetches=False):
         row_step = 1 if packed else A.stride
         k_step = A.stride if packed else 1
         k = 0
-        for blocks in range(max(1, (K + BLOCK // 2) // BLOCK), 0, -1):
+        for blocks in range(block_count(K), 0, -1):
             b = Panels(at(B.pointer, k * B.row), B.panel, B.row)
             count = panel_count(K - k, blocks)
             r = 0

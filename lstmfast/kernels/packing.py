@@ -13,8 +13,8 @@ PACK = Struct(
     data="source target",
     size="k_stride n_stride K columns gates",
 )
-# source: element (k, n) of B at k·k_stride + n·n_stride (k_stride 1 with the gates map, else the
-# plain map is meant); target: the panels, 4·W·K numbers each.
+# source: element (k, n) of B at k·k_stride + n·n_stride; target: the panels, 4·W·K numbers each;
+# gates: packed by that map, else by the plain one.
 
 
 @lru_cache(None)
@@ -26,20 +26,26 @@ def make_turn(simd, run):
     """
     W, load_n, store, splat, real = simd.width, simd.load_n, simd.store, simd.splat, simd.real
     get, put, transpose, new_tile = simd.get, simd.put, simd.transpose, simd.new_tile(simd.width)
+    load_turned = simd.load_turned
 
     @njit(error_model="numpy")
     def turn(source, n_stride, jump, K, n, target):
-        block = new_tile()
-        for k in range(0, K, W):
+        block, edge = new_tile(), new_tile()
+        whole = K // W * W if run == W and n >= W else 0
+        for k in range(0, whole, W):
+            load_turned(block, at(source, k), n_stride)
             for w in range(W):
-                put(block, w, splat(real(0)))
+                store(target, (k + w) * 4 * W, get(block, w))
+        for k in range(whole, K, W):
+            for w in range(W):
+                put(edge, w, splat(real(0)))
                 if w % run < n:
                     o = w // run * jump + w % run * n_stride
-                    put(block, w, load_n(source, o + k, K - k))
-            transpose(block)
+                    put(edge, w, load_n(source, o + k, K - k))
+            transpose(edge)
             for w in range(W):
                 if k + w < K:
-                    store(target, (k + w) * 4 * W, get(block, w))
+                    store(target, (k + w) * 4 * W, get(edge, w))
 
     return turn
 
@@ -49,7 +55,7 @@ def make_pack_panel(simd, gates=False):
     """pack_panel(source, k_stride, n_stride, K, C, p, target): one panel of B, zeros past the end.
 
     C tells the map (its pointer and row do not matter). One of the strides is usually 1: rows are
-    copied as vectors, columns are turned W × W at a time in registers. `gates` takes columns only.
+    copied as vectors, columns are turned W × W at a time in registers. With `gates` one always is.
     """
     W, load_n, store, real = simd.width, simd.load_n, simd.store, simd.real
     turn, vectors_of, quarter = make_turn(simd, W), make_vectors_of(simd, gates), max(1, W // 4)
@@ -75,18 +81,30 @@ def make_pack_panel(simd, gates=False):
             turn_quarter(start, n_stride, jump, K, C.limit - unit, at(target, v * W))
 
     @njit(error_model="numpy")
+    def gather_quarters(source, k_stride, K, C, p, vectors, target):
+        for k in range(K):
+            for v in range(vectors):
+                for w in range(W):
+                    unit = p * C.panel + v * quarter + w % quarter
+                    o = k * k_stride + w // quarter * C.vector + unit
+                    target[(k * 4 + v) * W + w] = source[o] if unit < C.limit else real(0)
+
+    @njit(error_model="numpy")
     def pack_panel(source, k_stride, n_stride, K, C, p, target):
         vectors = vectors_of(C, p)
         if gates and vectors < 4:
-            pack_quarters(source, n_stride, K, C, p, vectors, target)
+            if k_stride == 1:
+                pack_quarters(source, n_stride, K, C, p, vectors, target)
+            else:
+                gather_quarters(source, k_stride, K, C, p, vectors, target)
             return
         for v in range(vectors):
             n = C.limit - p * C.panel - v * C.limit_vector
             start = at(source, (p * C.panel + v * C.vector) * n_stride)
             lanes = at(target, v * W)
-            if gates or k_stride == 1:
+            if k_stride == 1:
                 turn(start, n_stride, 0, K, n, lanes)
-            elif n_stride == 1:
+            elif gates or n_stride == 1:
                 copy_rows(start, k_stride, K, n, lanes)
             else:
                 gather(start, k_stride, n_stride, K, n, lanes)
@@ -104,7 +122,7 @@ def make_pack(simd):
             target = at(a.target, p * a.K * 4 * W)
             if a.gates:
                 C = gates_out(a.source, 0, a.columns // 4, W)
-                pack_gates(a.source, 1, a.n_stride, a.K, C, p, target)
+                pack_gates(a.source, a.k_stride, a.n_stride, a.K, C, p, target)
             else:
                 C = plain_out(a.source, 0, a.columns, W)
                 pack_plain(a.source, a.k_stride, a.n_stride, a.K, C, p, target)

@@ -45,6 +45,7 @@ from .matmul import GROUP, make_fill, make_multiply
 from .row_cells import make_row_cells_backward, make_row_cells_forward
 from .simd import at, is_null
 from .tiles import Matrix, Panels, gates_out, matrix_of, panel_count, plain_out
+from .unpacked import make_unpacked
 
 
 def make_project(simd):
@@ -76,7 +77,17 @@ def make_steps(simd):
     """The steps t_begin..t_end, for the rows and panels given; z holds the projections."""
     multiply, fill, W = make_multiply(simd, gates=True), make_fill(simd), simd.width
     plain, varied = make_plain_forward(simd), make_varied_forward(simd)
-    row_cells = make_row_cells_forward(simd)
+    row_cells, unpacked = make_row_cells_forward(simd), make_unpacked(simd)
+
+    @njit(error_model="numpy")
+    def product(M, K, A, packed, given, turned, room, C, S, p, panels):
+        """C = S + A·W, of packed weights or, if they are `given`, of these."""
+        if is_null(given):
+            B = Panels(at(packed, p * K * 4 * W), K * 4 * W, 4 * W)
+            multiply(M, K, A, B, C, S, p, panels)
+        else:
+            memory = at(packed, room * K * 4 * W)
+            unpacked(M, K, A, given, turned, memory, C, S, p, panels)
 
     @njit(error_model="numpy")
     def cells(a, t, row_begin, row_end, p_begin, p_end):
@@ -92,18 +103,18 @@ def make_steps(simd):
                     plain(a, z, c_prev, c, h, j, a.H - j)
 
     @njit(error_model="numpy")
-    def pre_activations(a, t, row, M, p, panels):
+    def pre_activations(a, t, row, M, p, panels, room):
         """z += W_hh h[t-1], after z = W_ih x + b if that is left to do; with a norm zh and zx."""
         if a.projects:
             C = gates_out(zx_at(a, t, row), 4 * a.H, a.H, W)
-            B = Panels(at(a.w_ih, p * a.I * 4 * W), a.I * 4 * W, 4 * W)
-            multiply(M, a.I, Matrix(x_at(a, t, row), a.x_b), B, C, Matrix(a.b, 0), p, panels)
+            x = Matrix(x_at(a, t, row), a.x_b)
+            product(M, a.I, x, a.w_ih, a.W_ih, a.turned, room, C, Matrix(a.b, 0), p, panels)
         C = gates_out(zh_at(a, t, row), 4 * a.H, a.H, W)
         if a.layer_norm:
             fill(M, C, p, panels)
         if t > 0 or not a.fresh:
-            B = Panels(at(a.w_hh, p * a.P * 4 * W), a.P * 4 * W, 4 * W)
-            multiply(M, a.P, r_before(a, t, row), B, C, matrix_of(C), p, panels)
+            r = r_before(a, t, row)
+            product(M, a.P, r, a.w_hh, a.W_hh, a.turned, room, C, matrix_of(C), p, panels)
 
     def steps(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
         groups = panel_count(p_end - p_begin, GROUP)
@@ -113,7 +124,7 @@ def make_steps(simd):
                 g = n if (t + a.turn) % 2 == 0 else groups - 1 - n
                 p = p_begin + g * GROUP
                 panels = min(GROUP, p_end - p)
-                pre_activations(a, t, row_begin, end - row_begin, p, panels)
+                pre_activations(a, t, row_begin, end - row_begin, p, panels, p_begin)
                 if not a.row_cells:
                     cells(a, t, row_begin, end, p, p + panels)
             if a.row_cells and end > row_begin:
@@ -166,7 +177,7 @@ def make_steps_backward(simd):
         if is_null(a.mask):
             upstream(a, t, row, end, going_on, fed, p, panels, C)
         if fed > row:
-            B = Panels(at(a.w_hh_back, p * 16 * a.H * W), 16 * a.H * W, 4 * W)
+            B = Panels(at(a.w_hh_back, p * a.hh_panel), a.hh_panel, a.hh_row)
             A = Matrix(zh_at(a, t + 1, row), 4 * a.H)
             multiply(fed - row, 4 * a.H, A, B, C, matrix_of(C), p, panels)
         if not is_null(a.mask):
@@ -256,7 +267,7 @@ def make_input_gradient(simd):
         for p in range(0, count, GROUP):
             panels = min(GROUP, count - p)
             fill(M, C, p, panels)
-            B = Panels(at(a.w_ih_back, p * 16 * a.H * W), 16 * a.H * W, 4 * W)
+            B = Panels(at(a.w_ih_back, p * a.ih_panel), a.ih_panel, a.ih_row)
             multiply(M, 4 * a.H, A, B, C, matrix_of(C), p, panels)
 
     @njit(error_model="numpy")

@@ -20,6 +20,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 I64 = ir.IntType(64)
+LANE = 16  # bytes within which all shuffles are cheap
 BITS = {types.float32: 32, types.float64: 64}
 LLVM_REAL = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 
@@ -301,7 +302,8 @@ def lanes(real, isa):
     `load_n(p, i, n)`, `store_n(p, i, v, n)` only the first n of them (the other lanes read as 0;
     n <= 0 touches nothing); `load_or` fills them from a vector. `splat(x)` fills a vector.
     `new_tile(n)` makes an intrinsic without arguments that reserves n vectors, read and written by
-    `get(tile, i)` and `put(tile, i, v)`; `transpose(tile)` turns a square of them, and
+    `get(tile, i)` and `put(tile, i, v)`; `transpose(tile)` turns a square of them,
+    `load_turned(tile, p, stride)` reads one whose rows lie `stride` apart and turns it, and
     `regroup(tile)` makes vector g of the g-th quarters of four vectors (it undoes itself; None
     where a vector has no quarters). `total(v)` adds the lanes in a fixed order, `largest(v)` is
     their maximum.
@@ -426,6 +428,17 @@ def lanes(real, isa):
 
         return real(vector), emit
 
+    @intrinsic
+    def load_turned(typing, tile, p, stride):
+        def emit(ctx, builder, sig, args):
+            rows = [builder.gep(args[1], [builder.mul(args[2], I64(i))]) for i in range(width)]
+            for k in range(0, width, LANE // align):
+                for i, column in enumerate(_turned_columns(builder, rows, k, width, align), k):
+                    builder.store(column, builder.gep(args[0], [I64(i)]))
+            return ctx.get_dummy_value()
+
+        return types.void(tile_type, pointer, types.intp), emit
+
     def transposition(count):
         """Of the block of count × count runs of lanes in the first `count` vectors, in place."""
 
@@ -444,9 +457,56 @@ def lanes(real, isa):
     return Lanes(
         isa=isa, real=real, width=width, vector=vector, pointer=pointer, load=load, store=store,
         load_n=load_n, load_or=load_or, store_n=store_n, splat=splat, new_tile=new_tile, get=get,
-        put=put, total=total, largest=largest, transpose=transposition(width),
+        put=put, total=total, largest=largest, load_turned=load_turned,
+        transpose=transposition(width),
         regroup=transposition(4) if width >= 4 else None,
     )  # fmt: skip
+
+
+def _turned_columns(builder, rows, k, width, align):
+    """The columns from k on of rows in memory, as many as there are numbers in LANE bytes.
+
+    Pieces of so many numbers are put into their places as they are read, and only then turned, each
+    lane by itself: that takes half the shuffles of a whole square (`_transposed`).
+    """
+    real = rows[0].type.pointee
+    count, index = LANE // align, ir.IntType(32)
+    piece = ir.VectorType(real, count).as_pointer()
+
+    def read(row):
+        p = builder.bitcast(builder.gep(row, [I64(k)]), piece)
+        return builder.load(p, align=align)
+
+    def joined(parts):
+        if len(parts) == 1:
+            return parts[0]
+        half = len(parts) // 2
+        pair, order = (joined(parts[:half]), joined(parts[half:])), list(range(len(parts) * count))
+        return builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(index, len(order)), order))
+
+    found, run = [joined([read(row) for row in rows[i::count]]) for i in range(count)], 1
+    while run < count:
+        pairs = [(found[i], found[i + run]) for i in range(count) if i // run % 2 == 0]
+        orders = [_within_lanes(start, run, count, width) for start in (0, count // 2)]
+        found = [
+            builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(index, width), order))
+            for a, b in pairs
+            for order in orders
+        ]
+        run *= 2
+    return found
+
+
+def _within_lanes(start, run, count, width):
+    """Runs of one vector and of another by turns, from `start` on in each `count` of numbers."""
+    runs = range(start, start + count // 2, run)
+    return [
+        lane + first + r + of
+        for lane in range(0, width, count)
+        for first in runs
+        for of in (0, width)
+        for r in range(run)
+    ]
 
 
 def _transposed(builder, rows, width):
