@@ -142,22 +142,27 @@ typedef struct region {
     const runtime *by;
     void (*member)(int64_t, int64_t);
     jmp_buf back;
+    atomic_int begun, left; /* say again what the runtime orders by futexes, which TSan cannot see */
 } region;
 
 /* (A fork in the middle, by a signal's handler, has only thread 0, which must not wait for others at
  * the region's end.) */
 static void take_part(void *context) {
     region *r = context;
+    atomic_load(&r->begun);
     int thread = r->by->thread();
     r->member(thread, r->by->threads());
     if (thread == 0 && lf_team_is_lost()) longjmp(r->back, 1);
+    atomic_fetch_add(&r->left, 1);
 }
 
 /* (To ask for fewer threads than the runtime has would end the others.) */
 void lf_openmp_run(void (*member)(int64_t, int64_t), int64_t wanted) {
     region r = {.by = usable(), .member = member};
     unsigned asked = wanted > r.by->most() ? (unsigned)wanted : 0;
+    atomic_store(&r.begun, 1);
     if (!setjmp(r.back)) r.by->parallel(take_part, &r, asked, 0);
+    atomic_load(&r.left);
 }
 #else
 void lf_openmp_look(void) {}
