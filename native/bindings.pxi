@@ -124,6 +124,11 @@ def threshold(double rate) -> int:
     return lf_threshold(rate)
 
 
+def dropout_scale(double rate) -> float:
+    """The factor of what dropout leaves."""
+    return lf_dropout_scale(rate)
+
+
 def stream(int64_t part, int64_t purpose) -> int:
     """The number of the stream of a part's random numbers; purposes: kernels/philox.py."""
     return lf_stream(part, purpose)

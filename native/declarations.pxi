@@ -179,6 +179,7 @@ cdef extern from "config.h" nogil:
     int lf_set_key(lf_config *config, const char *key, double value)
     int lf_is_differentiable(const lf_config *config)
     int64_t lf_threshold(double rate)
+    double lf_dropout_scale(double rate)
     int64_t lf_stream(int64_t part, int64_t purpose)
     int lf_is_varied(const lf_config *config)
     void lf_describe_cell(const lf_config *config, lf_layer *a)
