@@ -1,6 +1,6 @@
 # The C-level API (the manual is lstmfast/capi.pxd) and, included below, what Python calls.
 #
-# Checks are made here, once; kernels and native/schedule.c trust their arguments.
+# Checks are made here, once; kernels, native/schedule.c and ranges.c trust their arguments.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uintptr_t

@@ -277,7 +277,7 @@ cdef extern from "watch.h" nogil:
     int lf_watch_end(lf_watch *watch)
     lf_watch *lf_watch_for(double ns)
 
-cdef extern from "schedule.h" nogil:
+cdef extern from "ranges.h" nogil:
     const double SPEED "LF_SPEED"
     const double PIECE "LF_PIECE"
     ctypedef int (*lf_range_kernel)(void *, int64_t, int64_t, int64_t) noexcept
@@ -285,6 +285,8 @@ cdef extern from "schedule.h" nogil:
                      int64_t workers)
     int lf_run_product(const lf_table *k, lf_product *a, int64_t workers)
     int lf_run_outer(const lf_table *k, lf_outer *a, int64_t workers)
+
+cdef extern from "schedule.h" nogil:
     int lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk)
     int lf_run_backward(const lf_table *k, lf_layer *a)
 

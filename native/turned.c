@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "schedule.h"
+#include "ranges.h"
 #include "threads.h"
 
 /* ---------------------------------------------------------------- packing
