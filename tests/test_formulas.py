@@ -80,8 +80,7 @@ PLANTED = {
         "def make(b, one, rate):\n    return b.fdiv(one, b.fsub(splat(real(1)), rate))",
     ),
     "peepholes": (
-        "def see(v, z, p, c, new):\n"
-        "    return z[0] + p[0] * c, z[1] + p[1] * c, z[2] + p[2] * new",
+        "def see(v, z, p, c, new):\n    return z[0] + p[0] * c, z[1] + p[1] * c, z[2] + p[2] * new",
         "def sums(d, j, b, c, i, f, o):\n    i += d[j] * b\n    f += d[j + 1] * b\n"
         "    o += d[j + 2] * c\n    return i, f, o",
         "def sums(x, y, z, s, t, i, f, o):\n    return fma(s, x, i), fma(y, s, f), fma(z, t, o)",

@@ -1,4 +1,4 @@
-"""How many Python functions of the package lie between a call and the launch of the cells' kernel."""
+"""How many Python functions of the package lie between a call and the launch of its cells."""
 
 import sys
 
