@@ -133,6 +133,7 @@ capi = Extension(
         "native/pool.c",
         "native/processors.c",
         "native/ragged.c",
+        "native/ranges.c",
         "native/schedule.c",
         "native/team.c",
         "native/threads.c",

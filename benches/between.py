@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import lstmfast.torch
-from benches.programs import processor
+from benches.origin import origin
 
 SHAPES = ((8, 35, 64, 64), (8, 100, 128, 256), (16, 50, 128, 128), (20, 35, 200, 200),
           (32, 100, 128, 256), (64, 96, 64, 64))  # fmt: skip
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     lines = ["# Calls alone and between operators", "",
-             f"{processor()}; lstmfast {lstmfast.__version__}, torch {torch.__version__}. "
+             f"{origin()}; lstmfast {lstmfast.__version__}, torch {torch.__version__}. "
              "ms of ours on 1 and 2 threads, alone and right after 1 ms of matrix products; what 2 "
              "threads gain, alone and after; a call after over one alone, on 2 threads: ours, then "
              "PyTorch's; PyTorch's time over ours on 2 threads, alone and after.", "",

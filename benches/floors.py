@@ -14,7 +14,8 @@ where two threads are taken to read half a buffer each, both as fast as one core
     step        W_ih, W_hh, b, x, and h and c in and out
 
 Operations are multiplications and additions of the products, without those with the zero initial
-state (a streaming step has a state), and so W_hh is not read where T is 1; gates are not counted.
+state (a streaming step has a state), and so W_hh is not read where T is 1. Gates are no part of the
+floor; `gate_operations` has what they would be: two for each lane of an instruction (`gates.py`).
 The FMA rate is that of a loop of independent fused steps on the vector type of lstmfast's kernels,
 in float32. Both rates are measured anew in every round.
 """
@@ -29,6 +30,7 @@ from typing import Any
 import numpy as np
 from numba import cfunc, types
 
+from benches.gates import instructions
 from benches.shapes import Shape
 from lstmfast import capi
 from lstmfast.kernels import isa as isas
@@ -148,6 +150,12 @@ def operations(kind: str, shape: Shape) -> float:
     return forward * (3 if kind == "training" else 1)
 
 
+def gate_operations(kind: str, shape: Shape) -> float:
+    """What the gates' instructions would be as fused steps."""
+    found = instructions("forward") + (instructions("backward") if kind == "training" else 0)
+    return 2.0 * found * shape.T * shape.B * shape.H
+
+
 def once_bytes(kind: str, shape: Shape) -> int:
     """Bytes that must be read or written at least once; the table is on top of this file."""
     T, B, I, H = shape
@@ -163,6 +171,7 @@ class Floors:
 
     def __init__(self, kind: str, shape: Shape, threads: int):
         self.threads, self.operations = threads, operations(kind, shape)
+        self.gate_operations = gate_operations(kind, shape)
         self.bytes, self.recurrent_bytes = once_bytes(kind, shape), 16 * shape.H**2
         self.passes = steps_with_state(kind, shape) * (2 if kind == "training" else 1)
         self.rounds: list[dict[str, float]] = []
@@ -182,5 +191,5 @@ class Floors:
     def record(self) -> dict[str, Any]:
         """For the JSON file: what was counted, and lists over the rounds."""
         lists = {name: [r[name] for r in self.rounds] for name in self.rounds[0]}
-        counts = ("operations", "bytes", "recurrent_bytes", "passes")
+        counts = ("operations", "gate_operations", "bytes", "recurrent_bytes", "passes")
         return {name: getattr(self, name) for name in counts} | lists

@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import copy
 import math
-import os
-import platform
 import re
 import time
 from collections.abc import Callable
@@ -27,6 +25,7 @@ import torch
 from torch import nn
 
 import lstmfast.torch
+from benches.origin import origin
 
 LAYER_CHECK = 1e-4  # largest difference of a program's first result, relative
 Step = Callable[[], torch.Tensor]
@@ -328,13 +327,6 @@ def table(threads: int, only: str, seconds: float) -> list[str]:
     return [*lines, "", end, ""]
 
 
-def processor() -> str:
-    """What Linux calls it, and how many there are."""
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    names = re.findall("model name.*: (.+)", text) or [platform.processor()]
-    return f"{os.cpu_count()} processors ({names[0]})"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=".", help="a pattern of names of programs")
@@ -343,7 +335,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a file for the tables")
     given = parser.parse_args()
     versions = f"lstmfast {lstmfast.__version__}, torch {torch.__version__}"
-    lines = ["# Whole programs in one process", "", f"{processor()}; {versions}.", ""]
+    lines = ["# Whole programs in one process", "", f"{origin()}; {versions}.", ""]
     for threads in given.threads:
         lines += table(threads, given.only, given.seconds)
     if given.out:

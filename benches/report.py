@@ -45,8 +45,11 @@ much of the work where T is 1; the floor leaves them out too.
 Times are medians over rounds. A ratio is their time over lstmfast's, taken round by round: median
 [10-90%]; above 1 lstmfast is faster, below 1 it is set in bold. Machines drift: only ratios within
 a row say something. The floor is the least that the job must take by the FMA rate and bandwidth of
-a core, measured in the same rounds; `benches/floors.py` says what is counted.
+a core, measured in the same rounds; `benches/floors.py` says what is counted. Of FMA rate: the
+operations of the products over the time, as a share of the FMA rate of as many cores; with gates:
+the same with the multiplying instructions of the cell (`benches/gates.py`), for I + H < 512.
 """
+SHARES = ("of FMA rate", "with gates")
 
 
 def table(head: Iterable[str], lines: Iterable[Iterable[Any]]) -> str:
@@ -87,7 +90,7 @@ def timed(results: Results, kind: str, threads: int) -> str:
     rows = results.of(kind, threads=threads)
     names = [name for name in versions(rows) if name != OURS]
     head = ["T, B, I, H", f"{OURS} µs"]
-    head += ["floor µs", "× floor"] if rows[0].floors else []
+    head += ["floor µs", "× floor", *SHARES] if rows[0].floors else []
     head += [f"{name} µs" for name in names] + ["fastest other", "ratio to it"]
     text = f"### {threads} thread{'s' * (threads > 1)}\n\n"
     text += table(head, (line(row, names) for row in rows))
@@ -99,9 +102,16 @@ def line(row: Row, names: list[str]) -> list[str]:
     cells = [", ".join(map(str, row.shape)), number(row.microseconds())]
     if row.floors:
         cells += [number(np.median(row.floors["seconds"]) * 1e6), f"{row.to_floor():.2f}"]
+        cells += shares(row)
     cells += [number(row.microseconds(n)) if n in row.peers else "not run" for n in names]
     best = row.best()
     return cells + ([best, spread(row, best)] if best else ["", ""])
+
+
+def shares(row: Row) -> list[str]:
+    """Cells of the columns SHARES."""
+    with_gates = row.share_with_gates()
+    return [f"{row.share_of_fma():.0%}", "" if with_gates is None else f"{with_gates:.0%}"]
 
 
 def spread(row: Row, peer: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from benches.peers import OURS
 from benches.shapes import Shape
 
+FEW_INPUTS = 512  # I + H beneath which gates are counted beside the products
 TIMED = ("forward", "training", "step", "epoch_last", "epoch_every")
 
 
@@ -51,8 +52,17 @@ class Row:
 
     def share_of_fma(self) -> float:
         """Operations per second over the FMA rate of as many cores."""
+        return self._share_of_fma(self.floors["operations"])
+
+    def share_with_gates(self) -> float | None:
+        """The same of the gates' instructions, too, where they are a good part of the work."""
+        if self.shape.I + self.shape.H >= FEW_INPUTS or "gate_operations" not in self.floors:
+            return None
+        return self._share_of_fma(self.floors["operations"] + self.floors["gate_operations"])
+
+    def _share_of_fma(self, operations: float) -> float:
         rate = np.array(self.floors["fma_rate"]) * self.threads
-        return float(np.median(self.floors["operations"] / self.seconds() / rate))
+        return float(np.median(operations / self.seconds() / rate))
 
     def share_of_bandwidth(self) -> float:
         rate = np.array(self.floors["bandwidth"]) * self.threads

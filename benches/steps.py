@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benches.floors import fma_rate
-from benches.programs import processor
+from benches.origin import origin
 from lstmfast import LSTMStream, capi
 
 INPUTS, UNITS = (1, 8, 64), (8, 16, 32, 40, 64, 128)
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    lines = ["# One step at a time", "", f"{processor()}; lstmfast's kernels {capi.isa()}.", "",
+    lines = ["# One step at a time", "", f"{origin()}; lstmfast's kernels {capi.isa()}.", "",
              "| I | H | `lf_step`, ns | bar | over bar | `LSTMStream.step(x, out)` | more "
              "| FMA rate, GFLOP/s |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     print(*lines, sep="\n")

@@ -15,9 +15,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +24,7 @@ import numpy as np
 
 import lstmfast
 from benches import fresh
+from benches.origin import origin
 from benches.report import table
 from benches.shapes import Shape
 from lstmfast import CellOptions, Noise, Norm, ops
@@ -207,22 +205,11 @@ HEAD = ("variant", "forward, µs", "to plain", "training, µs", "to plain")
 FIELDS = ("variant", "forward_us", "forward_to_plain", "training_us", "training_to_plain")
 
 
-def environment() -> str:
-    """Date, commit and processor."""
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    models = [
-        line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    processor = models[0].split(":")[1].strip() if models else platform.machine()
-    return f"{time.strftime('%F')}, commit {commit}, {os.cpu_count()} x {processor}"
-
-
 def report() -> str:
     """The whole table: date, commit, machine and every variant on one and two threads."""
     paragraphs = [" ".join(of.split()) for of in str(__doc__).split("\n\n")]
     text = ["# What variants cost", "", paragraphs[0], "", f"This table {paragraphs[2]}", ""]
-    text += [f"{environment()}; T, B, I, H = {tuple(SHAPE)}, float32, medians of {ROUNDS} rounds;"]
+    text += [f"{origin()}; T, B, I, H = {tuple(SHAPE)}, float32, medians of {ROUNDS} rounds;"]
     text += [
         "ratios with the 10th and 90th percentile of rounds. Made by `python -m benches.variants`."
     ]

@@ -48,6 +48,8 @@ int lf_is_differentiable(const lf_config *config) {
 
 int64_t lf_threshold(double rate) { return (int64_t)floor(rate * 4294967296.0); }
 
+double lf_dropout_scale(double rate) { return 1 / (1 - rate); }
+
 int64_t lf_stream(int64_t part, int64_t purpose) { return 4 * part + purpose; }
 
 /* Has a key of the cell another value than the plain one's? (Parameters are told by their kinds.) */

@@ -18,6 +18,8 @@ int lf_set_key(lf_config *config, const char *key, double value);
 
 /* Of random words, how many in 2^32 are to lie below the threshold that this is. */
 int64_t lf_threshold(double rate);
+/* What dropout multiplies by what it leaves, so that the mean stays. */
+double lf_dropout_scale(double rate);
 /* The stream of random numbers (philox.py) of a part, for LF_ZONEOUT, ... */
 int64_t lf_stream(int64_t part, int64_t purpose);
 

@@ -182,6 +182,7 @@ cdef extern from "config.h" nogil:
     int lf_set_key(lf_config *config, const char *key, double value)
     int lf_is_differentiable(const lf_config *config)
     int64_t lf_threshold(double rate)
+    double lf_dropout_scale(double rate)
     int64_t lf_stream(int64_t part, int64_t purpose)
     int lf_is_varied(const lf_config *config)
     void lf_describe_cell(const lf_config *config, lf_layer *a)
@@ -282,7 +283,7 @@ cdef extern from "watch.h" nogil:
     int lf_watch_end(lf_watch *watch)
     lf_watch *lf_watch_for(double ns)
 
-cdef extern from "schedule.h" nogil:
+cdef extern from "ranges.h" nogil:
     const double SPEED "LF_SPEED"
     const double PIECE "LF_PIECE"
     ctypedef int (*lf_range_kernel)(void *, int64_t, int64_t, int64_t) noexcept
@@ -290,6 +291,8 @@ cdef extern from "schedule.h" nogil:
                      int64_t workers)
     int lf_run_product(const lf_table *k, lf_product *a, int64_t workers)
     int lf_run_outer(const lf_table *k, lf_outer *a, int64_t workers)
+
+cdef extern from "schedule.h" nogil:
     int lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk)
     int lf_run_backward(const lf_table *k, lf_layer *a)
 

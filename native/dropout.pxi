@@ -6,7 +6,7 @@ cdef int draw(const lf_table *k, lf_dropout *d, double rate, int64_t seed,
               int64_t stream) noexcept nogil:
     """Multiply by a mask. The rest of `d` is set."""
     cdef int64_t count = d.T * d.B if d.per_step else d.B
-    d.seed, d.stream, d.threshold, d.scale = seed, stream, lf_threshold(rate), 1 / (1 - rate)
+    d.seed, d.stream, d.threshold, d.scale = seed, stream, lf_threshold(rate), lf_dropout_scale(rate)
     return lf_run_range(<lf_range_kernel> k.dropout, d, count, 1, 10.0 * d.T * d.B * d.columns,
                         lf_get_num_threads())
 

@@ -1,5 +1,5 @@
 #include "ragged.h"
-#include "schedule.h"
+#include "ranges.h"
 #include "threads.h"
 #include <string.h>
 

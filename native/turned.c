@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "schedule.h"
+#include "ranges.h"
 #include "threads.h"
 
 /* The kernel `pack` turns a matrix in registers, whose columns then lie in panels side by side. */

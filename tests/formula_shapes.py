@@ -8,18 +8,19 @@ and products may be written as operators, as calls (`np.add`, `builder.fmul`) or
 import ast
 import re
 from functools import lru_cache
-from itertools import product
+from itertools import combinations, product
 
 PHILOX = {0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85}
 PHILOX_NAMES = {"MULTIPLIERS", "KEY_STEPS", "ROUNDS"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 OPERATORS = {
     "add": ast.Add, "fadd": ast.Add, "mul": ast.Mult, "fmul": ast.Mult, "multiply": ast.Mult,
+    "div": ast.Div, "fdiv": ast.Div, "divide": ast.Div, "true_divide": ast.Div,
     "sub": ast.Sub, "fsub": ast.Sub, "subtract": ast.Sub, "xor": ast.BitXor, "urem": ast.Mod,
     "bitwise_xor": ast.BitXor, "mod": ast.Mod, "remainder": ast.Mod,
 }  # fmt: skip
 # What takes a position in memory: there, too, products are added up.
-POSITIONS = re.compile(r"at|(load|store|write)\w*|\w*words|Matrix|Panels")
+POSITIONS = re.compile(r"at|(load|read|store|write)\w*|\w*words|Matrix|Panels")
 DEPTH = 6  # names that stand for names
 
 
@@ -114,6 +115,14 @@ class Scope:
             if is_fma(node):
                 yield ast.BinOp(node.args[0], ast.Mult(), node.args[1]), node.args[2]
         yield from self.running(ast.Add)
+
+    def terms(self):
+        """Yield (a, b) of each product that is a term of a sum, or stored as it is."""
+        for pair in self.sums():
+            yield from self.of(ast.Mult, *pair)
+        for node in self.nodes:
+            if isinstance(node, ast.Assign):
+                yield from self.of(ast.Mult, node.value)
 
     def differences(self):
         for node in self.expressions():
@@ -232,6 +241,28 @@ def has_slope(scope):
     )
 
 
+def has_scale(scope):
+    """1 / (1 - k), and x / (1 - k)."""
+    return any(
+        scope.is_one(one) and is_number(k)
+        for node in scope.expressions()
+        for _, under in binary(node, ast.Div)
+        for one, k in scope.of(ast.Sub, under)
+    )
+
+
+def has_peepholes(scope):
+    """a s, b s and d t, each stored or added to something: two peepholes see the cell before."""
+    terms = [pair for pair in scope.terms() if all(map(is_number, pair))]
+    for (a, b), (c, d) in combinations(terms, 2):
+        for (one, s), (other, same) in product(orders((a, b)), orders((c, d))):
+            if scope.same(s, same) and not scope.same(one, other):
+                own = (one, other, s)
+                if any(all(not scope.same(x, y) for x in pair for y in own) for pair in terms):
+                    return True
+    return False
+
+
 def has_truncation(scope):
     """k and n and n % k == 0, on one line or by an if within an if."""
     for node in scope.nodes:
@@ -302,5 +333,6 @@ def has_round(scope):
 
 SHAPES = {
     "update": has_update, "mix": has_mix, "step towards": has_step_towards, "slope": has_slope,
-    "truncation": has_truncation, "philox": has_philox, "round": has_round,
+    "truncation": has_truncation, "philox": has_philox, "round": has_round, "scale": has_scale,
+    "peepholes": has_peepholes,
 }  # fmt: skip

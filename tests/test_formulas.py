@@ -1,5 +1,6 @@
 """Each formula has one home: nothing of its shape stands anywhere else in the package."""
 
+import re
 from pathlib import Path
 
 import formula_shapes
@@ -23,6 +24,11 @@ HOMES = {
     },
     "philox": {"kernels/philox.py"},
     "round": {"kernels/philox.py", "cuda/kernels/philox.py"},  # one operation of a round, for each
+    "scale": set(),  # of dropout: native/config.c
+    "peepholes": {
+        "kernels/cell.py",
+        "kernels/vecmath.py",  # x less a multiple of ln 2, which is two numbers
+    },
 }
 PLANTED = {
     "update": (
@@ -68,6 +74,19 @@ PLANTED = {
         "def mix(a, b, key):\n    high = a >> 32\n    mixed = high ^ b\n    return key ^ mixed",
         "def mix(b, x, y, key):\n    return b.xor(b.xor(x, y), key)",
     ),
+    "scale": (
+        "def make(rate):\n    return 1 / (1 - rate)",
+        "def make(kind, x):\n    kept = real(1) - real(kind.dropout)\n    return x / kept",
+        "def make(b, one, rate):\n    return b.fdiv(one, b.fsub(splat(real(1)), rate))",
+    ),
+    "peepholes": (
+        "def see(v, z, p, c, new):\n    return z[0] + p[0] * c, z[1] + p[1] * c, z[2] + p[2] * new",
+        "def sums(d, j, b, c, i, f, o):\n    i += d[j] * b\n    f += d[j + 1] * b\n"
+        "    o += d[j + 2] * c\n    return i, f, o",
+        "def sums(x, y, z, s, t, i, f, o):\n    return fma(s, x, i), fma(y, s, f), fma(z, t, o)",
+        "def terms(d, at, H, b, c, p):\n    before = b[at]\n    p[0] = d[at] * before\n"
+        "    p[1] = d[at + H] * before\n    p[2] = d[at + 3 * H] * c[at]",
+    ),
 }
 
 
@@ -101,11 +120,13 @@ def test_what_is_no_formula_is_not_found():
     assert [formula_shapes.found(text) for text in others] == [set()] * len(others)
 
 
-def test_philox_and_thresholds_in_c():
-    """Rounds are the kernels' alone, and what a share of all words is, config.c's."""
+def test_philox_thresholds_and_scales_in_c():
+    """Rounds are the kernels' alone; what a rate says of words and of what is left, config.c's."""
     texts = {path.name: path.read_text() for path in NATIVE.iterdir() if path.suffix != ".pyc"
              and path.is_file() and path.name != "capi.c"}  # fmt: skip
     numbers = [form for n in formula_shapes.PHILOX for form in (f"{n:x}", str(n))]
     assert not [name for name, text in texts.items() if any(n in text.lower() for n in numbers)]
     shares = {name for name, text in texts.items() if "4294967296" in text}
     assert shares == {"config.c"}
+    left = {name for name, text in texts.items() if re.search(r"/ *\(1(\.0*)? *- *[a-z]", text)}
+    assert left == {"config.c"}

@@ -276,7 +276,7 @@ def test_other_threads_go_on(interrupted, threads):
 
 
 NATIVE = Path(__file__).parent.parent / "native"
-SOURCES = "affinity dispatch helpers look openmp pool processors schedule team threads watch"
+SOURCES = "affinity dispatch helpers look openmp pool processors ranges schedule team threads watch"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+import family
 import naive
 import numpy as np
 import pytest
@@ -20,15 +21,8 @@ from agreement import (
 
 from lstmfast import LSTM, Activation, CellOptions, LSTMStream, Model, load, lstm_forward, ops
 
-OPTIONS = {
-    "peepholes": {"peepholes": True},
-    "coupled": {"coupled": True},
-    "clip": {"clip": 0.9},
-    "cell_clip": {"cell_clip": 0.6},
-    "activation": {"activation": ("elu", 0.8)},
-    "recurrent_activation": {"recurrent_activation": "hard_sigmoid"},
-    "output_activation": {"output_activation": "softsign"},
-}
+OF_CELLS = "peepholes coupled clip cell_clip activation recurrent_activation output_activation"
+OPTIONS = {name: family.OPTIONS[name] for name in OF_CELLS.split()}
 PAIRS = {f"{a}+{b}": OPTIONS[a] | OPTIONS[b] for a, b in combinations(OPTIONS, 2)}
 EVERYTHING = {name: value for option in OPTIONS.values() for name, value in option.items()}
 SHAPES = ((5, 7, 9, 37), (1, 1, 3, 16), (3, 2, 4, 3), (2, 33, 5, 65))

@@ -22,6 +22,7 @@ from typing import Any
 from benches.cuda import report
 from benches.cuda.conductor import ROOT, Conductor
 from benches.cuda.jobs import SECTIONS, Job, all_jobs, label
+from benches.origin import commit
 
 OUT = ROOT / "benches" / "results" / "cuda.md"
 CODE = OUT.with_name("cuda_code.md")
@@ -54,7 +55,7 @@ def main() -> None:
         from benches.cuda import evidence
 
         out = CODE if chosen.out == OUT else chosen.out
-        out.write_text(evidence.markdown(commit(chosen.commit)), encoding="utf-8")
+        out.write_text(evidence.markdown(chosen.commit or commit()), encoding="utf-8")
         print(f"wrote {out}")
     elif chosen.pack:
         from benches.cuda.pack import pack
@@ -93,7 +94,7 @@ def run(jobs: list[Job], chosen: Any) -> None:
     budget = chosen.budget or (QUICK_BUDGET if chosen.quick else BUDGET)
     begin, written = time.monotonic(), 0.0
     about = {"date": time.strftime("%F %H:%M UTC", time.gmtime()), "seed": seed,
-             "commit": commit(chosen.commit), "budget": budget}  # fmt: skip
+             "commit": chosen.commit or commit(), "budget": budget}  # fmt: skip
     print(f"seed {seed}, budget {budget:.0f} s, {chosen.processes} processes", flush=True)
 
     def save(rows: Any, at_last: bool = False) -> None:
@@ -114,17 +115,6 @@ def run(jobs: list[Job], chosen: Any) -> None:
     print(report.outcome(entries))
     print(report.failures([entry for entry in entries if entry["row"]]))
     print(f"wrote {chosen.out} in {time.monotonic() - begin:.0f} s")
-
-
-def commit(given: str | None) -> str:
-    """The commit of the checkout, as it is."""
-    if given:
-        return given
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"]
-    try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 if __name__ == "__main__":

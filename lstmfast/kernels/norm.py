@@ -68,9 +68,22 @@ def make_normalise(simd):
 
 
 @lru_cache(None)
+def make_normed(simd):
+    """normed(a, u, j, n, mean, scale): LN(c) gain_c + b_c of the units from j on."""
+    load = simd.load_n
+
+    @njit(error_model="numpy")
+    def normed(a, u, j, n, mean, scale):
+        c = (load(u.raw, j, n) - mean) * scale
+        return fma(c, load(a.gain_c, j, n), load(a.b_c, j, n))
+
+    return normed
+
+
+@lru_cache(None)
 def make_outputs(simd):
-    """outputs(a, u): o φ(LN(c)) of a row whose cells are done."""
-    W, load, statistics = simd.width, simd.load_n, make_statistics(simd)
+    """outputs(a, u): o φ(LN(c) gain_c + b_c) of a row whose cells are done."""
+    W, load, statistics, normed = simd.width, simd.load_n, make_statistics(simd), make_normed(simd)
     output, emit, kept = make_cell(True).output, make_emit(simd), make_kept(simd)
 
     @njit(error_model="numpy")
@@ -79,8 +92,7 @@ def make_outputs(simd):
         mean, scale = statistics(u.raw, H)
         for j in range(0, H, W):
             n = H - j
-            c = (load(u.raw, j, n) - mean) * scale
-            c = fma(c, load(a.gain_c, j, n), load(a.b_c, j, n))
+            c = normed(a, u, j, n, mean, scale)
             k, _ = kept(a, u, j)
             emit(a, u, j, n, output(a, load(u.z, 3 * H + j, n), c), k)
 
@@ -130,7 +142,7 @@ def make_through_norm(simd):
 def make_outputs_backward(simd):
     """outputs_backward(a, u): dz_o into z, and into scratch the gradient to c from the outputs."""
     W, load, store, statistics = simd.width, simd.load_n, simd.store_n, make_statistics(simd)
-    output_backward = make_cell(True).output_backward
+    output_backward, normed = make_cell(True).output_backward, make_normed(simd)
     receive, kept, add_to = make_receive(simd), make_kept(simd), make_add_to(simd)
     through_norm = make_through_norm(simd)
 
@@ -140,8 +152,7 @@ def make_outputs_backward(simd):
         mean, scale = statistics(u.raw, H)
         for j in range(0, H, W):
             n = H - j
-            c = (load(u.raw, j, n) - mean) * scale
-            c = fma(c, load(a.gain_c, j, n), load(a.b_c, j, n))
+            c = normed(a, u, j, n, mean, scale)
             k, _ = kept(a, u, j)
             dh = receive(a, u, j, n, k)
             dz_o, dc = output_backward(a, load(u.z, 3 * H + j, n), c, dh)

@@ -14,11 +14,13 @@ Backward:  `rnn_steps_backward` goes from the last step to the first:
 Pointers and strides are in RNN. Sizes: T steps, B rows, I inputs, H units.
 """
 
+import operator
+
 from numba import njit
 
 from .activations import activate, slope
 from .matmul import GROUP, make_fill, make_multiply
-from .sequence import make_add
+from .sequence import make_join
 from .simd import at, is_null
 from .struct import Struct
 from .tiles import Matrix, Panels, matrix_of, panel_count, plain_out
@@ -141,7 +143,8 @@ def make_rnn_steps_backward(simd):
 
     After step 0 comes dh0 (as step -1), unless that is null.
     """
-    multiply, fill, add, W = make_multiply(simd), make_fill(simd), make_add(simd), simd.width
+    multiply, fill, W = make_multiply(simd), make_fill(simd), simd.width
+    add = make_join(simd, operator.add)
     load, store, splat, real = simd.load_n, simd.store_n, simd.splat, simd.real
 
     @njit(error_model="numpy")

@@ -17,6 +17,7 @@ ready before its whole row is, as it is projected or normalised, row_cells.py ta
 all panels of a step.
 """
 
+import operator
 from functools import lru_cache
 
 from numba import njit
@@ -139,8 +140,9 @@ def make_steps_backward(simd):
 
     t = -1 is the step before the first: it leaves dh0 and has no cell.
     """
-    multiply, fill, add, W = make_multiply(simd), make_fill(simd), make_add(simd), simd.width
-    scale_rows, row_cells = make_scale_rows(simd), make_row_cells_backward(simd)
+    multiply, fill, W = make_multiply(simd), make_fill(simd), simd.width
+    add, scale_rows = make_join(simd, operator.add), make_join(simd, operator.mul)
+    row_cells = make_row_cells_backward(simd)
     plain, varied = make_plain_backward(simd), make_varied_backward(simd)
 
     @njit(error_model="numpy")
@@ -219,35 +221,19 @@ def make_steps_backward(simd):
 
 
 @lru_cache(None)
-def make_scale_rows(simd):
-    """scale_rows(M, C, p, panels, factor, factor_row): C *= the rows of `factor`."""
+def make_join(simd, operation):
+    """join(M, C, p, panels, other, other_row): C becomes operation(C, the rows of `other`)."""
     W, load_n, store_n = simd.width, simd.load_n, simd.store_n
 
     @njit(error_model="numpy")
-    def scale_rows(M, C, p, panels, factor, factor_row):
+    def join(M, C, p, panels, other, other_row):
         for i in range(M):
             for j in range(p * 4 * W, min((p + panels) * 4 * W, C.limit), W):
-                scaled = load_n(C.pointer, i * C.row + j, C.limit - j)
-                scaled = scaled * load_n(factor, i * factor_row + j, C.limit - j)
-                store_n(C.pointer, i * C.row + j, scaled, C.limit - j)
+                own = load_n(C.pointer, i * C.row + j, C.limit - j)
+                joined = operation(own, load_n(other, i * other_row + j, C.limit - j))
+                store_n(C.pointer, i * C.row + j, joined, C.limit - j)
 
-    return scale_rows
-
-
-@lru_cache(None)
-def make_add(simd):
-    """add(M, C, p, panels, source, source_row): C += the rows of `source`."""
-    W, load_n, store_n = simd.width, simd.load_n, simd.store_n
-
-    @njit(error_model="numpy")
-    def add(M, C, p, panels, source, source_row):
-        for i in range(M):
-            for j in range(p * 4 * W, min((p + panels) * 4 * W, C.limit), W):
-                total = load_n(C.pointer, i * C.row + j, C.limit - j)
-                total = total + load_n(source, i * source_row + j, C.limit - j)
-                store_n(C.pointer, i * C.row + j, total, C.limit - j)
-
-    return add
+    return join
 
 
 def make_input_gradient(simd):

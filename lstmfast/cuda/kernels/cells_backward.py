@@ -27,6 +27,23 @@ I32, I64, U64 = types.int32, types.int64, types.uint64
 
 
 @lru_cache(None)
+def make_steps_of(kind: CellKind) -> Any:
+    """steps_of(b, ...): the step n that row b takes here and the one above; -1: none."""
+    counted = kind.counted
+
+    @device_function
+    def steps_of(b, counts, counts_above, step, step_above):
+        n, later = step, step_above
+        if counted:
+            n = types.int64(counts[b])
+            if step_above >= 0:
+                later = types.int64(counts_above[b])
+        return n, later
+
+    return steps_of
+
+
+@lru_cache(None)
 def make_unsettle(kind: CellKind, upstream: bool) -> Any:
     """unsettle(...): the gradient to the output of a unit in step n; the rest goes into carry.
 
@@ -127,7 +144,7 @@ def make_cells_backward(kind: CellKind, upstream: bool, cells: bool) -> Kernel:
     there are gradients to the outputs, to the cells.
     """
     real, counted, projected = kind.real, kind.counted, kind.projected
-    unsettle, kept = make_unsettle(kind, upstream), make_kept(kind)
+    steps_of, unsettle, kept = make_steps_of(kind), make_unsettle(kind, upstream), make_kept(kind)
     through_cell, store_dz = make_through_cell(kind, cells), make_store_dz(kind)
     array, operand = kind.numbers
 
@@ -137,10 +154,7 @@ def make_cells_backward(kind: CellKind, upstream: bool, cells: bool) -> Kernel:
         at = cuda.grid(1)
         if at < B * H:
             b, j = at // H, at % H
-            n = types.int64(counts[b]) if counted else step
-            later = step_above
-            if counted and step_above >= 0:
-                later = types.int64(counts_above[b])
+            n, later = steps_of(b, counts, counts_above, step, step_above)
             kept_h, kept_c = kept(seed, j, b, n, stream)
             gradient = dh[at]
             if not projected:
@@ -164,7 +178,7 @@ def make_cells_backward(kind: CellKind, upstream: bool, cells: bool) -> Kernel:
 @kernel_maker
 def make_unsettle_kernel(kind: CellKind, upstream: bool) -> Kernel:
     """Step n backwards: dproduct (B, P), the gradient to what a projection gave, as an operand."""
-    unsettle, kept, counted = make_unsettle(kind, upstream), make_kept(kind), kind.counted
+    steps_of, unsettle, kept = make_steps_of(kind), make_unsettle(kind, upstream), make_kept(kind)
     array, operand = kind.numbers
     store = operand.store
 
@@ -173,10 +187,7 @@ def make_unsettle_kernel(kind: CellKind, upstream: bool) -> Kernel:
         at = cuda.grid(1)
         if at < B * P:
             b, j = at // P, at % P
-            n = types.int64(counts[b]) if counted else step
-            later = step_above
-            if counted and step_above >= 0:
-                later = types.int64(counts_above[b])
+            n, later = steps_of(b, counts, counts_above, step, step_above)
             kept_h, _ = kept(seed, j, b, n, stream)
             store(dproduct, at, unsettle(b, j, P, n, later, kept_h, dy, dy_b, dh, carry, mask))
 

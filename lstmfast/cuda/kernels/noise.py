@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numba import cuda, types
 
+from ... import capi
 from ..runtime.kernel import Kernel, kernel_maker
 from .numbers import REALS
 from .philox import make_drawn
@@ -21,7 +22,7 @@ def make_dropout(source: str, target: str, rate: float, per_step: bool) -> Kerne
     One mask for all steps, or one for each.
     """
     load, store, real = REALS[source].load, REALS[target].store, REALS[target].real
-    drawn, scale = make_drawn(real, rate), 1 / (1 - rate)
+    drawn, scale = make_drawn(real, rate), capi.dropout_scale(rate)
 
     def dropout(x, y, T, B, K, x_t, x_b, y_t, y_b, seed, stream):
         at = cuda.grid(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..kernels.cells_backward import (
@@ -83,7 +84,7 @@ def run_backward(
     plan = None if above.dcells is not None else paths.chosen(p, "backward")
     if plan is None:
         key = ("backward", p.key(*way.arrays()))
-        graphs.replay(key, lambda stream: _steps(p, way, stream), p.stream)
+        graphs.replay(key, partial(_steps, p, way), p.stream)
     else:
         _at_once(plan, p, way)
     if p.has_past and plan is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..kernels.cells import make_cells, make_cells_copy, make_settle_kernel
@@ -25,7 +26,7 @@ def run_forward(p: Pass, y: DeviceArray | None, cells: DeviceArray | None) -> No
     p.product(flat, p.x, p.part.weights.W_ih, transpose_b=True)
     plan = paths.chosen(p, "forward")
     if plan is None:
-        graphs.replay(("forward", p.key(y)), lambda stream: _steps(p, y, stream), p.stream)
+        graphs.replay(("forward", p.key(y)), partial(_steps, p, y), p.stream)
     else:
         _at_once(plan, p, y)
     if cells is not None:

@@ -39,10 +39,8 @@ def dense_forward(
     ValueError
         A shape or dtype does not fit.
     """
-    x, W = matrix("x", x, stream), matrix("W", W, stream)
-    (M, K), N = x.shape, W.shape[1]
-    check_shape("W", W.shape, (K, "N"))
-    dtype = float_array("W", W, x.dtype).dtype
+    x, W, dtype = _factors(x, W, stream)
+    (M, _), N = x.shape, W.shape[1]
     b = None if b is None else dense("b", b, (N,), dtype, stream)
     precision = _precision(precision, dtype)
     x, W = _rounded(x, precision, stream), _rounded(W, precision, stream)
@@ -70,10 +68,8 @@ def dense_backward(
     ValueError
         A shape or dtype does not fit.
     """
-    x, W = matrix("x", x, stream), matrix("W", W, stream)
+    x, W, dtype = _factors(x, W, stream)
     (M, K), N = x.shape, W.shape[1]
-    check_shape("W", W.shape, (K, "N"))
-    dtype = float_array("W", W, x.dtype).dtype
     dy = dense("dy", dy, (M, N), dtype, stream)
     precision, need_dx = _precision(precision, dtype), flag("need_dx", need_dx)
 
@@ -87,6 +83,13 @@ def dense_backward(
     dx, W = array.empty((M, K), dtype, stream), _rounded(W, precision, stream)
     products.product(dx, dy, W, transpose_b=True, precision=precision, stream=stream)
     return dx, dW, db
+
+
+def _factors(x: Any, W: Any, stream: Any) -> tuple[DeviceArray, DeviceArray, np.dtype[Any]]:
+    """x (M, K) and W (K, N), checked, and their dtype."""
+    x, W = matrix("x", x, stream), matrix("W", W, stream)
+    check_shape("W", W.shape, (x.shape[1], "N"))
+    return x, W, float_array("W", W, x.dtype).dtype
 
 
 def _precision(precision: str | None, dtype: np.dtype[Any]) -> str:

@@ -27,7 +27,6 @@ KINDS = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # CUDA_R_32F
 COMPUTE = {  # CUBLAS_COMPUTE_64F, 32F, 32F_FAST_TF32; products of 16 bits are added up in 32
     "float64": 70, "float32": 68, "tf32": 77, "float16": 68, "bfloat16": 68,
 }  # fmt: skip
-AS_IS, TRANSPOSED = 0, 1  # CUBLAS_OP_N, CUBLAS_OP_T
 DEFAULT_MATH = 0  # CUBLAS_DEFAULT_MATH
 DEFAULT_ALGORITHM = -1  # CUBLAS_GEMM_DEFAULT
 SUCCESS = 0  # CUBLAS_STATUS_SUCCESS
@@ -188,7 +187,10 @@ def gemm(
     c: Matrix, a: Matrix, b: Matrix, sizes: tuple[int, int, int], *, transpose_a: bool,
     transpose_b: bool, add: bool, precision: str, stream: Any,
 ) -> None:  # fmt: skip
-    """c (m, n) = op(a) (m, k) · op(b) (k, n), column-major; with `add` c += that."""
+    """c (m, n) = op(a) (m, k) · op(b) (k, n), column-major; with `add` c += that.
+
+    op transposes or not: CUBLAS_OP_T is 1, CUBLAS_OP_N 0.
+    """
     cublas = handle(device.current())
     cublas.use(stream)
     zero, one = SCALARS[c.kind]

@@ -1,4 +1,4 @@
-"""The weights of an LSTM layer's parts: its layers and directions, by name."""
+"""An LSTM layer's parts, its layers and directions: their weights by name, their states."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..arguments import Array, Shape
+from ..arguments import Array, Shape, check_shape, shown
 from ..constraints import Constraint
 from ..initializers import Initializer
+from ..ops.dispatch import float_like
 from ..ops.placement import assign_all, to_host
 from ..ops.weights import Norm
 from ..regularizers import Regularizer
@@ -21,7 +22,7 @@ __all__ = ["Parts"]
 
 
 class Parts(Recurrent):
-    """Names, shapes and first values of the weights; the half of `LSTM` that knows of parts."""
+    """The half of `LSTM` that knows of parts: which weight and which state belongs to which."""
 
     roles: ClassVar = {
         "W_ih": "kernel", "W_hh": "recurrent", "b": "bias", "p": "peephole", "W_hr": "projection",
@@ -180,3 +181,63 @@ class Parts(Recurrent):
     def _names_of_parts(self) -> list[list[str]]:
         ends = self.suffixes()
         return [[name for name in self.params if name == kind_of(name) + end] for end in ends]
+
+    # ------------------------------------------------------------ states
+
+    def _start(
+        self, batch: int, initial_state: tuple[Array, Array] | None
+    ) -> tuple[Array | None, Array | None]:
+        """(h, c) of `initial_state`, or what a stateful layer has kept; None for zeros."""
+        if initial_state is None:
+            return self._kept(batch) or (None, None)
+        if not isinstance(initial_state, (tuple, list)) or len(initial_state) != 2:
+            raise ValueError(f"initial_state: expected (h, c), got {type(initial_state).__name__}")
+        h, c = initial_state
+        leading = self._leading(batch)
+        return (
+            self._checked_state("initial_state h", h, (*leading, self.state_size)),
+            self._checked_state("initial_state c", c, (*leading, self.units)),
+        )
+
+    def _leading(self, batch: int) -> tuple[int, ...]:
+        """The axes of a state before its last one: of several parts, theirs comes first."""
+        return (self.num_layers * self.directions, batch) if self.is_stack else (batch,)
+
+    def _last_output(self, h: Array) -> Array:
+        """The last layer's h, of both directions side by side."""
+        if not self.is_stack:
+            return h
+        return self._ops.side_by_side(h[-self.directions :])
+
+    def _checked_upstream(
+        self, dy: Any, dstate: Any, cache: Any
+    ) -> tuple[Array | None, Array | None]:
+        """(dh, dc) of `dstate`; ValueError where they or dy do not fit the call of `cache`."""
+        dtype, rows = cache.dtype, cache.x_shape[1 if self.time_major else 0]
+        if dy is not None:
+            shape = self.output_shape(cache.x_shape)
+            check_shape("dy", float_like("dy", dy, dtype).shape, shape)  # type: ignore[arg-type]
+        if not isinstance(dstate, (tuple, list)) or len(dstate) != 2:
+            raise ValueError(f"dstate: expected (dh, dc), got {shown(dstate)}")
+        leading = self._leading(rows)
+        placed = [
+            None if part is None else self._placed(f"dstate {letter}", part)
+            for letter, part in zip("hc", dstate, strict=True)
+        ]
+        for letter, part, size in zip("hc", placed, (self.state_size, self.units), strict=True):
+            if part is not None:
+                name = f"dstate {letter}"
+                check_shape(name, float_like(name, part, dtype).shape, (*leading, size))
+        return placed[0], placed[1]
+
+    def _of_last_output(self, dy: Array, dh: Array | None) -> Array:
+        """The gradient to h of all parts, of that to the last output and, maybe, to h itself."""
+        if not self.is_stack and dh is None:
+            return dy
+        parts, P = self.num_layers * self.directions, self.state_size
+        total = self._ops.zeros_like(dy, (parts, len(dy), P))
+        if dh is not None:
+            self._ops.add_to(total, dh.reshape(total.shape))
+        for d in range(self.directions):
+            self._ops.add_to(total[parts - self.directions + d], dy[:, d * P : (d + 1) * P])
+        return total if self.is_stack else total[0]
