@@ -237,9 +237,9 @@ cdef int backward_run(const lf_xla_frame *f, xla_call *c) noexcept nogil:
     if status == LF_OK:
         status = take_gradients(c)
     if status == LF_OK:
+        pack_kernels(c, PACK_HH_BACK | (PACK_IH_BACK if c.need_dx else 0))
         status = place_backward(c)
     if status == LF_OK:
-        pack_kernels(c, PACK_HH_BACK | (PACK_IH_BACK if c.need_dx else 0))
         status = lf_backward(c.lstm, &c.a)
     if status == LF_OK and c.need_weights and turns_after(c):
         turn_gradients(c)
@@ -282,7 +282,7 @@ cdef int take_gradients(xla_call *c) noexcept nogil:
 cdef inline int turns_after(const xla_call *c) noexcept nogil:
     """Do gradients of kernels have to be turned after the pass?"""
     cdef const lf_part *part = &c.lstm.parts[0]
-    return part.turned and not turns_gradients(part, c.a.T)
+    return part.turned and not part.writes_turned
 
 
 cdef void turn_gradients(xla_call *c) noexcept nogil:

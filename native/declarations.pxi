@@ -205,7 +205,7 @@ cdef extern from "handles.h" nogil:
         void *w_hr_back
         void *plain_w_hh
         const void *source_w_hh
-        int lent, turned
+        int turned, reads_forward, reads_backward, writes_turned
         const void *W_ih
         const void *W_hh
         lf_one_step step

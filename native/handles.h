@@ -17,9 +17,12 @@ typedef struct lf_part {
     void *w_ih, *w_hh, *b, *p, *w_hr, *norm, *w_ih_back, *w_hh_back, *w_hr_back;
     void *plain_w_hh; /* W_hh as it was loaded, for weight_drop; in the block */
     const void *source_w_hh; /* that, or an array that is borrowed */
-    int lent;                /* forms of W_ih and W_hh (PACK_...) that are not packed: kernels read */
-    const void *W_ih, *W_hh; /* these arrays, (4H, K), or if they are turned (K, 4H); so are */
-    int turned;              /* gradients */
+    int turned; /* weights that are given are (K, 4H), as Keras has them */
+    /* Of a call that takes one step (lend_weights): */
+    const void *W_ih, *W_hh; /* weights as they are given, for kernels */
+    int reads_forward;       /* w_ih and w_hh are but rooms for what forward packs on the way */
+    int reads_backward;
+    int writes_turned; /* gradients come out turned, too */
     lf_one_step step;        /* of one row, where the handle is_quick */
 } lf_part;
 

@@ -80,9 +80,9 @@ cdef void describe_weights(const lf_part *l, lf_layer *r, void *no_bias) noexcep
     r.w_ih_back, r.w_hh_back, r.w_hr_back = l.w_ih_back, l.w_hh_back, l.w_hr_back
     r.ih_row = r.hh_row = 4 * l.width
     r.ih_panel = r.hh_panel = 4 * l.H * 4 * l.width
-    if l.lent & PACK_IH:
+    if l.reads_forward:
         r.W_ih, r.W_hh, r.turned = <void *> l.W_ih, <void *> l.W_hh, l.turned
-    if l.lent & PACK_IH_BACK:
+    if l.reads_backward:
         r.w_ih_back, r.w_hh_back = <void *> l.W_ih, <void *> l.W_hh
         r.ih_panel, r.ih_row, r.hh_panel, r.hh_row = 4 * l.width, l.I, 4 * l.width, l.P
     if l.config.layer_norm:
@@ -248,14 +248,9 @@ cdef int weight_gradients(const lf_part *l, const lf_args *a, const lf_layer *r,
     return status
 
 
-cdef inline int turns_gradients(const lf_part *l, int64_t T) noexcept nogil:
-    """Do gradients come out as weights that are turned lie, (I, 4H) and (H, 4H)?"""
-    return l.turned and T == 1
-
-
 cdef int turned_gradients(const lf_part *l, const lf_args *a, const lf_layer *r, void *scratch,
                           int64_t workers) noexcept nogil:
-    """Of one step dW_ih = Σ x ⊗ dz, dW_hh = Σ h0 ⊗ dz, db = Σ dz."""
+    """Of one step of a plain cell dW_ih = Σ x ⊗ dz, dW_hh = Σ h0 ⊗ dz, db = Σ dz, as Keras has them."""
     cdef const lf_weights *g = a.gradients
     cdef lf_outer o
     cdef int status = 0
@@ -357,7 +352,7 @@ cdef int part_backward(const lf_part *l, const lf_args *a, const lf_order *order
         status |= lf_run_backward(l.kernels, &r)
         if status & LF_STOPPED:
             return status
-        if turns_gradients(l, a.T):
+        if l.writes_turned:
             status |= turned_gradients(l, a, &r, k.outer, workers)
         else:
             status |= weight_gradients(l, a, &r, k.outer, workers)

@@ -38,6 +38,7 @@ typedef struct layer_job {
     lf_layer *a;
     int64_t chunk, panels, workers, times; /* times: shares for each worker */
     enum way way;
+    int packs;              /* each share packs the panels it needs, into rooms of its own */
     int together;           /* shares wait for each other, for */
     int64_t patience, step; /* so many ns until all are there; their steps may differ by so many */
     lf_watch *watch;
@@ -67,12 +68,11 @@ static void plan(layer_job *job, double project, double step, int64_t count) {
     job->workers = job->times = 1;
     if (n < 2 || !lf_team_is_worth((project + step) * count * busy(B) * LF_SPEED)) return;
     double by_rows = (double)ceil_div(B, at_most(n, B)) / B;
-    int packs = job->a->W_ih != NULL; /* panels, into rooms of one share */
-    if (B >= ENOUGH_ROWS * n && !packs) job->way = BY_ROWS;
+    if (B >= ENOUGH_ROWS * n && !job->packs) job->way = BY_ROWS;
     else if (job->panels > 1 && !job->a->row_cells && (count == 1 || step / n >= SMALL_STEP))
         job->way = BY_PANELS;
     else if (job->chunk > 1 && left_ahead(job, n, project, step) < by_rows) job->way = AHEAD;
-    else if (B > 1 && !packs) job->way = BY_ROWS;
+    else if (B > 1 && !job->packs) job->way = BY_ROWS;
     else return;
     job->workers = job->way == AHEAD ? n : at_most(n, job->way == BY_ROWS ? B : job->panels);
     if (job->way == BY_ROWS) job->times = at_least(1, at_most(ROW_SHARES, B / (ENOUGH_ROWS * n)));
@@ -246,6 +246,7 @@ int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk) {
     job.watch = lf_watch_for((x_cost + h_cost) * a->T * busy(a->B) * LF_SPEED);
     if (lf_stop(job.watch)) return LF_STOPPED;
     a->projects = chunk == 1;
+    job.packs = a->W_ih != NULL;
     plan(&job, x_cost, h_cost, a->T);
     if (!a->keep && job.way != AHEAD) a->z_slots = chunk; /* the least memory passes the caches */
     lf_work work = job.way == AHEAD ? forward_ahead : forward_share;

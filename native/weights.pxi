@@ -60,15 +60,20 @@ cdef enum:
 
 
 cdef int lend_weights(lf_part *l, const lf_weights *w, int64_t T, int64_t B, int which) noexcept nogil:
-    """Lend W as it is to the kernels of a call of one step; return what is left to be packed."""
-    cdef int takes = T == 1 and B <= FEW_ROWS and not (
+    """Lend W as it is to the kernels of a call of one step; return what is left to be packed.
+
+    T is that of the call: of rows that end, the longest may take fewer steps.
+    """
+    cdef int whole_vectors = l.I % l.width == 0 and l.P % l.width == 0
+    l.W_ih, l.W_hh, l.writes_turned = w.W_ih, w.W_hh, l.turned and T == 1
+    l.reads_forward = T == 1 and B <= FEW_ROWS and not (
         l.config.proj_size or l.config.layer_norm or l.config.weight_drop)
-    l.lent, l.W_ih, l.W_hh = 0, w.W_ih, w.W_hh
-    if takes:
-        l.lent = PACK_IH | PACK_HH
-    if takes and not l.turned and l.I % l.width == 0 and l.P % l.width == 0:  # as vectors
-        l.lent |= PACK_IH_BACK | PACK_HH_BACK
-    return which & ~l.lent
+    l.reads_backward = l.reads_forward and not l.turned and whole_vectors
+    if l.reads_forward:
+        which &= ~(PACK_IH | PACK_HH)
+    if l.reads_backward:
+        which &= ~(PACK_IH_BACK | PACK_HH_BACK)
+    return which
 
 
 cdef size_t LF_WEIGHTS_1 = <size_t> &(<lf_weights *> 0).W_hr  # the first version ended there
@@ -200,6 +205,7 @@ cdef int lf_load(lf_lstm *lstm, const lf_weights *weights) noexcept nogil:
             return status
     for k in range(lstm.count if status == LF_OK else 0):
         part = &lstm.parts[k]
+        part.reads_forward = part.reads_backward = 0
         read_weights(lstm, weights, k, &w)
         pack_weights(part, &w, PACK_ALL if lstm.training else PACK_FORWARD)
         load_vectors(part, &w)

@@ -79,6 +79,25 @@ def test_all_gradients_agree_with_the_oracle(B, layer, dtype):
     assert_case_close(lstm_case(1, B, *layer, dtype))
 
 
+def assert_layer_pass_agrees(arrays, as_ours, mask=None):
+    """capi.layer_pass, on weights in either layout, gives the bits of both calls on arrays."""
+    y, found, cache = lstm_forward(*arrays, mask=mask, batch_first=True, training=True)
+    (B, T, I), H, ragged = arrays[0].shape, y.shape[2], mask is not None
+    size = reserve_size(T, B, Sizes(1, I, H, H, H), y.dtype, ragged=ragged)
+    reserve, keys = np.empty(size, np.uint8), {"lengths": 1.0} if ragged else {}
+    rooms = [np.empty_like(one) for one in (y, *found)]
+    given = turned(arrays, as_ours) + ([mask] if ragged else [])
+    capi.layer_pass(False, as_ours, keys, given, [*rooms, reserve])
+    assert_same_bits(rooms, (y, *found))
+    upstream = [np.cos(one) for one in (y, *found)]
+    g = lstm_backward(cache, *upstream)
+    wanted = turned([g.dx, g.dW_ih, g.dW_hh, g.db, g.dh0, g.dc0], as_ours)
+    results = [np.full_like(one, np.nan) for one in wanted]
+    needs = np.array([True, True])
+    capi.layer_pass(True, as_ours, keys, [*given, y, reserve, needs, *upstream], results)
+    assert_same_bits(results, wanted)
+
+
 @dtypes
 @layers
 @pytest.mark.parametrize("as_ours", (False, True))
@@ -86,17 +105,15 @@ def test_all_gradients_agree_with_the_oracle(B, layer, dtype):
 def test_kernels_in_keras_layout(B, as_ours, layer, dtype):
     x, weights, state = drawn(B, *layer, dtype)
     arrays = [x.transpose(1, 0, 2).copy(), *weights.values(), *state]
-    y, found, cache = lstm_forward(*arrays, batch_first=True, training=True)
-    I, H = layer
-    reserve = np.empty(reserve_size(1, B, Sizes(1, I, H, H, H), dtype), np.uint8)
-    rooms = [np.empty_like(one) for one in (y, *found)]
-    given = turned(arrays, as_ours)
-    capi.layer_pass(False, as_ours, {}, given, [*rooms, reserve])
-    assert_same_bits(rooms, (y, *found))
-    upstream = [np.cos(one) for one in (y, *found)]
-    g = lstm_backward(cache, *upstream)
-    wanted = turned([g.dx, g.dW_ih, g.dW_hh, g.db, g.dh0, g.dc0], as_ours)
-    results = [np.full_like(one, np.nan) for one in wanted]
-    needs = np.array([True, True])
-    capi.layer_pass(True, as_ours, {}, [*given, y, reserve, needs, *upstream], results)
-    assert_same_bits(results, wanted)
+    assert_layer_pass_agrees(arrays, as_ours)
+
+
+@dtypes
+@pytest.mark.parametrize("as_ours", (False, True))
+@pytest.mark.parametrize("taken", ([1, 0, 1], [0, 0, 0], [1, 1, 1], [2, 1, 0]), ids=str)
+@pytest.mark.parametrize("T", (1, 2, 5))
+def test_rows_that_end_with_the_first_step(T, taken, as_ours, dtype):
+    _, weights, state = drawn(3, 7, 20, dtype)
+    x = np.random.default_rng(1).standard_normal((3, T, 7)).astype(dtype)
+    mask = np.arange(T) < np.array(taken)[:, None]
+    assert_layer_pass_agrees([x, *weights.values(), *state], as_ours, mask)

@@ -3,9 +3,9 @@
     python tests/trust/guards.py --count 2000 [--seed 0] [--isa v2 v3 v4]
 
 Random configurations of the whole family by the C-level API (x, weights, states, outputs,
-gradients, lengths, masks, reserve and work, strided in any way), and plain recurrent layers,
-products and streams by `ops`; `count` for each instruction set and each side. Results must be, bit
-by bit, those of calls on ordinary arrays.
+gradients, lengths, masks, reserve and work, strided in any way), and by `ops` LSTM layers of one
+step or two, plain recurrent layers, products and streams; `count` for each instruction set and each
+side. Results must be, bit by bit, those of calls on ordinary arrays.
 """
 
 import argparse
@@ -114,6 +114,28 @@ def check_arrays(rng, at_end):
     ]
 
 
+def check_calls(rng, at_end):
+    """Calls on weights as they are, which those of one step read unpacked; what differs."""
+    T, B, H = (int(n) for n in rng.integers(1, (3, 20, 70)))
+    I = int(rng.choice((16, 32, rng.integers(1, 40))))
+    H = int(rng.choice((16, 64, H)))
+    shapes = {"x": (T, B, I), "W_ih": (4 * H, I), "W_hh": (4 * H, H), "b": (4 * H,)}
+    shapes |= {"h0": (B, H), "c0": (B, H), "dy": (T, B, H)}
+    dtype = DTYPES[rng.integers(2)]
+    given = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+
+    def results(at):
+        a = {name: at(array) for name, array in given.items()}
+        dy = a.pop("dy")
+        y, state, cache = ops.lstm_forward(**a, training=True)
+        g = ops.lstm_backward(cache, dy)
+        return [y, *state, g.dx, g.dW_ih, g.dW_hh, g.db, g.dh0, g.dc0]
+
+    plain, guarded = results(np.copy), results(lambda array: placed(array, at_end))
+    pairs = zip(plain, guarded, strict=True)
+    return [f"call {k}" for k, pair in enumerate(pairs) if not same_bits(*pair)]
+
+
 def child(seed, first, count, at_end):
     """Run some cases; each is named before it begins, so that the parent knows who died."""
     probe = Direct()
@@ -123,6 +145,7 @@ def child(seed, first, count, at_end):
         ops.set_num_threads(int(rng.integers(1, 4)))
         wrong = check_handle(probe, rng, at_end)
         wrong += check_arrays(rng, at_end) if number % 4 == 0 else []
+        wrong += check_calls(rng, at_end) if number % 4 == 1 else []
         if wrong:
             print("wrong", number, *wrong, flush=True)
     print("end", flush=True)
