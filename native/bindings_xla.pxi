@@ -125,12 +125,18 @@ cdef void take_kernels(const xla_call *c, xla_arrays *r, lf_weights *w) noexcept
         w.W_ih, w.W_hh = take_matrix(r, I, gates), take_matrix(r, H, gates)
 
 
+cdef inline int is_zero(const void *p, int64_t bytes) noexcept nogil:
+    return (<const char *> p)[0] == 0 and memcmp(p, <const char *> p + 1, bytes - 1) == 0
+
+
 cdef void take_tensors(xla_call *c, int64_t I, int64_t H) noexcept nogil:
     cdef lf_args *a = &c.a
     a.x, a.x_t, a.x_b = take_sequence(&c.given, a, I), I, a.T * I
     take_kernels(c, &c.given, &c.w)
     c.w.b = take_array(&c.given, c.given.dtype, 4 * H, NO_AXIS, NO_AXIS)
     a.h0, a.c0 = take_matrix(&c.given, a.B, H), take_matrix(&c.given, a.B, H)
+    if c.given.status == LF_OK and is_zero(a.h0, a.B * H * c.lstm.item):
+        a.h0 = NULL  # Keras's layers begin so: no product is due
     a.y_t, a.y_b, a.mask_b = H, a.T * H, a.T
     if c.lstm.config.lengths:
         a.mask, a.mask_t = <uint8_t *> take_array(&c.given, LF_XLA_BOOL, a.B, a.T, NO_AXIS), 1

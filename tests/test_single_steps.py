@@ -117,3 +117,18 @@ def test_rows_that_end_with_the_first_step(T, taken, as_ours, dtype):
     x = np.random.default_rng(1).standard_normal((3, T, 7)).astype(dtype)
     mask = np.arange(T) < np.array(taken)[:, None]
     assert_layer_pass_agrees([x, *weights.values(), *state], as_ours, mask)
+
+
+@dtypes
+@pytest.mark.parametrize("as_ours", (False, True))
+@pytest.mark.parametrize("shape", ((1, 1, 32, 32), (1, 5, 7, 20), (4, 3, 7, 20)))
+def test_a_state_of_zeros_needs_no_product(shape, as_ours, dtype):
+    T, B, I, H = shape
+    _, weights, (h0, c0) = drawn(B, I, H, dtype)
+    x = np.random.default_rng(1).standard_normal((B, T, I)).astype(dtype)
+    assert_layer_pass_agrees([x, *weights.values(), 0 * h0, c0], as_ours)
+    weights["W_hh"][0, 0] = np.nan  # which zeros do not meet
+    rooms = [np.empty_like(h0), np.empty_like(c0)]
+    arrays = [x[:, :1].copy(), *weights.values(), np.zeros_like(h0), c0]
+    capi.layer_pass(False, as_ours, {}, turned(arrays, as_ours), rooms)
+    assert np.isfinite(rooms).all()

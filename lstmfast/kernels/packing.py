@@ -8,6 +8,8 @@ from .simd import at
 from .struct import Struct
 from .tiles import gates_out, make_vectors_of, plain_out
 
+ROWS = 16  # that are copied into all panels before the next ones
+
 PACK = Struct(
     "lf_pack",
     data="source target",
@@ -117,15 +119,24 @@ def make_pack(simd):
     pack_plain, pack_gates = make_pack_panel(simd), make_pack_panel(simd, gates=True)
     W = simd.width
 
-    def pack(a, begin, end, worker):
+    @njit(error_model="numpy")
+    def pack_rows(a, k, K, begin, end):
+        source = at(a.source, k * a.k_stride)
         for p in range(begin, end):
-            target = at(a.target, p * a.K * 4 * W)
+            target = at(a.target, (p * a.K + k) * 4 * W)
             if a.gates:
-                C = gates_out(a.source, 0, a.columns // 4, W)
-                pack_gates(a.source, a.k_stride, a.n_stride, a.K, C, p, target)
+                C = gates_out(source, 0, a.columns // 4, W)
+                pack_gates(source, a.k_stride, a.n_stride, K, C, p, target)
             else:
-                C = plain_out(a.source, 0, a.columns, W)
-                pack_plain(a.source, a.k_stride, a.n_stride, a.K, C, p, target)
+                C = plain_out(source, 0, a.columns, W)
+                pack_plain(source, a.k_stride, a.n_stride, K, C, p, target)
+
+    def pack(a, begin, end, worker):
+        some = a.K if a.k_stride == 1 else ROWS  # a source is read as it lies
+        k = 0
+        while k < a.K:
+            pack_rows(a, k, min(some, a.K - k), begin, end)
+            k += some
         return 0
 
     return pack
