@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 whole = {}
 for case in ElementTree.parse(sys.argv[1]).iter("testcase"):
-    names = (case.get("classname") or case.get("name")).split(".")
+    names = (case.get("classname") or case.get("name")).removeprefix("tests.").split(".")
     end = next(n for n, name in enumerate(names, 1) if name.startswith("test_"))
     file = "/".join(names[:end]) + ".py"
     whole[file] = whole.get(file, True) and len(case) == 0  # neither skipped nor failed
