@@ -14,7 +14,8 @@ int lf_this_processor(void) { return sched_getcpu(); }
 
 void lf_keep_off(lf_affinity *a, int processor) {
     size_t size = sizeof(cpu_set_t);
-    if (a->moved || processor < 0 || sched_getaffinity(a->thread, size, &a->allowed)) return;
+    lf_restore_processors(a);
+    if (processor < 0 || sched_getaffinity(a->thread, size, &a->allowed)) return;
     if (CPU_EQUAL(&a->allowed, &a->given) && sched_getaffinity(0, size, &a->allowed)) return;
     a->narrowed = a->allowed;
     CPU_CLR((size_t)processor, &a->narrowed);

@@ -1,8 +1,9 @@
-/* Where a thread wakes.
+/* Where a thread helps.
  *
  * Linux likes to wake a thread on the processor of the one that wakes it, and then takes
  * milliseconds to move one of the two to an idle processor. So a sleeper is kept off its waker's
- * processor until it sleeps again. Meanwhile it may run where its waker may, as the thread that
+ * processor until it sleeps again, or until a caller comes from where it is awake: then it is kept
+ * off that one (frameworks call from threads of theirs by turns). Meanwhile it may run where its waker may, as the thread that
  * started it may have been bound elsewhere. Elsewhere than on Linux nothing is done.
  */
 #ifndef LF_AFFINITY_H
@@ -30,7 +31,7 @@ void lf_know_thread(lf_affinity *a);
 /* The calling thread's processor; negative if that is unknown. */
 int lf_this_processor(void);
 
-/* Keep a sleeper off a processor, among those of the calling thread. */
+/* Keep a thread off a processor, among those of the calling thread, and off no other. */
 void lf_keep_off(lf_affinity *a, int processor);
 
 /* Before it sleeps again. */

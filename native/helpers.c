@@ -13,6 +13,7 @@
 
 typedef struct helper {
     int64_t worker; /* 1, 2, ...: the share that it does first */
+    atomic_int at;  /* the processor where it looks for a region; negative: nowhere */
     int asleep;     /* guarded by `lock`, as all below */
     lf_affinity affinity;
 } helper;
@@ -25,12 +26,22 @@ static _Alignas(64) atomic_int sleepers;
 
 /* ---------------------------------------------------------------- sleep and wake */
 
+/* Does one of them look for a region at the processor of the caller, who keeps it from seeing one? */
+static int is_crowded(int64_t workers, int here) {
+    for (int64_t i = 1; i < workers; i++)
+        if (here >= 0 && atomic_load(&all[i].at) == here) return 1;
+    return 0;
+}
+
 void lf_wake_helpers(int64_t workers) {
-    if (!atomic_load(&sleepers)) return;
     int here = lf_this_processor();
+    if (!atomic_load(&sleepers) && !is_crowded(workers, here)) return;
     pthread_mutex_lock(&lock);
     for (int64_t i = 1; i < workers; i++)
-        if (all[i].asleep) lf_keep_off(&all[i].affinity, here);
+        if (all[i].asleep || atomic_load(&all[i].at) == here) {
+            lf_keep_off(&all[i].affinity, here);
+            atomic_store(&all[i].at, -1);
+        }
     pthread_cond_broadcast(&wake);
     pthread_mutex_unlock(&lock);
 }
@@ -41,6 +52,7 @@ static void sleep_until_other(helper *h, uint64_t seen) {
     pthread_mutex_lock(&lock);
     lf_restore_processors(&h->affinity);
     h->asleep = 1;
+    atomic_store(&h->at, -1);
     atomic_fetch_add(&sleepers, 1);
     while (lf_team_region() == seen) pthread_cond_wait(&wake, &lock);
     atomic_fetch_sub(&sleepers, 1);
@@ -51,10 +63,10 @@ static void sleep_until_other(helper *h, uint64_t seen) {
 /* Wait for another region than number `seen`: look for a while, then sleep. */
 static void await_region(helper *h, uint64_t seen) {
     lf_look look = {0, 0};
-    do {
-        if (lf_team_region() != seen) return;
-    } while (lf_look_on(&look, LF_LOOK));
-    sleep_until_other(h, seen);
+    atomic_store(&h->at, lf_this_processor());
+    while (lf_team_region() == seen)
+        if (!lf_look_on(&look, LF_LOOK)) sleep_until_other(h, seen);
+    atomic_store(&h->at, -1);
 }
 
 static void *help(void *argument) {
@@ -95,7 +107,7 @@ static int start(helper *h) {
 int64_t lf_recruit(int64_t wanted) {
     while (started + 1 < wanted) {
         helper *h = &all[started + 1];
-        *h = (helper){.worker = started + 1};
+        *h = (helper){.worker = started + 1, .at = -1};
         if (!start(h)) break;
         started++;
     }
