@@ -3,8 +3,9 @@
  * Linux likes to wake a thread on the processor of the one that wakes it, and then takes
  * milliseconds to move one of the two to an idle processor. So a sleeper is kept off its waker's
  * processor until it sleeps again, or until a caller comes from where it is awake: then it is kept
- * off that one (frameworks call from threads of theirs by turns). Meanwhile it may run where its waker may, as the thread that
- * started it may have been bound elsewhere. Elsewhere than on Linux nothing is done.
+ * off that one, as frameworks call from threads of theirs by turns. Meanwhile it may run where its
+ * caller may, as the thread that started it may have been bound elsewhere. Elsewhere than on Linux
+ * nothing is done.
  */
 #ifndef LF_AFFINITY_H
 #define LF_AFFINITY_H

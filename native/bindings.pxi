@@ -153,6 +153,15 @@ def thread_pool() -> str:
     return "openmp: " + path.decode(errors="surrogateescape")
 
 
+def call_keeping_own(function, *arguments):
+    """Call a function from a thread whose work is for threads of lstmfast's own (lf_team_keep_own)."""
+    before = lf_team_keep_own(1)
+    try:
+        return function(*arguments)
+    finally:
+        lf_team_keep_own(before)
+
+
 def get_num_threads() -> int:
     lf_team_openmp()  # whose number may be the answer
     return lf_get_num_threads()

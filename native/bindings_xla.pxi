@@ -184,10 +184,14 @@ cdef bint tells_version(const lf_xla_frame *f) noexcept nogil:
 cdef void *xla_call_of(lf_xla_frame *f, int (*run)(const lf_xla_frame *, xla_call *) noexcept nogil
                        ) noexcept nogil:
     cdef xla_call c
+    cdef int before, status
     memset(&c, 0, sizeof(c))
     if tells_version(f) or f.stage != LF_XLA_EXECUTE:
         return NULL
-    return end_call(f, &c, run(f, &c))
+    before = lf_team_keep_own(1)  # this may be any of XLA's threads
+    status = run(f, &c)
+    lf_team_keep_own(before)
+    return end_call(f, &c, status)
 
 
 # ------------------------------------------------------------------ forward: [y,] h_n, c_n[, reserve]

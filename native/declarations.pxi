@@ -262,6 +262,7 @@ cdef extern from "team.h" nogil:
         LF_OWN_POOL
         LF_OPENMP_POOL
     void lf_team_begin(lf_pool pool)
+    int lf_team_keep_own(int own)
     const char *lf_team_openmp()
     int lf_team_is_lost()
 

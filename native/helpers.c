@@ -26,7 +26,7 @@ static _Alignas(64) atomic_int sleepers;
 
 /* ---------------------------------------------------------------- sleep and wake */
 
-/* Does one of them look for a region at the processor of the caller, who keeps it from seeing one? */
+/* Does one of them look for a region on the caller's processor, where it can see none? */
 static int is_crowded(int64_t workers, int here) {
     for (int64_t i = 1; i < workers; i++)
         if (here >= 0 && atomic_load(&all[i].at) == here) return 1;

@@ -59,8 +59,9 @@ static struct {
 
 static lf_pool pool = LF_ANY_POOL;
 
-/* Of this thread: it has opened a region; and is in a fork that has none of the region's helpers. */
-static _Thread_local int leads, lost;
+/* Of this thread: it has opened a region; is in a fork that has none of the region's helpers; and its
+ * regions are for helpers of our own. */
+static _Thread_local int leads, lost, keeps_own;
 
 /* ---------------------------------------------------------------- shares */
 
@@ -188,7 +189,15 @@ static void on_openmp(int64_t thread, int64_t threads) {
     else lead(&team.openmp, threads < team.workers ? threads : team.workers);
 }
 
-static int openmp_serves(void) { return pool != LF_OWN_POOL && lf_openmp_serves(); }
+int lf_team_keep_own(int own) {
+    int before = keeps_own;
+    keeps_own = own;
+    return before;
+}
+
+static int openmp_serves(void) {
+    return (pool == LF_OPENMP_POOL || (pool == LF_ANY_POOL && !keeps_own)) && lf_openmp_serves();
+}
 
 const char *lf_team_openmp(void) {
     lf_openmp_look();

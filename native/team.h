@@ -19,6 +19,11 @@ typedef enum { LF_ANY_POOL, LF_OWN_POOL, LF_OPENMP_POOL } lf_pool;
 /* Once for the process, before any region. */
 void lf_team_begin(lf_pool pool);
 
+/* Are regions that this thread opens for our own helpers only, where any pool would do? Set by the
+ * threads of frameworks that have a pool beside OpenMP's and call from its threads by turns: a runtime
+ * would start a team for each of them. Returns what was said before. */
+int lf_team_keep_own(int own);
+
 /* The file of the runtime that would do the next region; NULL for helpers of our own. */
 const char *lf_team_openmp(void);
 

@@ -478,6 +478,24 @@ def test_rows_side_by_side():
     assert error(jacobians[1:], jacobians[:1]) <= BAR
 
 
+@only("tensorflow")
+@pytest.mark.parametrize(
+    ("rows", "T", "units", "is_ours"),
+    [(32, 1, 64, False), (None, 1, 64, False), (32, 2, 64, True), (32, None, 64, True),
+     (64, 1, 256, True)],
+)  # fmt: skip
+def test_one_step_of_little_work_in_a_graph(rows, T, units, is_ours):
+    """A call of a function would take longer than the step."""
+    import tensorflow as tf
+
+    theirs, ours = pair((rows, T, 8), units)
+    graphs = [tf.function(lambda x, layer=layer: layer(x)) for layer in (theirs, ours)]
+    spec = tf.TensorSpec((rows, T, 8))
+    assert ("PyFunc" in str(graphs[1].get_concrete_function(spec).graph.as_graph_def())) is is_ours
+    found = [graph(tf.constant(drawn(rows or 3, T or 4, 8))).numpy() for graph in graphs]
+    assert error(found[1:], found[:1]) <= BAR
+
+
 ONE_PROCESSOR = """
 import os
 os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])

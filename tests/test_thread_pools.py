@@ -166,6 +166,37 @@ with ThreadPoolExecutor(4) as threads:
     assert answers(environment, script) == ["True"] * 4
 
 
+OWN = """
+import keras, lstmfast, lstmfast.keras
+from pathlib import Path
+
+def helpers():  # threads that leave signals to others
+    found = [Path(one, "status").read_text() for one in Path("/proc/self/task").iterdir()]
+    masks = [int(text.split("SigBlk:")[1].split()[0], 16) for text in found]
+    return sum(mask >> (signal.SIGINT - 1) & mask >> (signal.SIGTERM - 1) & 1 for mask in masks)
+
+lstmfast.set_num_threads(2)
+layer, x = lstmfast.keras.LSTM(128), keras.ops.ones((64, 20, 128))
+before = helpers()
+keras.Sequential([layer]).predict(x, verbose=0)
+print(pool()[:6], helpers() - before)
+all_arrays(cases[2])
+print(helpers() - before)
+"""
+
+
+@GNU
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_frameworks_that_call_from_threads_of_theirs_by_turns(backend, environment, tmp_path):
+    """A runtime would start a team for each thread that calls: they get our own helpers."""
+    pytest.importorskip("keras")
+    pytest.importorskip(backend)
+    told = {"KERAS_BACKEND": backend, "KERAS_HOME": str(tmp_path)}
+    assert answers(environment, 'load("gnu")\n' + OWN, **told) == ["openmp", "1", "1"]
+    only = {"LSTMFAST_THREAD_POOL": "openmp"}
+    assert answers(environment, 'load("gnu")\n' + OWN, **told, **only) == ["openmp", "0", "0"]
+
+
 # ---------------------------------------------------------------- how many
 
 

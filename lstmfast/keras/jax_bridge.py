@@ -19,7 +19,7 @@ from . import calls
 from .calls import Call
 from .exporting import exporter
 
-__all__ = ["SUPPORTS_JIT", "as_it_is", "reason_against", "run"]
+__all__ = ["SUPPORTS_JIT", "as_it_is", "leaves_to_keras", "reason_against", "run"]
 
 SUPPORTS_JIT = True
 
@@ -49,6 +49,11 @@ def reason_against(x: Any) -> str:
         return f"an export by {exporter()}"
     platform = jax.default_backend()
     return "" if platform == "cpu" else f"arrays on {platform}"
+
+
+def leaves_to_keras(x: Any, H: int) -> bool:
+    """Is this work that Keras does in less time? There is none."""
+    return False
 
 
 def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:

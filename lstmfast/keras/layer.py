@@ -73,6 +73,8 @@ class LSTM(keras.layers.LSTM):
         if reason:
             fall_back(NAME, reason)
             return super().inner_loop(sequences, initial_state, mask, training)
+        if BRIDGE.leaves_to_keras(sequences, self.units):
+            return super().inner_loop(sequences, initial_state, mask, training)
         if training and _drops(self.dropout):
             dropped = self.cell.get_dropout_mask(sequences[:, 0, :])
             sequences = sequences * ops.expand_dims(dropped, 1)

@@ -19,10 +19,12 @@ from . import calls, passes
 from .calls import Call
 from .exporting import exporter
 
-__all__ = ["SUPPORTS_JIT", "as_it_is", "reason_against", "run"]
+__all__ = ["SUPPORTS_JIT", "as_it_is", "leaves_to_keras", "reason_against", "run"]
 
 SUPPORTS_JIT = False  # XLA has no kernel that calls Python
 MARK = 1 << 10  # entries of a tensor that is captured; small ones become constants
+LITTLE = 1 << 23  # products of numbers in a step that is not worth a call of a function
+USUAL = 32  # rows of a batch whose size is not known
 SMALL = 1 << 15  # entries of a matrix that NumPy transposes in less time
 as_it_is = tf.autograph.experimental.do_not_convert  # what tf.function would rewrite
 
@@ -34,6 +36,14 @@ def reason_against(x: Any) -> str:
     if not tf.executing_eagerly() and exporter():
         return f"an export by {exporter()}"
     return "a GPU that TensorFlow computes on" if _gpus() else ""
+
+
+def leaves_to_keras(x: Any, H: int) -> bool:
+    """Is this one step in a graph that Keras does in less time than TensorFlow calls a function?"""
+    B, T, I = x.shape
+    if tf.executing_eagerly() or T != 1:
+        return False
+    return (B or USUAL) * (I + H) * 4 * H < LITTLE
 
 
 @cache
@@ -207,12 +217,13 @@ def _on_host(function: Callable[..., Any], gradient: Callable[..., Any]) -> Call
     gradient: of the operation and the upstream gradients of its outputs.
     """
     name = f"lstmfast {next(_numbers)}"
+    called = partial(capi.call_keeping_own, function)  # from any of TensorFlow's threads
     tf.RegisterGradient(name)(gradient)
 
     def operation(tensors: Sequence[Any], kinds: Sequence[Any]) -> Any:
         graph = tf.compat.v1.get_default_graph()
         with graph.gradient_override_map({"PyFuncStateless": name}):
-            return tf.numpy_function(function, tensors, kinds, stateful=False)
+            return tf.numpy_function(called, tensors, kinds, stateful=False)
 
     return operation
 

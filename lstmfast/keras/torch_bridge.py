@@ -12,7 +12,7 @@ from . import calls
 from .calls import Call, Need
 from .exporting import exporter
 
-__all__ = ["SUPPORTS_JIT", "as_it_is", "reason_against", "run"]
+__all__ = ["SUPPORTS_JIT", "as_it_is", "leaves_to_keras", "reason_against", "run"]
 
 SUPPORTS_JIT = True
 as_it_is = torch.compiler.disable  # torch.compile leaves it out of its graphs
@@ -30,6 +30,11 @@ def reason_against(x: Any) -> str:
     if x.device.type == "meta":
         return ""
     return mode_against(x, False) or ("" if x.is_cpu else f"tensors on {x.device.type}")
+
+
+def leaves_to_keras(x: Any, H: int) -> bool:
+    """Is this work that Keras does in less time? There is none."""
+    return False
 
 
 def run(call: Call, tensors: Sequence[Any], training: bool) -> tuple[Any, ...]:
