@@ -159,6 +159,7 @@ cdef int place(lf_lstm *l) noexcept nogil:
         if not place_part(l, k):
             return 0
         l.is_quick = l.is_quick and l.parts[k].I < LF_LARGEST_STEP
+        l.shares_step = l.shares_step or lf_shares_step(l.parts[k].I, l.H)
     if l.directions == 1:
         l.step_work_size = stack_step_work(l)
         l.step_work = <char *> lf_take(l.step_work_size)

@@ -211,7 +211,7 @@ cdef extern from "handles.h" nogil:
         lf_one_step step
     ctypedef struct lf_lstm:
         int64_t layers, directions, count, I, H, P, batch_size, item, step_work_size
-        int training, loaded, is_quick
+        int training, loaded, is_quick, shares_step
         lf_config config
         lf_part *parts
         char *step_work
@@ -294,6 +294,7 @@ cdef extern from "ranges.h" nogil:
     int lf_run_outer(const lf_table *k, lf_outer *a, int64_t workers)
 
 cdef extern from "schedule.h" nogil:
+    int lf_shares_step(int64_t I, int64_t H)
     int lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk)
     int lf_run_backward(const lf_table *k, lf_layer *a)
 

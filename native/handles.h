@@ -30,7 +30,8 @@ struct lf_lstm {
     int64_t layers, directions, count; /* count: of parts, layer by layer */
     int64_t I, H, P, batch_size, item;
     int training, loaded;
-    int is_quick; /* plain small layers, whose step of one row is a kernel of its own */
+    int is_quick;    /* plain small layers, whose step of one row is a kernel of its own */
+    int shares_step; /* but, with several threads, not of those that are worth sharing */
     lf_config config;
     lf_part *parts;
     char *step_work;

@@ -248,7 +248,7 @@ cdef int lf_step(lf_lstm *lstm, int64_t B, const void *x, void *h, void *c) noex
     cdef lf_args a
     cdef int64_t k
     cdef int status
-    if l != NULL and l.is_quick and B == 1:
+    if l != NULL and l.is_quick and B == 1 and not (l.shares_step and lf_get_num_threads() > 1):
         return quick_step(l, x, h, c)
     status = check_step(l, B, x, h, c)
     if status != LF_OK:

@@ -235,6 +235,10 @@ static double mean_rows(const lf_layer *a) {
     return a->offsets ? (double)a->offsets[a->T] / a->T : (double)a->B;
 }
 
+int lf_shares_step(int64_t I, int64_t H) {
+    return H * (8.0 * (I + H) + CELL) * busy(1) * LF_SPEED >= LF_LITTLE;
+}
+
 int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk) {
     int64_t width = lanes(k);
     layer_job job = {.k = k, .a = a, .chunk = chunk, .panels = ceil_div(a->H, width)};

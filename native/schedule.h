@@ -12,6 +12,9 @@
  * steps, else into z for two chunks (one if that is one step). */
 int32_t lf_run_forward(const lf_table *k, lf_layer *a, int64_t chunk);
 
+/* May threads share a step of one row, of a plain layer? */
+int lf_shares_step(int64_t I, int64_t H);
+
 /* dz for all steps, dc0 in a->dc, and dh0 unless a->dh0 is NULL. */
 int32_t lf_run_backward(const lf_table *k, lf_layer *a);
 

@@ -15,8 +15,7 @@
 #define STALLED_ONE_IN 3
 #define CROWDED 50000000
 
-/* Work, in ns, that is worth a call to threads that are awake, and to any. */
-#define LITTLE 8000
+/* Work, in ns, that is worth a call to any threads; from LF_LITTLE on to those that are awake. */
 #define MUCH 50000
 
 #define MOST_SHARES (4 * LF_MAX_THREADS)
@@ -257,7 +256,7 @@ void lf_team_run_together(lf_work work, void *context, int64_t wanted, int64_t p
 
 int lf_team_is_worth(double ns) {
     static atomic_llong last; /* when work of this size was there before */
-    if (ns < LITTLE || ns >= MUCH) return ns >= MUCH;
+    if (ns < LF_LITTLE || ns >= MUCH) return ns >= MUCH;
     int64_t now = lf_nanoseconds();
     int follows = now - atomic_exchange(&last, now) < LF_LOOK;
     return follows || (!openmp_serves() && lf_helpers_are_awake());

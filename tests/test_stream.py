@@ -33,6 +33,7 @@ def test_steps_follow_the_sequence(H, batch, dtype):
 
 
 ONE_ROW = [(I, H) for I in (1, 3, 16, 33) for H in (1, 4, 5, 8, 12, 13, 16, 20, 31, 40, 47, 100)]
+ONE_ROW += [(200, 200), (300, 170)]  # shared among threads
 ONE_ROW += [(383, 16), (384, 16), (9, 383), (9, 384)]  # sums over k of one block, and of two
 
 

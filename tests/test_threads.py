@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from agreement import DTYPES, THREADS, all_arrays, all_same_bits, computed, lstm_case, same_bits
-from fresh_process import python
+from fresh_process import printed, python
 
 from lstmfast import ops
 
@@ -233,6 +233,30 @@ y, *_ = ops.lstm_forward(x, *weights)
 status = open("/proc/self/status").read()
 print(int(status.split("Threads:")[1].split()[0]), np.array_equal(y, alone))
 """
+
+
+STEPS = """
+import os, sys
+import numpy as np
+import lstmfast
+
+def after_steps(H):
+    weights = [np.zeros(shape, "f4") for shape in ((4 * H, H), (4 * H, H), (4 * H,))]
+    stream, x = lstmfast.LSTMStream(*weights), np.zeros((1, H), "f4")
+    for _ in range(2000):
+        stream.step(x)
+    return len(os.listdir("/proc/self/task"))
+
+lstmfast.set_num_threads(2)
+begun = len(os.listdir("/proc/self/task"))
+print(after_steps(64) - begun, after_steps(256) - begun)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_who_takes_steps_of_one_row(environment):
+    """Their caller alone where that is little work; with a helper where it is more."""
+    assert printed(environment, STEPS).split() == ["0", "1"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
