@@ -31,7 +31,7 @@ from lstmfast import CellOptions, Noise, Norm, ops
 
 SHAPE = Shape(T=100, B=32, I=128, H=256)
 ROUNDS = 15
-SEED, PROJECTION, RECOMPUTE = 1, 128, 10
+SEED, PROJECTION, RECOMPUTE, STATIC = 1, 128, 10, 64
 PLAIN, LENGTHS, PACKED = "plain", "lengths uniform in 1..T", "the same, torch's packed path"
 
 Work = tuple[Callable[[], object], Callable[[], object]]  # forward, training
@@ -69,6 +69,12 @@ def options(shape: Shape) -> dict[str, dict[str, Any]]:
         "truncate": {"truncate": 20},
         f"recompute every {RECOMPUTE}": {"recompute": RECOMPUTE},
         "mask, half of the steps": {"mask": rng.random((shape.T, shape.B)) < 0.5},
+        "resets, none set": {"resets": np.zeros((shape.T, shape.B), bool)},
+        "resets, one step in 20": {"resets": rng.random((shape.T, shape.B)) < 0.05},
+        f"{STATIC} static inputs": {
+            "x_static": rng.standard_normal((shape.B, STATIC)).astype(np.float32),
+            "W_static": weights(shape, 4 * shape.H, STATIC),
+        },
     }
 
 

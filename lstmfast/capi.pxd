@@ -84,12 +84,16 @@ cdef void lf_config_free(lf_config *config) noexcept nogil
 #                     else zeros
 #   reverse           0 or 1, default 0: steps are taken from the last to the first; y stays where x
 #                     is
+#   resets            0 or 1, default 0: lf_args.resets may be given (work space for that): rows
+#                     that begin anew at a step, from reset_h and reset_c, or from zeros
 #   cells             0 or 1, default 0: lf_args.cells and dcells may be given (work space for that)
 # The stack:
 #   num_layers        >= 1, default 1: L, each on the outputs of the one before; at most 64
 #   bidirectional     0 or 1, default 0: D = 2: each layer has a part that takes the steps from the
 #                     last to the first, and both outputs side by side; with reverse LF_EVALUE of
 #                     lf_build
+#   static_size       >= 0, default 0: S: W_static x_static joins W_ih x of the first layer in every
+#                     step (lf_load, lf_args.x_static); 0: none
 #   proj_size         >= 0, default 0: P: h = W_hr (o φ(c)) (lf_load); 0: none
 #   layer_norm        0 or 1, default 0: z = LN(W_ih x) gain_x + LN(W_hh h) gain_h + b, h = o
 #                     φ(LN(c) gain_c + b_c), LN(v) = (v - mean v) / sqrt(var v + 1e-5)
@@ -164,6 +168,8 @@ cdef struct lf_weights:
     void *gain_h            # (4H,)
     void *gain_c            # (H,)
     void *b_c               # (H,)
+    # ---- since the third version
+    void *W_static          # (4H, S), with "static_size", of the first layer's parts
 cdef int lf_load(lf_lstm *lstm, const lf_weights *weights) noexcept nogil
 
 # ---- one step: streaming, no allocation
@@ -171,6 +177,10 @@ cdef int lf_load(lf_lstm *lstm, const lf_weights *weights) noexcept nogil
 # x (B, I) read; h (L, B, P), c (L, B, H) read and replaced: the last h is the output. All
 # contiguous; none may overlap another. B <= "batch_size". Not with "bidirectional" (LF_EOPTION).
 cdef int lf_step(lf_lstm *lstm, int64_t B, const void *x, void *h, void *c) noexcept nogil
+
+# With "static_size": x_static (B, S) of the steps to come, projected once; to be set again after
+# lf_load. LF_ESTATE of a step of more rows than have been set.
+cdef int lf_set_static(lf_lstm *lstm, int64_t B, const void *x_static) noexcept nogil
 
 # ---- sequences
 
@@ -229,6 +239,20 @@ cdef struct lf_args:
     int64_t dcells_t
     int64_t dcells_b
     int64_t seed            # of what is drawn in training; for lf_backward the same as for lf_forward
+    # ---- since the fourth version, with "resets"; for lf_backward the same as for lf_forward
+    # A row whose resets[t*resets_t + b*resets_b] is not 0 begins anew between the steps t - 1 and t,
+    # whichever of them is taken first: it goes on from reset_h and reset_c. So it does if a mask
+    # leaves step t out; behind the length of a row there are no resets.
+    const uint8_t *resets   # IN   strides >= 0; NULL: none
+    int64_t resets_t
+    int64_t resets_b
+    const void *reset_h     # IN   (L·D, B, P); NULL: zeros
+    const void *reset_c     # IN   (L·D, B, H); NULL: zeros
+    void *dreset_h          # OUT  (L·D, B, P)
+    void *dreset_c          # OUT  (L·D, B, H)
+    # With "static_size"; x_static is needed then, for lf_backward the same as for lf_forward.
+    const void *x_static    # IN   (B, S)
+    void *dx_static         # OUT  (B, S)
 
 # Bytes that lf_args.reserve and lf_args.work must have for these sizes (work: also for the number of
 # threads now set); -1 if a pointer is NULL or a size out of range.

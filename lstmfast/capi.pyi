@@ -8,6 +8,7 @@ import numpy as np
 _Array = np.ndarray[Any, np.dtype[Any]] | None
 _List = list[np.ndarray[Any, np.dtype[Any]]]
 _Strides = tuple[int, int]
+_Anew = tuple[_Array, _Strides, _Array, _Array] | None
 _Weights = Sequence[tuple[_Array, ...]]  # of each part: W_ih, W_hh, b, p, W_hr, gain_x, ...
 
 CHUNK: int
@@ -44,6 +45,7 @@ class Handle:
     training: bool
     arguments: tuple[int, int, bool, bool, int, dict[str, float]]
     fresh: bool
+    x_static: _Array
     def __init__(
         self,
         input_size: int,
@@ -73,6 +75,8 @@ class Handle:
         cells_strides: _Strides,
         reserve: Block | None,
         seed: int,
+        anew: _Anew = None,
+        x_static: _Array = None,
     ) -> None: ...
     def backward(
         self,
@@ -98,9 +102,15 @@ class Handle:
         dh0: _Array,
         dc0: _Array,
         gradients: _Weights,
+        anew: _Anew = None,
+        dreset_h: _Array = None,
+        dreset_c: _Array = None,
+        x_static: _Array = None,
+        dx_static: _Array = None,
     ) -> None: ...
     def new_reserve(self, T: int, B: int) -> Block: ...
     def run(self, B: int, x: _Array, h: _Array, c: _Array, out: _Array) -> bool: ...
+    def set_static(self, x_static: _Array) -> None: ...
     def reset(self) -> None: ...
     def clear_if_fresh(self, h: _Array, c: _Array) -> None: ...
     def step(self, B: int, x: _Array, h: _Array, c: _Array, out: _Array) -> bool: ...

@@ -5,13 +5,14 @@ cdef double LONG = 1e8        # operations of a call (some 0.5 ms) below which i
 
 
 cdef int weights_of(lf_weights *w, arrays, bint written) except -1:
-    """(W_ih, W_hh, b, p, W_hr, gain_x, gain_h, gain_c, b_c), each an array or None."""
+    """(W_ih, W_hh, b, p, W_hr, gain_x, gain_h, gain_c, b_c, W_static), each an array or None."""
     cdef int flags = PyBUF_STRIDES | PyBUF_WRITABLE if written else PyBUF_STRIDES
     w.size = sizeof(lf_weights)
     w.W_ih, w.W_hh, w.b = address(arrays[0], flags), address(arrays[1], flags), address(arrays[2], flags)
     w.p, w.W_hr = address(arrays[3], flags), address(arrays[4], flags)
     w.gain_x, w.gain_h = address(arrays[5], flags), address(arrays[6], flags)
     w.gain_c, w.b_c = address(arrays[7], flags), address(arrays[8], flags)
+    w.W_static = address(arrays[9], flags)
     return 0
 
 
@@ -29,6 +30,7 @@ cdef class Handle:
     cdef readonly bint is_double, training
     cdef readonly tuple arguments   # of the constructor
     cdef public bint fresh          # the state is zeros, whatever its arrays hold
+    cdef readonly object x_static   # of `set_static`
     cdef object borrowed
     cdef bint found                 # `weights` are those borrowed
     cdef object h_array, c_array    # the state of the last `step`, and where it lies
@@ -82,6 +84,7 @@ cdef class Handle:
             check(check_weights(&self.lstm.parts[k], &self.weights[k]))
             load_vectors(&self.lstm.parts[k], &self.weights[k])
             self.lstm.parts[k].source_w_hh = self.weights[k].W_hh
+            self.lstm.parts[k].source_w_static = self.weights[k].W_static
         self.lstm.loaded = 1
         self.borrowed, self.found = weights, True
 
@@ -130,14 +133,17 @@ cdef class Handle:
         return 8.0 * rows * self.hidden_size * inputs > LONG
 
     def forward(self, int64_t T, int64_t B, x, x_strides, taken, h0, c0, y, y_strides, h_n, c_n,
-                cells, cells_strides, reserve, int64_t seed):
+                cells, cells_strides, reserve, int64_t seed, anew=None, x_static=None):
         """Strides are (t, b) in elements; reserve is `new_reserve` or None.
 
         taken: the steps that are taken, as (lengths, None, None) or (None, mask, strides); or None.
+        anew: rows that begin anew, as (resets, strides, reset_h, reset_c); or None.
         """
         cdef lf_args a
-        cdef int which = PACK_IH | PACK_HR | (PACK_HH if T > 1 or h0 is not None else 0)
-        begin_args(&a, T, B, x, x_strides, taken, h0, c0, reserve)
+        cdef bint past = T > 1 or h0 is not None or (anew is not None and anew[2] is not None)
+        cdef int which = PACK_IH | PACK_HR | (PACK_HH if past else 0)
+        begin_args(&a, T, B, x, x_strides, taken, h0, c0, reserve, anew)
+        a.x_static = source(x_static)
         a.y, (a.y_t, a.y_b) = target(y), y_strides
         a.h_n, a.c_n, a.seed = target(h_n), target(c_n), seed
         a.cells, (a.cells_t, a.cells_b) = target(cells), cells_strides
@@ -147,10 +153,14 @@ cdef class Handle:
 
     def backward(self, int64_t T, int64_t B, x, x_strides, taken, h0, c0, y, y_strides, reserve,
                  int64_t seed, dy, dy_strides, dh_n, dc_n, dcells, dcells_strides, dx, dx_strides,
-                 dh0, dc0, list gradients):
+                 dh0, dc0, list gradients, anew=None, dreset_h=None, dreset_c=None,
+                 x_static=None, dx_static=None):
         cdef lf_args a
-        cdef int past = PACK_HR_BACK | (PACK_HH_BACK if T > 1 or dh0 is not None else 0)
-        begin_args(&a, T, B, x, x_strides, taken, h0, c0, reserve)
+        cdef bint has_past = T > 1 or dh0 is not None or anew is not None
+        cdef int past = PACK_HR_BACK | (PACK_HH_BACK if has_past else 0)
+        begin_args(&a, T, B, x, x_strides, taken, h0, c0, reserve, anew)
+        a.dreset_h, a.dreset_c = target(dreset_h), target(dreset_c)
+        a.x_static, a.dx_static = source(x_static), target(dx_static)
         a.y, (a.y_t, a.y_b) = source(y), y_strides
         a.dy, (a.dy_t, a.dy_b) = source(dy), dy_strides
         a.dh_n, a.dc_n, a.seed = source(dh_n), source(dc_n), seed
@@ -186,6 +196,7 @@ cdef class Handle:
         a.h_n, a.c_n = target(h), target(c)
         if not self.fresh:
             a.h0, a.c0 = a.h_n, a.c_n
+        a.x_static = source(self.x_static)
         a.work_size = lf_forward_work(self.lstm, T, B)
         before = (h.copy(), c.copy()) if self.is_long(T * B) else None
         try:
@@ -195,6 +206,11 @@ cdef class Handle:
             raise
         self.fresh = False
         return True
+
+    def set_static(self, x_static):
+        """Take (B, S) for `step` and `run`; the array is kept."""
+        check(lf_set_static(self.lstm, len(x_static), source(x_static)))
+        self.x_static = x_static
 
     def reset(self):
         """The next step or run begins from zeros, whatever h and c hold: no product with h is due."""
@@ -270,7 +286,7 @@ cdef void *exact(object array, int64_t *T, int64_t B, int64_t columns, bint is_d
 
 
 cdef int begin_args(lf_args *a, int64_t T, int64_t B, x, x_strides, taken, h0, c0,
-                    reserve) except -1:
+                    reserve, anew) except -1:
     memset(a, 0, sizeof(lf_args))
     a.size, a.T, a.B = sizeof(lf_args), T, B
     a.x, (a.x_t, a.x_b) = source(x), x_strides
@@ -279,6 +295,9 @@ cdef int begin_args(lf_args *a, int64_t T, int64_t B, x, x_strides, taken, h0, c
         a.lengths, a.mask = <const int64_t *> source(taken[0]), <const uint8_t *> source(taken[1])
         if a.mask != NULL:
             a.mask_t, a.mask_b = taken[2]
+    if anew is not None:
+        a.resets, (a.resets_t, a.resets_b) = <const uint8_t *> source(anew[0]), anew[1]
+        a.reset_h, a.reset_c = source(anew[2]), source(anew[3])
     if reserve is not None:
         a.reserve = (<Block?> reserve).start
     return 0

@@ -109,7 +109,8 @@ cdef int64_t packed_plain(const lf_part *l, int64_t K, int64_t columns) noexcept
 
 cdef int sizes_are_possible(const lf_config *config) noexcept nogil:
     cdef double outputs = config.proj_size or config.hidden_size
-    cdef double inputs = config.input_size + 2 * outputs + config.hidden_size + config.batch_size
+    cdef double inputs = (config.input_size + config.static_size + 2 * outputs + config.hidden_size
+                          + config.batch_size)
     return (config.input_size >= 1 and config.hidden_size >= 1 and config.num_layers <= MOST_LAYERS
             and not too_large(inputs, config.hidden_size, 16, 8))
 
@@ -171,6 +172,7 @@ cdef int place_part(lf_lstm *l, int64_t k) noexcept nogil:
     cdef char *needed = NULL
     part.I, part.H, part.P = l.I if k < l.directions else l.directions * l.P, l.H, l.P
     part.index, part.item, part.training, part.config = k, l.item, l.training, l.config
+    part.S = <int64_t> l.config.static_size if k < l.directions else 0
     part.reverse = k % 2 if l.directions == 2 else l.config.reverse != 0
     part.kernels = lf_kernels(l.config.precision == 64)
     part.width = part.kernels.register_bytes // l.item
@@ -179,7 +181,7 @@ cdef int place_part(lf_lstm *l, int64_t k) noexcept nogil:
     needed = part.memory
     if needed != NULL:
         weight_rooms(part, &needed)
-        part.step.I, part.step.H, part.step.b = part.I, part.H, part.b
+        part.step.I, part.step.H, part.step.b = part.I, part.H, part.step_rows if part.S else part.b
         part.step.w_ih, part.step.w_hh = part.w_ih, part.w_hh
     return part.memory != NULL
 
@@ -191,6 +193,8 @@ cdef void weight_rooms(lf_part *l, char **next) noexcept nogil:
     l.norm = room(next, 10 * l.H * l.item if l.config.layer_norm else 0)
     l.w_hr = room(next, packed_plain(l, l.H, l.P)) if l.config.proj_size else NULL
     l.plain_w_hh = room(next, 4 * l.H * l.P * l.item) if l.config.weight_drop else NULL
+    l.plain_w_static = room(next, 4 * l.H * l.S * l.item)
+    l.step_rows = room(next, static_rows(l, <int64_t> l.config.batch_size))
     if l.training:
         l.w_ih_back = room(next, packed_plain(l, 4 * l.H, l.I))
         l.w_hh_back = room(next, packed_plain(l, 4 * l.H, l.P))
@@ -213,6 +217,8 @@ include "workspace.pxi"
 include "checks.pxi"
 include "dropout.pxi"
 include "passes.pxi"
+include "resets.pxi"
+include "statics.pxi"
 include "ragged.pxi"
 include "lstm.pxi"
 include "bindings.pxi"

@@ -50,6 +50,7 @@ cdef int overlap(const spans *s) noexcept nogil:
 
 cdef size_t LF_ARGS_1 = <size_t> &(<lf_args *> 0).gradients  # the first version ended there
 cdef size_t LF_ARGS_2 = <size_t> &(<lf_args *> 0).cells
+cdef size_t LF_ARGS_3 = <size_t> &(<lf_args *> 0).resets
 
 
 cdef int read_args(const lf_lstm *l, const lf_args *args, lf_args *a) noexcept nogil:
@@ -57,9 +58,10 @@ cdef int read_args(const lf_lstm *l, const lf_args *args, lf_args *a) noexcept n
 
     Fields that came later are zero for callers compiled before them.
     """
+    cdef int status
     if l == NULL or args == NULL:
         return LF_ENULL
-    if args.size != sizeof(lf_args) and args.size != LF_ARGS_1 and args.size != LF_ARGS_2:
+    if args.size not in (sizeof(lf_args), LF_ARGS_1, LF_ARGS_2, LF_ARGS_3):
         return LF_EVERSION
     memset(a, 0, sizeof(lf_args))
     memcpy(a, args, args.size)
@@ -71,7 +73,27 @@ cdef int read_args(const lf_lstm *l, const lf_args *args, lf_args *a) noexcept n
         return LF_ENULL
     if (a.cells != NULL or a.dcells != NULL) and not l.config.cells:
         return LF_EOPTION
-    return check_lengths(l, a)
+    if l.config.static_size > 0 and a.x_static == NULL:
+        return LF_ENULL
+    if l.config.static_size == 0 and (a.x_static != NULL or a.dx_static != NULL):
+        return LF_EOPTION
+    status = check_resets(l, a)
+    return check_lengths(l, a) if status == LF_OK else status
+
+
+cdef inline int strides_fit(const lf_args *a, int64_t t, int64_t b) noexcept nogil:
+    """Those of an array of flags."""
+    return (t >= 0 and b >= 0 and not too_large(<double> t, a.T, 1, 1)
+            and not too_large(<double> b, a.B, 1, 1))
+
+
+cdef int check_resets(const lf_lstm *l, const lf_args *a) noexcept nogil:
+    if a.resets == NULL:
+        return LF_EOPTION if (a.reset_h != NULL or a.reset_c != NULL or a.dreset_h != NULL
+                              or a.dreset_c != NULL) else LF_OK
+    if not l.config.resets:
+        return LF_EOPTION
+    return LF_OK if strides_fit(a, a.resets_t, a.resets_b) else LF_ESIZE
 
 
 cdef int check_lengths(const lf_lstm *l, const lf_args *a) noexcept nogil:
@@ -80,9 +102,7 @@ cdef int check_lengths(const lf_lstm *l, const lf_args *a) noexcept nogil:
         return LF_OK if a.lengths == NULL else LF_EOPTION
     if not l.config.lengths:
         return LF_EOPTION
-    if a.mask != NULL and (a.mask_t < 0 or a.mask_b < 0
-                           or too_large(<double> a.mask_t, a.T, 1, 1)
-                           or too_large(<double> a.mask_b, a.B, 1, 1)):
+    if a.mask != NULL and not strides_fit(a, a.mask_t, a.mask_b):
         return LF_ESIZE
     for b in range(a.B if a.lengths != NULL else 0):
         if not 0 <= a.lengths[b] <= a.T:
@@ -132,6 +152,7 @@ cdef void add_gradients(spans *s, const lf_lstm *l, const lf_args *a) noexcept n
         add_block(s, g.gain_h, 4 * H, 1)
         add_block(s, g.gain_c, H, 1)
         add_block(s, g.b_c, H, 1)
+        add_block(s, g.W_static, 4 * H * l.parts[k].S, 1)
 
 
 cdef void add_steps_taken(spans *s, const lf_args *a) noexcept nogil:
@@ -141,9 +162,16 @@ cdef void add_steps_taken(spans *s, const lf_args *a) noexcept nogil:
         add_block(s, a.mask, (a.T - 1) * a.mask_t + (a.B - 1) * a.mask_b + 1, 0)
 
 
+cdef void add_resets(spans *s, const lf_args *a, int64_t of_h, int64_t of_c) noexcept nogil:
+    if a.resets != NULL:
+        add_block(s, a.resets, (a.T - 1) * a.resets_t + (a.B - 1) * a.resets_b + 1, 0)
+    add_block(s, a.reset_h, of_h, 0)
+    add_block(s, a.reset_c, of_c, 0)
+
+
 cdef enum:
-    OTHER_SPANS = 20  # arguments that are not gradients of weights
-    GRADIENTS = 9     # of each part: the arrays of lf_weights, as add_gradients lists them
+    OTHER_SPANS = 24  # arguments that are not gradients of weights
+    GRADIENTS = 10    # of each part: the arrays of lf_weights, as add_gradients lists them
 
 
 cdef int check_forward(const lf_lstm *l, const lf_args *a) noexcept nogil:
@@ -162,9 +190,11 @@ cdef int check_forward(const lf_lstm *l, const lf_args *a) noexcept nogil:
         return LF_ESIZE
     add_block(&s, a.h0 if a.h0 != a.h_n or a.reserve != NULL else NULL, of_h, 0)
     add_block(&s, a.c0 if a.c0 != a.c_n or a.reserve != NULL else NULL, of_c, 0)
+    add_block(&s, a.x_static, a.B * l.parts[0].S * l.item, 0)
     add_block(&s, a.h_n, of_h, 1)
     add_block(&s, a.c_n, of_c, 1)
     add_steps_taken(&s, a)
+    add_resets(&s, a, of_h, of_c)
     add_block(&s, a.reserve, stack_reserve(l, a.T, a.B), 1)
     add_block(&s, a.work, a.work_size, 1)
     return LF_EALIAS if overlap(&s) else LF_OK
@@ -211,6 +241,11 @@ cdef int check_memory_of_backward(const lf_lstm *l, const lf_args *a, spans *s) 
     add_block(s, a.dc0, of_c, 1)
     add_gradients(s, l, a)
     add_steps_taken(s, a)
+    add_resets(s, a, of_h, of_c)
+    add_block(s, a.x_static, a.B * l.parts[0].S * l.item, 0)
+    add_block(s, a.dx_static, a.B * l.parts[0].S * l.item, 1)
+    add_block(s, a.dreset_h, of_h, 1)
+    add_block(s, a.dreset_c, of_c, 1)
     add_block(s, a.reserve, stack_reserve(l, a.T, a.B), 1)
     add_block(s, a.work, a.work_size, 1)
     return LF_EALIAS if overlap(s) else LF_OK
@@ -228,6 +263,8 @@ cdef int check_step(const lf_lstm *l, int64_t B, const void *x, const void *h,
         return LF_ESTATE
     if l.step_work == NULL:
         return LF_EOPTION
+    if l.parts[0].S and B > l.static_batch:
+        return LF_ESTATE
     s.list, s.count = found, 0
     add_block(&s, x, B * l.I * l.item, 0)
     add_block(&s, h, l.count * B * l.P * l.item, 1)

@@ -15,7 +15,7 @@ cdef extern from "kernel_table.h" nogil:
     ctypedef struct lf_layer:
         int64_t T, B, I, H, P, x_t, x_b, y_t, y_b, y_slots, r_t, r_b, r_slots, z_t, z_slots, c_t
         int64_t c_slots, raw_slots, out_t, keep, turn, fresh, dy_t, dy_b, dx_t, dx_b, dcells_t
-        int64_t dcells_b, dproj_t, first, adds, drawing, seed, stream
+        int64_t dcells_b, dproj_t, first, adds, b_row, drawing, seed, stream
         int64_t turned, ih_panel, ih_row, hh_panel, hh_row
         void *x
         void *y
@@ -58,6 +58,13 @@ cdef extern from "kernel_table.h" nogil:
         void *w_hr_back
         void *W_ih
         void *W_hh
+        void *reset_h
+        void *reset_r
+        void *reset_c
+        void *dreset_h
+        void *dreset_c
+        void *step_sums
+        uint8_t *resets
         int64_t *lengths
         int64_t *offsets
         int64_t *active
@@ -177,7 +184,8 @@ cdef extern from "config.h" nogil:
     ctypedef struct lf_config:
         double input_size, hidden_size, precision, training, batch_size, lengths, repeat, reverse
         double cells, peepholes, num_layers, bidirectional, proj_size, layer_norm, input_dropout
-        double layer_dropout, recurrent_dropout, weight_drop, zoneout_h, zoneout_c, recompute
+        double layer_dropout, recurrent_dropout, weight_drop, zoneout_h, zoneout_c, recompute, resets
+        double static_size
     void lf_set_defaults(lf_config *config)
     int lf_set_key(lf_config *config, const char *key, double value)
     int lf_is_differentiable(const lf_config *config)
@@ -189,7 +197,7 @@ cdef extern from "config.h" nogil:
 
 cdef extern from "handles.h" nogil:
     ctypedef struct lf_part:
-        int64_t I, H, P, index, item, width
+        int64_t I, H, P, S, index, item, width
         int training, reverse, turn
         lf_config config
         const lf_table *kernels
@@ -205,12 +213,16 @@ cdef extern from "handles.h" nogil:
         void *w_hr_back
         void *plain_w_hh
         const void *source_w_hh
+        void *plain_w_static
+        const void *source_w_static
+        void *step_rows
         int turned, reads_forward, reads_backward, writes_turned
         const void *W_ih
         const void *W_hh
         lf_one_step step
     ctypedef struct lf_lstm:
         int64_t layers, directions, count, I, H, P, batch_size, item, step_work_size
+        int64_t static_batch
         int training, loaded, is_quick, shares_step
         lf_config config
         lf_part *parts
@@ -243,6 +255,8 @@ cdef extern from "ragged.h" nogil:
     int64_t lf_order_size(int64_t T, int64_t B)
     void lf_order_fill(lf_order *o, void *memory, const int64_t *lengths, const uint8_t *mask,
                        int64_t mask_t, int64_t mask_b)
+    int lf_order_resets(const lf_order *o, const uint8_t *resets, int64_t t_stride,
+                        int64_t b_stride, int masked, uint8_t *flags, uint8_t *ends)
     int64_t lf_segment_size(int64_t steps, int64_t B)
     void lf_order_segment(const lf_order *o, int64_t first, int64_t steps, void *memory,
                           lf_order *segment)

@@ -13,14 +13,24 @@ cdef int draw(const lf_table *k, lf_dropout *d, double rate, int64_t seed,
 
 cdef int draw_recurrent(const lf_part *l, const lf_args *a, lf_layer *r, const masks *m,
                         int backward) noexcept nogil:
-    """The mask of recurrent dropout, and h0 times it; backward also all of h times it."""
+    """What W_hh is multiplied with: h, or h times the mask of recurrent dropout."""
+    cdef int status = LF_OK
+    r.r, r.r_t, r.r_b, r.r_slots, r.r0 = r.y, r.y_t, r.y_b, r.y_slots, r.h0
+    r.reset_r = r.reset_h
+    if a.reserve != NULL and l.config.recurrent_dropout > 0:
+        status = draw_mask(l, a, r, m, backward)
+    if r.resets != NULL and not backward:
+        copy_recurrent(l, r, m)
+    return status
+
+
+cdef int draw_mask(const lf_part *l, const lf_args *a, lf_layer *r, const masks *m,
+                   int backward) noexcept nogil:
+    """The mask, and states from which rows begin times it; backward also all of h times it."""
     cdef lf_dropout d
     cdef int64_t stream = lf_stream(l.index, LF_RECURRENT)
     cdef double rate = l.config.recurrent_dropout
     cdef int status
-    r.r, r.r_t, r.r_b, r.r_slots, r.r0 = r.y, r.y_t, r.y_b, r.y_slots, r.h0
-    if a.reserve == NULL or rate == 0:
-        return LF_OK
     memset(&d, 0, sizeof(d))
     d.T, d.B, d.columns, d.x_b, d.y_b, d.row_ids = 1, r.B, r.P, r.P, r.P, r.row_ids
     r.mask, r.r0 = m.recurrent, m.r0
@@ -28,6 +38,9 @@ cdef int draw_recurrent(const lf_part *l, const lf_args *a, lf_layer *r, const m
     status = draw(l.kernels, &d, rate, a.seed, stream)
     d.x, d.y = r.h0, m.r0
     status |= draw(l.kernels, &d, rate, a.seed, stream)
+    if r.resets != NULL:
+        r.reset_r, d.x, d.y = m.reset_r, r.reset_h, m.reset_r
+        status |= draw(l.kernels, &d, rate, a.seed, stream)
     r.r, r.r_t, r.r_b, r.r_slots = m.r, r.B * r.P, r.P, r.T if backward else 2
     if backward:
         d.T, d.x, d.x_t, d.x_b, d.y, d.y_t = r.T, r.y, r.y_t, r.y_b, m.r, r.r_t

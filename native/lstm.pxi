@@ -85,6 +85,10 @@ cdef void describe_part(const lf_lstm *l, const lf_args *a, const lf_args *layer
     s.h_n, s.c_n = nth(a.h_n, k, of_h), nth(a.c_n, k, of_c)
     s.dh_n, s.dc_n = nth(a.dh_n, k, of_h), nth(a.dc_n, k, of_c)
     s.dh0, s.dc0 = nth(a.dh0, k, of_h), nth(a.dc0, k, of_c)
+    s.reset_h, s.reset_c = nth(a.reset_h, k, of_h), nth(a.reset_c, k, of_c)
+    s.dreset_h, s.dreset_c = nth(a.dreset_h, k, of_h), nth(a.dreset_c, k, of_c)
+    s.x_static = a.x_static if l.parts[k].S else NULL
+    s.dx_static = nth(layer.dx_static, d, static_gradient(l, a.B)) if l.parts[k].S else NULL
     s.cells = nth(a.cells, d, l.H * l.item) if is_top else NULL
     s.dcells = nth(a.dcells, d, l.H * l.item) if is_top else NULL
     s.reserve = kept_activations(l, a, k)
@@ -113,6 +117,15 @@ cdef int begin_layer_forward(const lf_lstm *l, const lf_args *a, int64_t i,
     return status
 
 
+cdef int run_part_forward(const lf_part *l, lf_args *s) noexcept nogil:
+    cdef char *work = aligned(s.work)
+    if has_lengths(s):
+        return ragged_forward(l, s)
+    flag_steps(l, s, &work)
+    s.work = work
+    return part_forward(l, s, NULL, 0)
+
+
 cdef int lf_forward(const lf_lstm *lstm, const lf_args *args) noexcept nogil:
     cdef lf_args a, layer, s
     cdef int64_t k
@@ -126,10 +139,7 @@ cdef int lf_forward(const lf_lstm *lstm, const lf_args *args) noexcept nogil:
         if k % lstm.directions == 0:
             status |= begin_layer_forward(lstm, &a, k // lstm.directions, &layer)
         describe_part(lstm, &a, &layer, k, &s)
-        if has_lengths(&s):
-            status |= ragged_forward(&lstm.parts[k], &s)
-        else:
-            status |= part_forward(&lstm.parts[k], &s, NULL, 0)
+        status |= run_part_forward(&lstm.parts[k], &s)
         if status & LF_STOPPED:
             break
     return status
@@ -162,6 +172,9 @@ cdef int begin_layer_backward(const lf_lstm *l, const lf_args *a, int64_t i,
     if is_combined(l, a, i):
         s.dx = room(&work, l.directions * padded(a.T * a.B * columns * l.item))
         s.dx_t, s.dx_b = a.B * columns, columns
+    s.dx_static = a.dx_static
+    if i == 0 and a.dx_static != NULL and l.directions > 1:
+        s.dx_static = room(&work, 2 * static_gradient(l, a.B))
     use_work(a, s, work)
     return status
 
@@ -184,6 +197,16 @@ cdef int combine(const lf_lstm *l, const lf_args *a, int64_t i, const lf_args *l
                 lf_stream(i * l.directions, LF_INPUT))
 
 
+cdef int run_part_backward(const lf_part *l, lf_args *s) noexcept nogil:
+    cdef char *work = aligned(s.work)
+    if has_lengths(s):
+        return ragged_backward(l, s)
+    flag_steps(l, s, &work)
+    no_reset_gradients(l, s)
+    use_work(s, s, work)
+    return part_backward(l, s, NULL)
+
+
 cdef int lf_backward(const lf_lstm *lstm, const lf_args *args) noexcept nogil:
     cdef lf_args a, layer, s
     cdef lf_weights gradients
@@ -200,11 +223,10 @@ cdef int lf_backward(const lf_lstm *lstm, const lf_args *args) noexcept nogil:
             describe_part(lstm, &a, &layer, k, &s)
             part_gradients(lstm, &a, k, &gradients)
             s.gradients = &gradients
-            if has_lengths(&s):
-                status |= ragged_backward(&lstm.parts[k], &s)
-            else:
-                status |= part_backward(&lstm.parts[k], &s, NULL)
+            status |= run_part_backward(&lstm.parts[k], &s)
         status |= combine(lstm, &a, i, &layer)
+        if i == 0:
+            status |= combine_static(lstm, &a, &layer)
         if status & LF_STOPPED:
             break
     return status
@@ -227,7 +249,7 @@ cdef int quick_step(lf_lstm *l, const void *x, void *h, void *c) noexcept nogil:
     cdef lf_one_step *s
     if x == NULL or h == NULL or c == NULL:
         return LF_ENULL
-    if not l.loaded:
+    if not l.loaded or (l.parts[0].S and l.static_batch < 1):
         return LF_ESTATE
     if not (apart(x, of_x, h, of_states) and apart(x, of_x, c, of_states)
             and apart(h, of_states, c, of_states)):

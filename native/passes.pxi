@@ -71,6 +71,12 @@ cdef void describe(const lf_part *l, const lf_args *a, const segment *s, lf_laye
     r.h0 = <void *> s.h0 if s.h0 != NULL else zero
     r.fresh = s.h0 == NULL
     r.c0 = <void *> s.c0 if s.c0 != NULL else zero
+    describe_resets(l, a, s, r, zero)
+
+
+cdef inline int64_t steps_taken(const lf_layer *r) noexcept nogil:
+    """By all rows together."""
+    return r.offsets[r.T] if r.offsets != NULL else r.T * r.B
 
 
 cdef void describe_weights(const lf_part *l, lf_layer *r, void *no_bias) noexcept nogil:
@@ -141,6 +147,7 @@ cdef int describe_forward(const lf_part *l, const lf_args *a, const segment *s,
                           const forward_rooms *f, lf_layer *r) noexcept nogil:
     """All that kernels read; `r` says where activations go."""
     describe(l, a, s, r, f.zero, f.no_bias)
+    describe_static(l, a, f.static_rows, r)
     use_dropped_weights(r, &f.drawn, a)
     if f.y != NULL:
         r.y, r.y_t, r.y_b, r.y_slots = f.y, a.B * l.P, l.P, f.y_slots
@@ -162,7 +169,7 @@ cdef int part_forward(const lf_part *l, const lf_args *a, const lf_order *order,
     memory = room(&work, lf_segment_size(steps, a.B)) if order != NULL else NULL
     if a.y != NULL:
         f.y = NULL
-    status = drop_weights(l, a, &f.drawn, 0)
+    status = drop_weights(l, a, &f.drawn, 0) | use_static(l, a, f.static_rows, f.static_scratch)
     if is_recomputed(l, a):
         save_first_state(l, a, order)
     for n in range(panels(a.T, steps)):
@@ -204,39 +211,62 @@ cdef inline void copy_state(void *target, const void *state, int64_t bytes) noex
 cdef int weight_gradient(const lf_part *l, const lf_layer *r, lf_outer *a, void *target,
                          int64_t rows, int64_t columns, int64_t workers) noexcept nogil:
     """target (rows, columns) = Σ A[t] ⊗ X[t]; where A, without gaps, and X lie is set."""
-    a.a_row = rows
+    a.a_row, a.active, a.count, a.adds = rows, r.active, steps_taken(r), r.adds
     return sum_outer(l, r, a, target, rows, columns, workers)
 
 
 cdef int sum_outer(const lf_part *l, const lf_layer *r, lf_outer *a, void *target, int64_t rows,
                    int64_t columns, int64_t workers) noexcept nogil:
+    """The same; also set are the steps that are summed, and whether they are added."""
+    if a.count == 0:
+        no_gradient(l, target if not a.adds else NULL, rows * columns)
+        no_gradient(l, a.column_sums if not a.adds else NULL, rows)
+        return LF_OK
     a.T, a.B, a.M, a.N = r.T, r.B, rows, columns
     a.C, a.c_row = target, columns
-    a.active, a.count = r.active, r.offsets[r.T] if r.offsets != NULL else r.T * r.B
-    a.scratch_stride, a.adds = outer_scratch(l) // l.item, r.adds
+    a.scratch_stride = outer_scratch(l) // l.item
     return lf_run_outer(l.kernels, a, workers)
 
 
-cdef int weight_gradients(const lf_part *l, const lf_args *a, const lf_layer *r, void *scratch,
-                          int64_t workers) noexcept nogil:
+cdef int recurrent_gradient(const lf_part *l, const lf_args *a, const lf_layer *r,
+                            const backward_rooms *k, lf_outer *o, int64_t workers) noexcept nogil:
+    """dW_hh; where rows begin anew, h[t-1] is what they begin from."""
+    cdef void *target = a.gradients.W_hh
+    cdef int64_t count
+    cdef int status
+    o.first, o.first_row = r.r0, l.P
+    o.rest, o.rest_t, o.rest_b = r.r, r.r_t, r.r_b
+    if r.resets == NULL:
+        return weight_gradient(l, r, o, target, 4 * l.H, l.P, workers)
+    count, o.a_row = split_terms(r, k.terms), 4 * l.H
+    o.active, o.count, o.adds = k.terms, count, r.adds
+    status = sum_outer(l, r, o, target, 4 * l.H, l.P, workers)
+    if a.reset_h == NULL and o.column_sums == NULL:
+        return status
+    o.first, o.rest, o.rest_t, o.rest_b = r.reset_r, r.reset_r, 0, l.P
+    o.active, o.count, o.adds = k.terms + count, steps_taken(r) - count, 1
+    return status | sum_outer(l, r, o, target, 4 * l.H, l.P, workers)
+
+
+cdef int weight_gradients(const lf_part *l, const lf_args *a, const lf_layer *r,
+                          const backward_rooms *k, int64_t workers) noexcept nogil:
     """dW_ih = Σ dz[t] ⊗ x[t], dW_hh = Σ dz[t] ⊗ h[t-1], db = Σ dz[t], dW_hr = Σ dy[t] ⊗ out[t]."""
     cdef const lf_weights *g = a.gradients
     cdef void *db = g.b if not l.config.layer_norm else NULL
     cdef lf_outer o
     cdef int status = 0
-    o.scratch, o.right_sums, o.by_columns = scratch, NULL, 0
+    o.scratch, o.right_sums, o.by_columns = k.outer, NULL, 0
     if g.W_ih != NULL:
         o.A, o.column_sums = r.zx, db
         o.first, o.first_row = r.x, r.x_b
         o.rest, o.rest_t, o.rest_b = <char *> r.x + r.x_t * l.item, r.x_t, r.x_b
         status |= weight_gradient(l, r, &o, g.W_ih, 4 * l.H, l.I, workers)
-    if g.W_hh != NULL and a.T == 1 and a.h0 == NULL and (g.W_ih != NULL or db == NULL):
+    if g.W_hh != NULL and a.T == 1 and a.h0 == NULL and a.reset_h == NULL and (
+            g.W_ih != NULL or db == NULL):
         memset(g.W_hh, 0, 4 * l.H * l.P * l.item)
     elif g.W_hh != NULL:
         o.A, o.column_sums = r.zh, db if g.W_ih == NULL else NULL
-        o.first, o.first_row = r.r0, l.P
-        o.rest, o.rest_t, o.rest_b = r.r, r.r_t, r.r_b
-        status |= weight_gradient(l, r, &o, g.W_hh, 4 * l.H, l.P, workers)
+        status |= recurrent_gradient(l, a, r, k, &o, workers)
     if g.W_hr != NULL:
         o.A, o.column_sums, o.first, o.first_row = r.dproj, NULL, r.out, l.H
         o.rest, o.rest_t, o.rest_b = <char *> r.out + r.out_t * l.item, r.out_t, l.H
@@ -256,6 +286,7 @@ cdef int turned_gradients(const lf_part *l, const lf_args *a, const lf_layer *r,
     cdef int status = 0
     memset(&o, 0, sizeof(o))
     o.scratch, o.first, o.first_row, o.rest = scratch, r.z, 4 * l.H, r.z
+    o.active, o.count, o.adds = r.active, steps_taken(r), r.adds
     if g.W_ih != NULL:
         o.A, o.a_row, o.right_sums = r.x, r.x_b, g.b
         status |= sum_outer(l, r, &o, g.W_ih, l.I, 4 * l.H, workers)
@@ -311,12 +342,15 @@ cdef int describe_backward(const lf_part *l, const lf_args *a, const segment *s,
         r.dh_n = k.dh_n
     r.carry, r.scratch, r.sums = k.carry, k.scratch, k.sums
     r.dproj, r.dproj_t, r.dout = k.dproj, a.B * l.P, k.dout
+    r.dreset_h, r.dreset_c, r.step_sums = a.dreset_h, a.dreset_c, k.step_sums
+    if r.resets != NULL and r.dh0 == NULL:
+        r.dh0 = k.dh0
     return draw_recurrent(l, a, r, &k.drawn, 1)
 
 
 cdef int input_gradient(const lf_part *l, lf_layer *r) noexcept nogil:
     """dx[t] = W_ihᵀ dz[t] of the steps that are taken."""
-    cdef int64_t taken = r.offsets[r.T] if r.offsets != NULL else r.T * r.B
+    cdef int64_t taken = steps_taken(r)
     if r.dx == NULL:
         return LF_OK
     return lf_run_range(<lf_range_kernel> l.kernels.input_gradient, r, taken, 1,
@@ -341,6 +375,8 @@ cdef int part_backward(const lf_part *l, const lf_args *a, const lf_order *order
     workers = min(workers, lf_get_num_threads())
     begin_backward(l, a, &k)
     status = drop_weights(l, a, &k.drawn, 1)
+    if l.config.recompute:
+        status |= use_static(l, a, k.static_rows, k.static_scratch)
     for n in range(panels(a.T, steps) - 1, -1, -1):
         r = kept
         find_segment(l, a, order, n, memory, &s)
@@ -355,8 +391,9 @@ cdef int part_backward(const lf_part *l, const lf_args *a, const lf_order *order
         if l.writes_turned:
             status |= turned_gradients(l, a, &r, k.outer, workers)
         else:
-            status |= weight_gradients(l, a, &r, k.outer, workers)
+            status |= weight_gradients(l, a, &r, &k, workers)
         status |= input_gradient(l, &r)
+    status |= static_gradients(l, a, &k, workers)
     return status | norm_gradients(l, a, &k) | mask_weight_gradient(l, a)
 
 
@@ -367,6 +404,7 @@ cdef void begin_backward(const lf_part *l, const lf_args *a, backward_rooms *k) 
     copy_state(k.dc, a.dc_n, a.B * l.H * l.item)
     if l.config.layer_norm:
         memset(k.sums, 0, 14 * a.B * l.H * l.item)
+    begin_step_sums(l, a, k)
 
 
 cdef int forward_again(const lf_part *l, const lf_args *a, const segment *s,
@@ -375,5 +413,6 @@ cdef int forward_again(const lf_part *l, const lf_args *a, const segment *s,
     cdef forward_rooms f
     cdef int status
     f.zero, f.no_bias, f.drawn, f.y, f.y_slots = k.zero, k.no_bias, k.drawn, k.y, s.T
+    f.static_rows = k.static_rows
     status = describe_forward(l, a, s, &f, r)
     return status | lf_run_forward(l.kernels, r, steps_at_once(s.T, a.B))

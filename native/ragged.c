@@ -65,6 +65,32 @@ void lf_order_fill(lf_order *o, void *memory, const int64_t *lengths, const uint
     for (int64_t r = 0; r < o->B; r++) list_steps(o, r, mask, mask_t, mask_b);
 }
 
+/* Those of row r; the resets of steps not taken yet are `pending`. */
+static int flag_row(const lf_order *o, int64_t r, const uint8_t *resets, int64_t t_stride, int masked,
+                    uint8_t *flags, uint8_t *end) {
+    int64_t k = 0, length = o->lengths[r];
+    int pending = 0, found = 0;
+    for (int64_t n = 0; n < o->T && (masked || k < length); n++) {
+        int64_t t = o->reversed ? o->T - 1 - n : n, between = t + o->reversed;
+        if (between < o->T && resets[between * t_stride]) pending = 1;
+        if (k >= length || o->steps[r * o->T + k] != t) continue;
+        if (!masked && o->reversed && k == 0) pending = 0;
+        flags[k++ * o->B + r] = pending;
+        found |= pending;
+        pending = 0;
+    }
+    *end = masked && pending;
+    return found;
+}
+
+int lf_order_resets(const lf_order *o, const uint8_t *resets, int64_t t_stride, int64_t b_stride,
+                    int masked, uint8_t *flags, uint8_t *ends) {
+    int found = 0;
+    for (int64_t r = 0; r < o->B; r++)
+        found |= flag_row(o, r, resets + o->row_ids[r] * b_stride, t_stride, masked, flags, ends + r);
+    return found;
+}
+
 int64_t lf_segment_size(int64_t steps, int64_t B) {
     return (B + steps + 1 + steps * B) * (int64_t)sizeof(int64_t);
 }

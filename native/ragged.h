@@ -24,6 +24,12 @@ int64_t lf_order_size(int64_t T, int64_t B);
 void lf_order_fill(lf_order *o, void *memory, const int64_t *lengths, const uint8_t *mask,
                    int64_t mask_t, int64_t mask_b);
 
+/* Which steps the sorted rows begin anew: flags (T, B), in the order in which they take them, and
+ * ends (B,): after their last one. A reset of a step that a mask leaves out counts for the next one
+ * (`masked`); behind the end of a row there are none. Returns whether any flag is set. */
+int lf_order_resets(const lf_order *o, const uint8_t *resets, int64_t t_stride, int64_t b_stride,
+                    int masked, uint8_t *flags, uint8_t *ends);
+
 /* Bytes of the arrays of a segment of an order. */
 int64_t lf_segment_size(int64_t steps, int64_t B);
 

@@ -59,6 +59,7 @@ cdef int ragged_forward(const lf_part *l, const lf_args *a) noexcept nogil:
     cdef lf_args s = a[0]
     cdef lf_sequences y, cells
     cdef char *work = aligned(a.work)
+    cdef const uint8_t *ends
     cdef int status = LF_OK
     order_of(l, a, &o, &work)
     sort_strides(l, &s)
@@ -66,6 +67,8 @@ cdef int ragged_forward(const lf_part *l, const lf_args *a) noexcept nogil:
     s.x = sorted_sequences(l, a, &o, a.x, a.x_t, a.x_b, l.I, 0, &work)
     s.h0, s.c0 = sorted_state(l, &o, a.h0, l.P, &work), sorted_state(l, &o, a.c0, l.H, &work)
     s.h_n, s.c_n = state_room(l, a, a.h_n, l.P, &work), state_room(l, a, a.c_n, l.H, &work)
+    s.x_static = sorted_state(l, &o, a.x_static, l.S, &work)
+    ends = flag_sorted_steps(l, &o, &s, &work)
     if a.y != NULL:
         y = sequences_of(l, &o, a.y, a.y_t, a.y_b, l.P, room(&work, a.T * a.B * l.P * l.item))
         s.y, y.repeat = y.sorted, l.config.repeat != 0
@@ -87,6 +90,8 @@ cdef int ragged_forward(const lf_part *l, const lf_args *a) noexcept nogil:
         lf_unsort_sequences(&y)
     if a.cells != NULL:
         lf_unsort_sequences(&cells)
+    end_anew(l, &o, ends, s.reset_h, l.P, s.h_n)
+    end_anew(l, &o, ends, s.reset_c, l.H, s.c_n)
     unsort_state(l, &o, s.h_n, l.P, a.h_n)
     unsort_state(l, &o, s.c_n, l.H, a.c_n)
     return status
@@ -113,6 +118,7 @@ cdef void no_gradients(const lf_part *l, const lf_weights *g) noexcept nogil:
     no_gradient(l, g.b, 4 * H)
     no_gradient(l, g.p, 3 * H)
     no_gradient(l, g.W_hr, P * H)
+    no_gradient(l, g.W_static, 4 * H * l.S)
     no_gradient(l, g.gain_x, 4 * H)
     no_gradient(l, g.gain_h, 4 * H)
     no_gradient(l, g.gain_c, H)
@@ -129,6 +135,7 @@ cdef int ragged_backward(const lf_part *l, const lf_args *a) noexcept nogil:
     cdef lf_args s = a[0]
     cdef lf_sequences dx
     cdef char *work = aligned(a.work)
+    cdef const uint8_t *ends
     cdef int status = LF_OK
     order_of(l, a, &o, &work)
     sort_strides(l, &s)
@@ -140,6 +147,14 @@ cdef int ragged_backward(const lf_part *l, const lf_args *a) noexcept nogil:
     s.h0, s.c0 = sorted_state(l, &o, a.h0, l.P, &work), sorted_state(l, &o, a.c0, l.H, &work)
     s.dh_n, s.dc_n = sorted_state(l, &o, a.dh_n, l.P, &work), sorted_state(l, &o, a.dc_n, l.H, &work)
     s.dh0, s.dc0 = state_room(l, a, a.dh0, l.P, &work), state_room(l, a, a.dc0, l.H, &work)
+    s.x_static = sorted_state(l, &o, a.x_static, l.S, &work)
+    s.dx_static = state_room(l, a, a.dx_static, l.S, &work)
+    ends = flag_sorted_steps(l, &o, &s, &work)
+    s.dreset_h = state_room(l, a, a.dreset_h, l.P, &work)
+    s.dreset_c = state_room(l, a, a.dreset_c, l.H, &work)
+    no_reset_gradients(l, &s)
+    begin_ended(l, &o, ends, <void *> s.dh_n, l.P, s.dreset_h)
+    begin_ended(l, &o, ends, <void *> s.dc_n, l.H, s.dreset_c)
     if a.dx != NULL:
         dx = sequences_of(l, &o, a.dx, a.dx_t, a.dx_b, l.I, room(&work, a.T * a.B * l.I * l.item))
         s.dx = dx.sorted
@@ -149,6 +164,7 @@ cdef int ragged_backward(const lf_part *l, const lf_args *a) noexcept nogil:
         status = part_backward(l, &s, &o)
     else:
         no_gradients(l, a.gradients)
+        no_static_gradient(l, &s)
         no_steps(l, a.B, s.dh_n, s.dh0, l.P)
         no_steps(l, a.B, s.dc_n, s.dc0, l.H)
     if status & LF_STOPPED:
@@ -157,4 +173,7 @@ cdef int ragged_backward(const lf_part *l, const lf_args *a) noexcept nogil:
         lf_unsort_sequences(&dx)
     unsort_state(l, &o, s.dh0, l.P, a.dh0)
     unsort_state(l, &o, s.dc0, l.H, a.dc0)
+    unsort_state(l, &o, s.dx_static, l.S, a.dx_static)
+    unsort_state(l, &o, s.dreset_h, l.P, a.dreset_h)
+    unsort_state(l, &o, s.dreset_c, l.H, a.dreset_c)
     return status

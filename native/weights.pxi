@@ -77,12 +77,15 @@ cdef int lend_weights(lf_part *l, const lf_weights *w, int64_t T, int64_t B, int
 
 
 cdef size_t LF_WEIGHTS_1 = <size_t> &(<lf_weights *> 0).W_hr  # the first version ended there
+cdef size_t LF_WEIGHTS_2 = <size_t> &(<lf_weights *> 0).W_static
 
 
 cdef int check_weights(const lf_part *l, const lf_weights *w) noexcept nogil:
     """Of weights to load: are all there that the configuration asks for, and no others?"""
     cdef int projected = l.config.proj_size > 0, normed = l.config.layer_norm != 0
     if w.W_ih == NULL or w.W_hh == NULL or (l.config.peepholes and w.p == NULL):
+        return LF_ENULL
+    if l.S and w.W_static == NULL:
         return LF_ENULL
     if (projected and w.W_hr == NULL) or (normed and (
             w.gain_x == NULL or w.gain_h == NULL or w.gain_c == NULL or w.b_c == NULL)):
@@ -94,7 +97,7 @@ cdef int unwanted_weights(const lf_part *l, const lf_weights *w) noexcept nogil:
     """Are there arrays, of weights or gradients, for options that are not set?"""
     if w.p != NULL and not l.config.peepholes:
         return LF_EOPTION
-    if w.W_hr != NULL and not l.config.proj_size:
+    if (w.W_hr != NULL and not l.config.proj_size) or (w.W_static != NULL and not l.S):
         return LF_EOPTION
     if not l.config.layer_norm and (
             w.gain_x != NULL or w.gain_h != NULL or w.gain_c != NULL or w.b_c != NULL):
@@ -105,9 +108,14 @@ cdef int unwanted_weights(const lf_part *l, const lf_weights *w) noexcept nogil:
 cdef int read_weights(const lf_lstm *l, const lf_weights *weights, int64_t k,
                       lf_weights *w) noexcept nogil:
     """Copy the k-th structure of the caller's, of a version that is known."""
-    cdef const lf_weights *given = weights + k
+    cdef const lf_weights *given = weights
     memset(w, 0, sizeof(lf_weights))
-    if given.size != sizeof(lf_weights) and (given.size != LF_WEIGHTS_1 or l.count > 1):
+    if weights.size == LF_WEIGHTS_2:  # these, too, may lie side by side
+        given = <const lf_weights *> (<const char *> weights + k * LF_WEIGHTS_2)
+    elif weights.size == sizeof(lf_weights):
+        given = weights + k
+    if given.size != weights.size or (given.size == LF_WEIGHTS_1 and l.count > 1) or given.size not in (
+            LF_WEIGHTS_1, LF_WEIGHTS_2, sizeof(lf_weights)):
         return LF_EVERSION
     memcpy(w, given, given.size)
     return LF_OK
@@ -160,6 +168,8 @@ cdef int store(const lf_part *l, const lf_weights *w) noexcept nogil:
     if status == LF_OK and l.config.proj_size:
         status = unpack(l, l.w_hr, w.W_hr, H, l.P, 0)
     memcpy(w.b, l.b, 4 * H * l.item)
+    if l.S:
+        memcpy(w.W_static, l.plain_w_static, 4 * H * l.S * l.item)
     if l.config.peepholes:
         memcpy(w.p, l.p, 3 * H * l.item)
     if l.config.layer_norm:
@@ -212,7 +222,10 @@ cdef int lf_load(lf_lstm *lstm, const lf_weights *weights) noexcept nogil:
         if lstm.config.weight_drop:
             memcpy(part.plain_w_hh, w.W_hh, 4 * part.H * part.P * part.item)
             part.source_w_hh = part.plain_w_hh
-        lstm.loaded = 1
+        if part.S:
+            memcpy(part.plain_w_static, w.W_static, 4 * part.H * part.S * part.item)
+            part.source_w_static = part.plain_w_static
+        lstm.loaded, lstm.static_batch = 1, 0
     return status
 
 

@@ -147,7 +147,8 @@ cdef void place_activations(const lf_part *l, const lf_args *a, int64_t T, const
 
 cdef struct masks:  # what is drawn anew in every call of training
     void *recurrent     # (B, P): the mask of recurrent dropout
-    void *r0            # (B, P)
+    void *r0            # (B, P), and what rows that begin anew have in its place
+    void *reset_r
     void *r             # rows of (B, P)
     void *W_hh          # (4H, P) with weights dropped, and its packed forms
     void *w_hh
@@ -159,8 +160,10 @@ cdef void mask_rooms(const lf_part *l, int64_t B, int64_t r_steps, int backward,
     cdef int64_t outputs = B * l.P * l.item
     memset(m, 0, sizeof(masks))
     if l.config.recurrent_dropout:
-        m.recurrent, m.r0 = room(next, outputs), room(next, outputs)
-        m.r = room(next, r_steps * outputs)
+        m.recurrent, m.reset_r = room(next, outputs), room(next, outputs)
+    if l.config.recurrent_dropout or l.config.resets:
+        m.r0 = room(next, outputs)
+        m.r = room(next, (r_steps if l.config.recurrent_dropout else min(r_steps, 2)) * outputs)
     if l.config.weight_drop:
         m.W_hh = room(next, 4 * l.H * l.P * l.item)
         m.w_hh = room(next, packed_gates(l, l.P))
@@ -173,6 +176,8 @@ cdef struct forward_rooms:
     void *no_bias       # (4H,) zeros, with a layer_norm
     void *y             # h of so many steps, unless they go to the caller
     int64_t y_slots
+    void *static_rows       # (B, 4H), and what their product packs into
+    void *static_scratch
     masks drawn
 
 
@@ -181,6 +186,7 @@ cdef void rooms_of_forward(const lf_part *l, int64_t B, forward_rooms *f,
     f.zero = room(next, B * max(l.H, l.P) * l.item)
     f.no_bias = room(next, 4 * l.H * l.item if l.config.layer_norm else 0)
     f.y, f.y_slots = room(next, 2 * B * l.P * l.item), 2
+    f.static_rows, f.static_scratch = room(next, static_rows(l, B)), room(next, static_scratch(l))
     mask_rooms(l, B, 2, 0, &f.drawn, next)
 
 
@@ -197,7 +203,7 @@ cdef int64_t order_work(const lf_part *l, int64_t T, int64_t B) noexcept nogil:
     """An order, a segment of it, x, y and cells in that order, and four states."""
     if not l.config.lengths:
         return 0
-    return (padded(lf_order_size(T, B)) + padded(lf_segment_size(T, B))
+    return (padded(lf_order_size(T, B)) + padded(lf_segment_size(T, B)) + padded(B * l.S * l.item)
             + padded(T * B * l.I * l.item) + padded(T * B * l.P * l.item)
             + padded(T * B * l.H * l.item)
             + 2 * padded(B * l.P * l.item) + 2 * padded(B * l.H * l.item))
@@ -206,7 +212,7 @@ cdef int64_t order_work(const lf_part *l, int64_t T, int64_t B) noexcept nogil:
 cdef int64_t forward_work(const lf_part *l, int64_t T, int64_t B) noexcept nogil:
     """Cells of every step, too, if they may be asked for."""
     cdef int64_t cells = padded(T * B * l.H * l.item) if l.config.cells else 0
-    return plain_forward_work(l, T, B) + order_work(l, T, B) + cells + 64
+    return plain_forward_work(l, T, B) + order_work(l, T, B) + resets_work(l, T, B) + cells + 64
 
 
 # ------------------------------------------------------------------ backward
@@ -226,6 +232,10 @@ cdef struct backward_rooms:
     void *y         # of a segment that is computed again, and the gradients to its last state
     void *dh_n
     void *dh0
+    int64_t *terms  # of dW_hh, where some rows begin anew
+    void *static_rows
+    void *static_scratch
+    void *step_sums
     masks drawn
     void *outer     # of each worker
 
@@ -248,7 +258,13 @@ cdef void rooms_of_backward(const lf_part *l, int64_t T, int64_t B, backward_roo
     if l.config.proj_size:
         k.dproj, k.dout = room(next, T * outputs), room(next, units)
     if l.config.recompute:
-        k.y, k.dh_n, k.dh0 = room(next, T * outputs), room(next, outputs), room(next, outputs)
+        k.y, k.dh_n = room(next, T * outputs), room(next, outputs)
+    if l.config.recompute or l.config.resets:
+        k.dh0 = room(next, outputs)
+    k.terms = <int64_t *> room(next, T * B * sizeof(int64_t) if l.config.resets else 0)
+    if l.S:
+        k.static_rows = room(next, static_rows(l, B) if l.config.recompute else 0)
+        k.static_scratch, k.step_sums = room(next, static_scratch(l)), room(next, 2 * static_rows(l, B))
     mask_rooms(l, B, T, 1, &k.drawn, next)
     k.outer = next[0]
 
@@ -268,7 +284,7 @@ cdef int64_t plain_backward_work(const lf_part *l, int64_t T, int64_t B,
 cdef int64_t backward_work(const lf_part *l, int64_t T, int64_t B, int64_t workers) noexcept nogil:
     """Rows of unlike lengths: also dx, dy and dcells in their order, and as many states again."""
     cdef int64_t order = order_work(l, T, B)
-    return (plain_backward_work(l, T, B, workers) + 64
+    return (plain_backward_work(l, T, B, workers) + 2 * resets_work(l, T, B) + 64
             + (2 * order - padded(lf_order_size(T, B)) if order else 0))
 
 
@@ -276,7 +292,7 @@ cdef int64_t backward_work(const lf_part *l, int64_t T, int64_t B, int64_t worke
 
 
 cdef int sizes_fit(const lf_lstm *l, int64_t T, int64_t B) noexcept nogil:
-    cdef double columns = <double> l.count * (20 * l.H + 2 * l.P) + l.I
+    cdef double columns = <double> l.count * (20 * l.H + 2 * l.P) + l.I + l.config.static_size
     return 1 <= T and 1 <= B and not too_large(T, B, columns, l.item)
 
 
@@ -318,7 +334,7 @@ cdef int64_t stack_backward_work(const lf_lstm *l, int64_t T, int64_t B,
     for k in range(l.count):
         most = max(most, backward_work(&l.parts[k], T, B, workers))
     most += min(l.layers - 1, 2) * layer_output(l, T, B)
-    most += (drops + combined) * layer_input(l, T, B)
+    most += (drops + combined) * layer_input(l, T, B) + 2 * static_gradient(l, B)
     return most + 64
 
 

@@ -14,13 +14,14 @@ LAYER = Struct(
     "lf_layer",
     size="T B I H P x_t x_b y_t y_b y_slots r_t r_b r_slots z_t z_slots c_t c_slots raw_slots "
     "out_t keep projects turn fresh dy_t dy_b dx_t dx_b dcells_t dcells_b dproj_t first truncate "
-    "adds row_cells layer_norm zoneout drawing seed stream h_threshold c_threshold "
+    "adds b_row row_cells layer_norm zoneout drawing seed stream h_threshold c_threshold "
     "turned ih_panel ih_row hh_panel hh_row "
     "varied " + cell_fields(integers=True),
     data="x y r h0 r0 c0 z zx zh c raw out w_ih w_hh b p w_hr mask gain_x gain_h b_norm gain_c b_c "
     "dy dh_n dc dh dh0 dx dp dcells carry scratch dproj dout sums w_hh_back w_ih_back w_hr_back "
-    "W_ih W_hh",
+    "W_ih W_hh reset_h reset_r reset_c dreset_h dreset_c step_sums",
     ids="lengths offsets active row_ids",
+    flags="resets",
     real="zoneout_h zoneout_c " + cell_fields(integers=False),
 )
 # x[t, b]   at x + t·x_t + b·x_b, (I,)        read
@@ -36,6 +37,13 @@ LAYER = Struct(
 #           ones do. Back and forth, the weights used last are met first, in cache.
 # fresh     h0 is zero: the first step needs no product with it
 # h0, c0    (B, P), (B, H); r0 (B, P): h0, or h0 · mask
+# b         b_row apart for each row; 0: one for all
+# resets    (T, B): rows that begin step t anew, from reset_h (B, P) and reset_c (B, H); or null:
+#           none does. reset_r (B, P): reset_h, or reset_h · mask. Forward r is then a copy of y, or
+#           y · mask, in which the rows that begin t + 1 anew hold reset_r; and so is r0
+# dreset_h, dreset_c    their gradients, added to; or null
+# step_sums (2, B, 4H): the sum of dz, or dzx, over the steps of each row, added to, and what is not
+#           in it yet (none after step 0); or null
 # first     steps taken before these ones: of segments of a longer sequence
 # truncate  steps that gradients flow back through at most, counted from the first of all; or 0
 # dh_n, dy  (B, P) or null; dy[t, b] at dy + t·dy_t + b·dy_b, or dy null
@@ -89,7 +97,15 @@ def h_at(a, t, row):
 
 
 @njit(error_model="numpy")
+def is_reset(a, t, row):
+    """Does the row begin step t anew?"""
+    return not is_null(a.resets) and a.resets[t * a.B + row] != 0
+
+
+@njit(error_model="numpy")
 def h_before(a, t, row):
+    if is_reset(a, t, row):
+        return at(a.reset_h, row * a.P)
     return at(a.h0, row * a.P) if t == 0 else h_at(a, t - 1, row)
 
 
@@ -108,6 +124,8 @@ def r_before(a, t, row):
 
 @njit(error_model="numpy")
 def c_before(a, t, row):
+    if is_reset(a, t, row):
+        return at(a.reset_c, row * a.H)
     if t == 0:
         return at(a.c0, row * a.H)
     return at(a.c, ((t - 1) % a.c_slots) * a.c_t + row * a.H)

@@ -166,6 +166,9 @@ CALL = (
         "with them, y holds the last output where no step is taken; else zeros", 'pad="repeat"'),
     Key("reverse", "FLAG", False,
         "steps are taken from the last to the first; y stays where x is"),
+    Key("resets", "FLAG", False,
+        "lf_args.resets may be given (work space for that): rows that begin anew at a step, from "
+        "reset_h and reset_c, or from zeros"),
     Key("cells", "FLAG", False,
         "lf_args.cells and dcells may be given (work space for that)", "return_cells"),
 )  # fmt: skip
@@ -175,6 +178,9 @@ STACK = (
     Key("bidirectional", "FLAG", False,
         "D = 2: each layer has a part that takes the steps from the last to the first, and both "
         "outputs side by side; with reverse LF_EVALUE of lf_build"),
+    Key("static_size", "COUNT_OR_NONE", 0,
+        "S: W_static x_static joins W_ih x of the first layer in every step (lf_load, "
+        "lf_args.x_static); 0: none", "W_static"),
     Key("proj_size", "COUNT_OR_NONE", 0, "P: h = W_hr (o φ(c)) (lf_load); 0: none", "W_hr"),
     Key("layer_norm", "FLAG", False,
         "z = LN(W_ih x) gain_x + LN(W_hh h) gain_h + b, h = o φ(LN(c) gain_c + b_c), "

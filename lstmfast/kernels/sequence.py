@@ -43,10 +43,13 @@ from .fields import (
     zx_at,
 )
 from .matmul import GROUP, make_fill, make_multiply
+from .resets import ends, make_hand_on, make_take_out
 from .row_cells import make_row_cells_backward, make_row_cells_forward
 from .simd import at, is_null
 from .tiles import Matrix, Panels, gates_out, matrix_of, panel_count, plain_out
 from .unpacked import make_unpacked
+
+SUMMED = 256  # steps that are summed before they join the sum of all: rounding does not add up
 
 
 def make_project(simd):
@@ -62,13 +65,15 @@ def make_project(simd):
                     C = gates_out(zx_at(a, t, row_begin), 4 * a.H, a.H, W)
                     x = Matrix(x_at(a, t, row_begin), a.x_b)
                     M = min(row_end, rows_of_step(a, t)) - row_begin
-                    multiply(M, a.I, x, B, C, Matrix(a.b, 0), p, panels)
+                    b = Matrix(at(a.b, row_begin * a.b_row), a.b_row)
+                    multiply(M, a.I, x, B, C, b, p, panels)
             else:  # few rows: the steps of a row are the rows of the product (z does not wrap here)
                 for row in range(row_begin, row_end):
                     C = gates_out(zx_at(a, t_begin, row), a.z_t, a.H, W)
                     x = Matrix(x_at(a, t_begin, row), a.x_t)
                     M = min(t_end, steps_of_row(a, row)) - t_begin
-                    multiply(M, a.I, x, B, C, Matrix(a.b, 0), p, panels)
+                    b = Matrix(at(a.b, row * a.b_row), 0)
+                    multiply(M, a.I, x, B, C, b, p, panels)
         return 0
 
     return project
@@ -79,6 +84,7 @@ def make_steps(simd):
     multiply, fill, W = make_multiply(simd, gates=True), make_fill(simd), simd.width
     plain, varied = make_plain_forward(simd), make_varied_forward(simd)
     row_cells, unpacked = make_row_cells_forward(simd), make_unpacked(simd)
+    hand_on = make_hand_on(simd)
 
     @njit(error_model="numpy")
     def product(M, K, A, packed, given, turned, room, C, S, p, panels):
@@ -108,8 +114,8 @@ def make_steps(simd):
         """z += W_hh h[t-1], after z = W_ih x + b if that is left to do; with a norm zh and zx."""
         if a.projects:
             C = gates_out(zx_at(a, t, row), 4 * a.H, a.H, W)
-            x = Matrix(x_at(a, t, row), a.x_b)
-            product(M, a.I, x, a.w_ih, a.W_ih, a.turned, room, C, Matrix(a.b, 0), p, panels)
+            x, b = Matrix(x_at(a, t, row), a.x_b), Matrix(at(a.b, row * a.b_row), a.b_row)
+            product(M, a.I, x, a.w_ih, a.W_ih, a.turned, room, C, b, p, panels)
         C = gates_out(zh_at(a, t, row), 4 * a.H, a.H, W)
         if a.layer_norm:
             fill(M, C, p, panels)
@@ -130,6 +136,9 @@ def make_steps(simd):
                     cells(a, t, row_begin, end, p, p + panels)
             if a.row_cells and end > row_begin:
                 row_cells(a, t, row_begin, end)
+            if not is_null(a.resets) and t + 1 < a.T:
+                j_begin, j_end = (0, a.P) if a.row_cells else (p_begin * W, p_end * W)
+                hand_on(a, t, row_begin, end, j_begin, j_end)
         return 0
 
     return steps
@@ -143,6 +152,7 @@ def make_steps_backward(simd):
     multiply, fill, W = make_multiply(simd), make_fill(simd), simd.width
     add, scale_rows = make_join(simd, operator.add), make_join(simd, operator.mul)
     row_cells = make_row_cells_backward(simd)
+    take_out, add_steps = make_take_out(simd), make_add_steps(simd)
     plain, varied = make_plain_backward(simd), make_varied_backward(simd)
 
     @njit(error_model="numpy")
@@ -171,6 +181,26 @@ def make_steps_backward(simd):
             add(fed - row, C, p, panels, at(a.carry, row * P), P)
 
     @njit(error_model="numpy")
+    def clear_ended(a, t, row, fed, p, panels):
+        """dh[t] = 0 in the rows to whose h[t] no gradient flows from t + 1."""
+        for n in range(row, fed):
+            if ends(a, t + 1, n):
+                fill(1, plain_out(at(a.dh0 if t < 0 else a.dh, n * a.P), a.P, a.P, W), p, panels)
+
+    @njit(error_model="numpy")
+    def part_ended(a, t, row, fed, p, panels):
+        """What there is in these rows now belongs to reset_h; dh[t] is what t gives them itself."""
+        P, dh = a.P, a.dh0 if t < 0 else a.dh
+        j_begin, j_end = p * 4 * W, (p + panels) * 4 * W
+        take_out(a, t + 1, row, fed, dh, a.dreset_h, P, j_begin, j_end)
+        if a.zoneout:
+            take_out(a, t + 1, row, fed, a.carry, a.dreset_h, P, j_begin, j_end)
+        for n in range(row, fed if is_null(a.mask) else row):
+            if ends(a, t + 1, n):
+                C = plain_out(at(dh, n * P), P, P, W)
+                upstream(a, t, n, n + 1, n + 1, n + 1, p, panels, C)
+
+    @njit(error_model="numpy")
     def outputs(a, t, row, end, going_on, fed, p, panels):
         """dh[t] of the rows from `row` on, of which those before `fed` get some from t + 1."""
         P = a.P
@@ -178,12 +208,17 @@ def make_steps_backward(simd):
         fill(end - row, C, p, panels)
         if is_null(a.mask):
             upstream(a, t, row, end, going_on, fed, p, panels, C)
+        if not is_null(a.resets):
+            clear_ended(a, t, row, fed, p, panels)
         if fed > row:
             B = Panels(at(a.w_hh_back, p * a.hh_panel), a.hh_panel, a.hh_row)
             A = Matrix(zh_at(a, t + 1, row), 4 * a.H)
             multiply(fed - row, 4 * a.H, A, B, C, matrix_of(C), p, panels)
         if not is_null(a.mask):
             scale_rows(fed - row, C, p, panels, at(a.mask, row * P), P)
+        if not is_null(a.resets):
+            part_ended(a, t, row, fed, p, panels)
+        if not is_null(a.mask):
             upstream(a, t, row, end, going_on, fed, p, panels, C)
 
     @njit(error_model="numpy")
@@ -192,6 +227,9 @@ def make_steps_backward(simd):
         C = plain_out(at(a.dc, row * a.H), a.H, a.H, W)
         if fed < going_on:
             fill(going_on - row, C, p, panels)
+        if not is_null(a.resets):
+            j_begin, j_end = p * 4 * W, (p + panels) * 4 * W
+            take_out(a, t + 1, row, fed, a.dc, a.dreset_c, a.H, j_begin, j_end)
         if t >= 0 and not is_null(a.dcells):
             source = at(a.dcells, t * a.dcells_t + row * a.dcells_b)
             add(end - row, C, p, panels, source, a.dcells_b)
@@ -202,7 +240,8 @@ def make_steps_backward(simd):
             if end <= row_begin:
                 continue
             going_on = max(row_begin, min(row_end, rows_of_step(a, t + 1)))
-            fed = row_begin if is_cut(a.truncate, a.first + t + 1) else going_on
+            cut = is_null(a.resets) and is_cut(a.truncate, a.first + t + 1)
+            fed = row_begin if cut else going_on
             for p in range(p_begin, p_end, GROUP):
                 panels = min(GROUP, p_end - p)
                 outputs(a, t, row_begin, end, going_on, fed, p, panels)
@@ -210,14 +249,39 @@ def make_steps_backward(simd):
                     gradients_of_cells(a, t, row_begin, end, going_on, fed, p, panels)
                     if t >= 0:
                         cells(a, t, row_begin, end, p * 4 * W, (p + panels) * 4 * W)
+                        add_steps(a, t, row_begin, end, p * 4 * W, (p + panels) * 4 * W)
             if a.row_cells:
                 panels = panel_count(a.H, 4 * W)
                 gradients_of_cells(a, t, row_begin, end, going_on, fed, 0, panels)
                 if t >= 0:
                     row_cells(a, t, row_begin, end)
+                    add_steps(a, t, row_begin, end, 0, a.H)
         return 0
 
     return steps_backward
+
+
+@lru_cache(None)
+def make_add_steps(simd):
+    """add_steps(a, t, row_begin, row_end, j_begin, j_end): step_sums += dz[t] of these units."""
+    W, load_n, store_n, splat, real = simd.width, simd.load_n, simd.store_n, simd.splat, simd.real
+
+    @njit(error_model="numpy")
+    def add_steps(a, t, row_begin, row_end, j_begin, j_end):
+        H = a.H
+        for row in range(row_begin, row_begin if is_null(a.step_sums) else row_end):
+            dz, sums = zx_at(a, t, row), at(a.step_sums, row * 4 * H)
+            recent = at(a.step_sums, (a.B + row) * 4 * H)
+            for gate in range(4):
+                for j in range(j_begin, min(j_end, H), W):
+                    o, n = gate * H + j, H - j
+                    total = load_n(recent, o, n) + load_n(dz, o, n)
+                    if (a.first + t) % SUMMED == 0:
+                        store_n(sums, o, load_n(sums, o, n) + total, n)
+                        total = splat(real(0))
+                    store_n(recent, o, total, n)
+
+    return add_steps
 
 
 @lru_cache(None)
