@@ -26,6 +26,8 @@ Rows = Mapping[str, bool | str]
 NO_RNN = "SimpleRNN has no kernels on a GPU"
 NO_NORM = "there is no layer normalisation on a GPU"
 KEPT = "all activations are kept on a GPU"
+NO_RESETS = "no kernel begins rows anew on a GPU"
+NO_STATICS = "no kernel adds static inputs on a GPU"
 HOST_RULE = "it is calculated on the CPU alone"
 
 LAYERS: Rows = {"Embedding": True, "LSTM": True, "SimpleRNN": NO_RNN, "Dense": True}
@@ -37,6 +39,7 @@ OPTIONS_OF_LSTM: Rows = {
     "zoneout_c": True, "truncate": True, "recompute": KEPT, "use_bias": True,
     "return_sequences": True, "return_state": True, "return_cells": True, "time_major": True,
     "go_backwards": True, "pad": True, "stateful": True, "lengths": True, "mask": True,
+    "resets": NO_RESETS, "static_size": NO_STATICS,
 }  # fmt: skip
 ACTIVATIONS_OF_DENSE: Rows = {
     "linear": True, "softmax": True, "sigmoid": True, "tanh": True, "relu": True,
@@ -69,7 +72,7 @@ ROWS: Mapping[str, Rows] = {
 def check_layer(layer: Any, precision: str | None) -> None:
     """Raise ValueError unless the layer has kernels on a GPU, and in this precision."""
     _check(layer.name, LAYERS, type(layer).__name__)
-    for option in ("layer_norm", "recompute"):
+    for option in ("layer_norm", "recompute", "static_size"):
         if getattr(layer, option, None):
             _check(f"{layer.name}: {option}", OPTIONS_OF_LSTM, option)
     for ending, rows in (("regularizer", REGULARIZERS), ("constraint", CONSTRAINTS)):

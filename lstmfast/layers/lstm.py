@@ -9,6 +9,7 @@ import numpy as np
 from .. import ops
 from ..arguments import Array, Shape, check_shape, integer
 from ..ops.dispatch import float_like
+from ..ops.foreign import adopt_all
 from ..ops.options import CellOptions, Noise
 from ..ops.placement import to_host
 from .lstm_parts import Parts
@@ -42,6 +43,10 @@ class LSTM(Parts):
     layer_norm : bool
         z and, for the output, c are normalised (Ba, Kiros and Hinton 2016): see `Norm`. Its gains
         start at one; they and b_c have no regularizer or constraint.
+    static_size : int
+        S: inputs x_static (B, S) that are the same in every step of a row; W_static x_static joins
+        W_ih x of the first layer. W_static is drawn, regularized and constrained as the kernel is.
+        Not within a Model.
     dropout, recurrent_dropout : float
         Of the units of x, and of h on its way to W_hh, in training: the same for all steps.
     layer_dropout, weight_drop, zoneout_h, zoneout_c : float
@@ -96,10 +101,14 @@ class LSTM(Parts):
     params : dict
         `W_ih (4H, I)`, `W_hh (4H, H)`, with `use_bias` `b (4H,)`, with `peepholes` `p (3, H)`, with
         `projection` `W_hr (P, H)`, with `layer_norm` `gain_x`, `gain_h` (4H,), `gain_c`, `b_c`
-        (H,). Of more than one layer or direction each name goes on as in PyTorch: `W_ih_l0`,
-        `W_ih_l0_reverse`, `W_ih_l1`, ...
+        (H,), with `static_size` of the first layer `W_static (4H, S)`. Of more than one layer or
+        direction each name goes on as in PyTorch: `W_ih_l0`, `W_ih_l0_reverse`, `W_ih_l1`, ...
     initial_state_grads : tuple of ndarray or None
         After `backward`: the gradients of the initial h and c, shaped as they.
+    reset_grads : tuple
+        After `backward`: those of reset_h and reset_c, each None where that was not given.
+    static_grad : ndarray or None
+        After `backward`: that of x_static.
 
     Notes
     -----
@@ -123,6 +132,7 @@ class LSTM(Parts):
         bidirectional: bool = False,
         projection: int | None = None,
         layer_norm: bool = False,
+        static_size: int = 0,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         layer_dropout: float = 0.0,
@@ -169,6 +179,7 @@ class LSTM(Parts):
             Noise(dropout, layer_dropout, recurrent_dropout, weight_drop, zoneout_h, zoneout_c)
         )
         self.num_layers = integer("num_layers", num_layers, 1)
+        self.static_size = integer("static_size", static_size, 0)
         self.projection = None if projection is None else integer("projection", projection, 1)
         self.truncate = None if truncate is None else integer("truncate", truncate, 1)
         self.recompute = None if recompute is None else integer("recompute", recompute, 1)
@@ -195,6 +206,8 @@ class LSTM(Parts):
         )  # fmt: skip
         self._check_combinations()
         self.initial_state_grads: tuple[Array, Array] | None = None
+        self.reset_grads: tuple[Array | None, Array | None] = (None, None)
+        self.static_grad: Array | None = None
         if self.input_shape is not None:
             self.output_shape(self.input_shape)
 
@@ -233,8 +246,8 @@ class LSTM(Parts):
 
     @property
     def single_output(self) -> bool:
-        """Is the output one array with the batch as its first axis, as a Model needs it?"""
-        return not (self.return_state or self.return_cells or self.time_major)
+        """Are input and output one array with the batch as its first axis, as a Model needs it?"""
+        return not (self.return_state or self.return_cells or self.time_major or self.static_size)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -259,6 +272,10 @@ class LSTM(Parts):
         *,
         lengths: Any = None,
         mask: Array | None = None,
+        resets: Array | None = None,
+        reset_h: Array | None = None,
+        reset_c: Array | None = None,
+        x_static: Array | None = None,
     ) -> Any:
         """Run the layer over a batch of sequences.
 
@@ -274,6 +291,11 @@ class LSTM(Parts):
             Row b takes its first lengths[b] steps.
         mask : bool (B, T), optional
             In place of lengths: the steps to take; the others leave the state as it is.
+        resets : bool (B, T), optional
+            Where rows begin anew, between the step before and this one: see `lstm_forward`.
+        reset_h, reset_c : optional
+            What they go on from, shaped as the initial h and c; None: zeros.
+        x_static : (B, static_size), needed with `static_size`
 
         Returns
         -------
@@ -283,8 +305,8 @@ class LSTM(Parts):
         Raises
         ------
         ValueError
-            For another shape or dtype, for lengths or a mask that do not fit x, and for another
-            batch than the kept state of a stateful layer has.
+            For another shape or dtype, for lengths, a mask or resets that do not fit x, for resets
+            on a GPU, and for another batch than the kept state of a stateful layer has.
         """
         self._check_built()
         x = self._as_floats(x)
@@ -310,6 +332,10 @@ class LSTM(Parts):
             return_sequences=self.return_sequences,
             return_cells=self.return_cells,
             precision=self.precision,
+            resets=resets,
+            reset_h=adopt_all("reset_h", reset_h),
+            reset_c=adopt_all("reset_c", reset_c),
+            x_static=adopt_all("x_static", x_static),
         )
         if training:
             self._cache = cache
@@ -352,15 +378,19 @@ class LSTM(Parts):
         self.grads = self._named(found)
         dh0, dc0 = found.dh0, found.dc0
         self.initial_state_grads = None if dh0 is None or dc0 is None else (dh0, dc0)
+        self.reset_grads = found.dreset_h, found.dreset_c
+        self.static_grad = found.dx_static
         return found.dx
 
-    def stream(self, batch_size: int = 1) -> ops.LSTMStream:
+    def stream(self, batch_size: int = 1, x_static: Array | None = None) -> ops.LSTMStream:
         """Return a step-by-step runner with a copy of the present weights and a zero state.
 
         It runs on the CPU, wherever the layer is.
 
         >>> stream = layer.stream()
         >>> h = stream.step(x)              # x (1, I), h (1, H); the state stays in the stream
+
+        x_static : (batch_size, static_size), needed with `static_size`; see `set_static` there.
         """
         self._check_built()
         if self.bidirectional:
@@ -372,6 +402,7 @@ class LSTM(Parts):
             batch_size=integer("batch_size", batch_size, 1),
             options=self.options,
             noise=self.noise,
+            x_static=x_static,
         )
 
     @property

@@ -21,17 +21,22 @@ from .weights import kind_of
 __all__ = ["Parts"]
 
 
+TRANSPOSED = ("W_ih", "W_hh", "W_hr", "W_static")
+
+
 class Parts(Recurrent):
     """The half of `LSTM` that knows of parts: which weight and which state belongs to which."""
 
     roles: ClassVar = {
         "W_ih": "kernel", "W_hh": "recurrent", "b": "bias", "p": "peephole", "W_hr": "projection",
+        "W_static": "kernel",
     }  # fmt: skip
     num_layers: int
     bidirectional: bool
     projection: int | None
     peepholes: bool
     layer_norm: bool
+    static_size: int
     unit_forget_bias: bool
     peephole_initializer: Initializer
     projection_initializer: Initializer
@@ -61,7 +66,7 @@ class Parts(Recurrent):
     @property
     def transposed(self) -> tuple[str, ...]:
         """The weights that Keras keeps the other way round."""
-        return tuple(name + at for at in self.suffixes() for name in ("W_ih", "W_hh", "W_hr"))
+        return tuple(name + at for at in self.suffixes() for name in TRANSPOSED)
 
     def suffixes(self) -> list[str]:
         """Return what PyTorch appends to names: nothing to those of an only part."""
@@ -75,7 +80,10 @@ class Parts(Recurrent):
         shapes: dict[str, tuple[int, ...]] = {}
         for k, at in enumerate(self.suffixes()):
             inputs = features_of(input_shape) if k < self.directions else self.output_size
-            shapes |= {name + at: shape for name, shape in self._shapes_of_part(inputs).items()}
+            of_part = self._shapes_of_part(inputs)
+            if self.static_size and k < self.directions:
+                of_part["W_static"] = (self.static_size, 4 * self.units)
+            shapes |= {name + at: shape for name, shape in of_part.items()}
         return shapes
 
     def _shapes_of_part(self, inputs: int) -> dict[str, tuple[int, ...]]:
@@ -109,10 +117,12 @@ class Parts(Recurrent):
         if taken is not None:
             params = {name: taken(param) for name, param in params.items()}
         parts = [self._part_of(params, at) for at in self.suffixes()]
+        each = [params.get(f"W_static{at}") for at in self.suffixes()[: self.directions]]
+        static = {"W_static": each if self.bidirectional else each[0]} if self.static_size else {}
         if len(parts) == 1:
-            return parts[0]
+            return parts[0] | static
         names = [name for name, array in parts[0].items() if array is not None]
-        return {name: [part[name] for part in parts] for name in names}
+        return {name: [part[name] for part in parts] for name in names} | static
 
     def _part_of(self, params: Mapping[str, Any], at: str) -> dict[str, Any]:
         found = {name: params.get(name + at) for name in ("W_ih", "W_hh", "b", "p", "W_hr")}
@@ -131,6 +141,10 @@ class Parts(Recurrent):
                     found |= {field + at: a for field, a in part._asdict().items()}
                 elif part is not None:
                     found[name + at] = part
+        if self.static_size:
+            each = gradients.dW_static if self.bidirectional else [gradients.dW_static]
+            ends = self.suffixes()[: self.directions]
+            found |= {f"W_static{at}": one for at, one in zip(ends, each, strict=True)}
         return {name: found[name] for name in self.params}
 
     def get_parts(self) -> list[dict[str, Array]]:

@@ -69,13 +69,14 @@ class Recurrent(Layer):
         *,
         lengths: Any = None,
         mask: Array | None = None,
+        **others: Any,
     ) -> Any:
         """Return the output for x, from `initial_state` where given.
 
         The first call builds the layer for the shape and dtype of x. Arguments as for `forward`.
         """
         self._build_for(x)
-        return self.forward(x, initial_state=initial_state, lengths=lengths, mask=mask)
+        return self.forward(x, initial_state=initial_state, lengths=lengths, mask=mask, **others)
 
     def forward(
         self,

@@ -212,8 +212,9 @@ def with_unique_names(layers: Sequence[Layer]) -> list[Layer]:
     if len({id(layer) for layer in found}) < len(found):
         raise ValueError("layers: expected each layer once, got one twice")
     if more := [layer.name for layer in found if not layer.single_output]:
-        barred = "no return_state, return_cells or time_major"
-        raise ValueError(f"layers: expected one output each, batch first ({barred}), got {more}")
+        barred = "no return_state, return_cells, time_major or static_size"
+        expected = f"one output each, batch first, of one input ({barred})"
+        raise ValueError(f"layers: expected {expected}, got {more}")
     if late := [layer.name for layer in found[1:] if layer.takes_ids]:
         raise ValueError(f"layers: expected ids at the first layer only, got {late}")
     own = [layer.name for layer in found if layer.has_own_name]

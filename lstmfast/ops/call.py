@@ -16,7 +16,7 @@ from .keys import check_layers, keys_of_cell, keys_of_noise, order_keys, seed_of
 from .options import PLAIN, QUIET, CellOptions, Noise
 from .weights import Weights, is_stack, outputs_of, weights_of
 
-__all__ = ["Call", "Sizes", "call_on", "checked", "checked_upstream"]
+__all__ = ["Call", "Sizes", "call_on", "checked", "checked_upstream", "static_of"]
 
 Shape = tuple[int, ...]
 
@@ -40,6 +40,8 @@ class Call:
     x : (T, B, I), or (B, T, I) if `batch_first`, with contiguous rows; None once nobody needs it
     h0, c0 : as given, contiguous, or None
     taken : which steps rows take, as `of.taken` has it; None for all
+    x_static : what is the same in every step, (B, S), contiguous, or None
+    anew : which rows begin anew, as `of.resets` has it, reset_h and reset_c; None for none
     state_shapes : of h and of c
     weights : of each part, and
     keys : of the configuration, but for those that weights tell; where no handle has them already
@@ -58,6 +60,8 @@ class Call:
     taken: Any
     state_shapes: tuple[Shape, Shape]
     with_y: bool
+    anew: Any = None
+    x_static: Any = None
     weights: Sequence[Weights] = ()
     keys: Any = None
     noise: Noise = QUIET
@@ -89,6 +93,8 @@ def checked(
     mask: Any = None, pad: Any = "zeros", reverse: Any = False, truncate: Any = None,
     recompute: Any = None, batch_first: Any = False, training: Any = False,
     return_sequences: Any = True, return_cells: Any = False, precision: Any = None,
+    resets: Any = None, reset_h: Any = None, reset_c: Any = None, x_static: Any = None,
+    W_static: Any = None,
 ) -> Call:  # fmt: skip
     """The call of these arguments of `lstm_forward`; ValueError where one does not fit."""
     training, dtype = flag("training", training), of.float_array("x", x).dtype
@@ -98,11 +104,14 @@ def checked(
     keys |= way_back_keys(truncate, recompute)
     if flag("return_cells", return_cells):
         keys["cells"] = 1
-    weights = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, dtype, of)
+    if resets is not None:
+        keys["resets"] = 1
+    weights = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, dtype, of, W_static)
     seed = seed_of(noise, seed, training)
     check_layers(noise, len(weights) // (1 + both))
     call = call_on(of, _sizes_of(weights, 1 + both), is_stack(W_ih), dtype, x, h0, c0, lengths,
-                   mask, batch_first, return_sequences)  # fmt: skip
+                   mask, batch_first, return_sequences, resets, reset_h, reset_c)  # fmt: skip
+    call.x_static = static_of(of, x_static, weights[0].static_size, call.B, dtype)
     call.weights, call.keys, call.noise, call.seed = weights, keys, noise, seed
     call.training, call.precision = training, precision
     return call
@@ -110,7 +119,8 @@ def checked(
 
 def call_on(
     of: Any, sizes: Any, stacked: bool, dtype: Any, x: Any, h0: Any, c0: Any, lengths: Any,
-    mask: Any, batch_first: Any, return_sequences: Any,
+    mask: Any, batch_first: Any, return_sequences: Any, resets: Any = None, reset_h: Any = None,
+    reset_c: Any = None,
 ) -> Call:  # fmt: skip
     """A call in inference of weights that are known: x, the state and the steps to take, checked.
 
@@ -128,9 +138,31 @@ def call_on(
     shapes = (*leading, sizes.state_size), (*leading, sizes.hidden_size)
     h0 = None if h0 is None else of.dense("h0", h0, shapes[0], dtype)
     c0 = None if c0 is None else of.dense("c0", c0, shapes[1], dtype)
+    anew = _anew(of, of.resets(resets, x.shape[:2], batch_first), reset_h, reset_c, shapes, dtype)
     with_y = flag("return_sequences", return_sequences)
     x, shape = of.rows_in_place("x", x), x.shape
-    return Call(sizes, stacked, batch_first, x, shape, dtype, T, B, h0, c0, taken, shapes, with_y)
+    return Call(sizes, stacked, batch_first, x, shape, dtype, T, B, h0, c0, taken, shapes, with_y,
+                anew)  # fmt: skip
+
+
+def static_of(of: Any, x_static: Any, S: int, B: int, dtype: Any) -> Any:
+    """x_static, checked; S: how many static inputs there are weights for."""
+    if (x_static is None) != (S == 0):
+        found = "W_static alone" if x_static is None else "x_static alone"
+        raise ValueError(f"x_static, W_static: expected both or none, got {found}")
+    return None if x_static is None else of.dense("x_static", x_static, (B, S), dtype)
+
+
+def _anew(of: Any, flags: Any, reset_h: Any, reset_c: Any, shapes: Any, dtype: Any) -> Any:
+    """What `Call.anew` holds."""
+    states = {"reset_h": reset_h, "reset_c": reset_c}
+    for name, state in states.items():
+        if state is not None and flags is None:
+            raise ValueError(f"{name}: expected None without resets, got one")
+    if flags is None:
+        return None
+    named = zip(states.items(), shapes, strict=True)
+    return *flags, *(None if a is None else of.dense(n, a, shape, dtype) for (n, a), shape in named)
 
 
 def _sizes_of(weights: Sequence[Weights], directions: int) -> Sizes:

@@ -122,6 +122,16 @@ def whole_numbers(name: str, value: Any, limit: int) -> Array:
     return np.ascontiguousarray(array, np.int64)
 
 
+def row_numbers(name: str, value: Any, B: int) -> Array:
+    """Return the numbers of some of B rows, told by them or by a bool (B,)."""
+    array = np.asarray(value)
+    if array.dtype == np.bool_:
+        check_shape(name, array.shape, (B,))
+        return np.flatnonzero(array)
+    check_shape(name, array.shape, ("n",))
+    return whole_numbers(name, array if array.size else array.astype(np.int64), B)
+
+
 def steps_taken(
     lengths: Any, mask: Any, shape: tuple[int, ...], T: int, B: int
 ) -> tuple[Array | None, Array | None]:
@@ -168,6 +178,26 @@ def taken(
         return counts.copy(), None, None
     flags = np.array(chosen, np.uint8, order="C")  # a copy: backward needs it, too
     return None, flags, strides(flags, batch_first)
+
+
+def resets(
+    value: Any, shape: tuple[int, ...], batch_first: bool
+) -> tuple[Array, tuple[int, int]] | None:
+    """What `capi.Handle` takes: (flags, strides), or None for none; a copy.
+
+    Parameters
+    ----------
+    value : bool of `shape`, or None
+    shape : (T, B) or (B, T), as x has it
+    """
+    if value is None:
+        return None
+    array = np.asarray(value)
+    check_shape("resets", array.shape, shape)
+    if array.dtype != np.bool_:
+        raise ValueError(f"resets: expected an array of bool, got dtype {array.dtype}")
+    flags = np.array(array, np.uint8, order="C")
+    return flags, strides(flags, batch_first)
 
 
 def strides(array: Array | None, batch_first: bool) -> tuple[int, int]:

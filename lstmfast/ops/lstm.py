@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -71,11 +72,19 @@ class LSTMGradients(_Gradients):
         Of the projection.
     dnorm : Norm or None
         Of the layer normalisation's gains and biases.
+    dreset_h, dreset_c : ndarray or None
+        Of the states that rows begin anew from, where they were given.
+    dx_static, dW_static : ndarray, or None
+        Of the static inputs, and in the form of W_static of their weights.
     """
 
     dp: Any = None
     dW_hr: Any = None
     dnorm: Any = None
+    dreset_h: Any = None
+    dreset_c: Any = None
+    dx_static: Any = None
+    dW_static: Any = None
 
 
 def lstm_forward(
@@ -104,6 +113,11 @@ def lstm_forward(
     return_sequences: bool = True,
     return_cells: bool = False,
     precision: str | None = None,
+    resets: Array | None = None,
+    reset_h: Array | None = None,
+    reset_c: Array | None = None,
+    x_static: Array | None = None,
+    W_static: Any = None,
 ) -> Any:
     """Run LSTM layers over a sequence.
 
@@ -143,6 +157,15 @@ def lstm_forward(
     return_cells : give c of every step, too (of the last layer; 0 where no step is taken).
     precision : what products are calculated in: None or the arrays' own dtype; of float32 arrays on
         a GPU also "tf32", "bfloat16" or "float16".
+    resets : bool in the shape of x without its last axis: where rows begin anew. A reset at t
+        stands between the steps t - 1 and t, whichever of them is taken first: before t, or in the
+        direction from the last step to the first before t - 1. There the row goes on from reset_h
+        and reset_c, and no gradient passes. A reset where the mask leaves a step out counts, for
+        the state after the last step too; behind the length of a row there are none.
+    reset_h, reset_c : shaped as h0 and c0; None: zeros.
+    x_static, W_static : (B, S), (4H, S): inputs that are the same in every step of a row. W_static
+        x_static joins W_ih x of the first layer (under one gain, with a norm); it is calculated
+        once. With `bidirectional` W_static is a sequence of two.
 
     Returns
     -------
@@ -159,7 +182,8 @@ def lstm_forward(
     """
     call = checked(checks, x, W_ih, W_hh, b, h0, c0, p, W_hr, norm, options, noise, seed,
                    bidirectional, lengths, mask, pad, reverse, truncate, recompute, batch_first,
-                   training, return_sequences, return_cells, precision)  # fmt: skip
+                   training, return_sequences, return_cells, precision, resets, reset_h,
+                   reset_c, x_static, W_static)  # fmt: skip
     layer = handle_of(call)
     taken, found = forward_rooms(call, layer)
     layer.forward(*taken)
@@ -183,8 +207,8 @@ def forward_rooms(call: Call, layer: Any) -> tuple[Any, Any]:
         reserve = layer.new_reserve(call.T, call.B)
         cache = LSTMCache(call, layer, y, reserve)  # type: ignore[arg-type]
     taken = (call.T, call.B, x, strides(x, first), call.taken, call.h0, call.c0, y,
-             strides(y, first), h_n, c_n, cells, strides(cells, first), reserve,
-             call.seed)  # fmt: skip
+             strides(y, first), h_n, c_n, cells, strides(cells, first), reserve, call.seed,
+             call.anew, call.x_static)  # fmt: skip
     found = (y if call.with_y else None), (h_n, c_n), cache
     return taken, (*found, cells) if with_cells else found
 
@@ -274,8 +298,8 @@ def lstm_backward(
     Returns
     -------
     LSTMGradients
-        dx, dh0, dc0, dW_ih, dW_hh, db, .dp, .dW_hr, .dnorm: new arrays; dh0 and dc0 only for a
-        given h0 or c0.
+        dx, dh0, dc0, dW_ih, dW_hh, db, .dp, .dW_hr, .dnorm, .dreset_h, .dreset_c, .dx_static,
+        .dW_static: new arrays; those of states only for a given one.
 
     Raises
     ------
@@ -287,14 +311,31 @@ def lstm_backward(
     dy, dh_n, dc_n, dcells = checked_upstream(checks, call, dy, dh_n, dc_n, dcells)
     x, first = call.x, call.batch_first
     dx = new(x.shape, x.dtype) if flag("need_dx", need_dx) else None
-    dh0, dc0 = (None if s is None else np.empty_like(s) for s in (call.h0, call.c0))
+    dh0, dc0, *dresets = (None if s is None else np.empty_like(s) for s in _states_of(call))
+    dx_static = None if call.x_static is None else np.empty_like(call.x_static)
     gradients, wanted = _rooms(call, flag("need_weights", need_weights))
     reserve, cache.reserve = cache.reserve, None
     layer.backward(call.T, call.B, x, strides(x, first), call.taken, call.h0, call.c0,
                    y, strides(y, first), reserve, call.seed, dy, strides(dy, first), dh_n, dc_n,
-                   dcells, strides(dcells, first), dx, strides(dx, first), dh0, dc0,
-                   wanted)  # fmt: skip
-    return as_given(dx, dh0, dc0, gradients, call.stacked)
+                   dcells, strides(dcells, first), dx, strides(dx, first), dh0, dc0, wanted,
+                   call.anew, *dresets, call.x_static, dx_static)  # fmt: skip
+    found = as_given(dx, dh0, dc0, gradients, call.stacked)
+    found.dreset_h, found.dreset_c, found.dx_static = *dresets, dx_static
+    found.dW_static = _static_gradient(gradients, call)
+    return found
+
+
+def _static_gradient(gradients: Sequence[Weights], call: Call) -> Any:
+    """dW_static: of two directions a list."""
+    each = [one.W_static for one in gradients[: call.directions]]
+    if each[0] is None:
+        return None
+    return each if len(each) > 1 else each[0]
+
+
+def _states_of(call: Call) -> tuple[Any, Any, Any, Any]:
+    """h0, c0, reset_h and reset_c."""
+    return call.h0, call.c0, *(call.anew[2:] if call.anew is not None else (None, None))
 
 
 def _check_unused(cache: Any) -> None:
@@ -309,7 +350,7 @@ def _rooms(call: Call, need: bool) -> tuple[list[Weights], list[Weights]]:
     if not need:
         none = [NO_WEIGHTS] * len(call.weights)
         return none, none
-    no_past = call.T == 1 and call.h0 is None
+    no_past = call.T == 1 and call.h0 is None and _states_of(call)[2] is None
     rooms = gradients_for(call.weights, no_past)
     return rooms, [part._replace(W_hh=None) for part in rooms] if no_past else rooms  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arguments import Array, check_shape, integer
 from . import foreign
-from .checks import dense, float_array, new, not_empty, writable
+from .checks import dense, float_array, new, not_empty, row_numbers, writable
 from .keys import keys_of_cell, keys_of_noise
 from .options import PLAIN, QUIET, CellOptions, Noise
 from .weights import is_stack, layer_of, weights_of
@@ -30,6 +30,7 @@ class LSTMStream:
     batch_size : the number of independent streams, B.
     p, W_hr, norm, options, noise : as for `lstm_forward`; of the noise zoneout alone has a part in
         inference.
+    W_static, x_static : (4H, S), (B, S): static inputs, as for `lstm_forward`; see `set_static`.
 
     Not to be stepped from two threads at once; distinct streams may be. A copy (`copy.copy`, as
     `copy.deepcopy` and pickle) has weights and a state of its own, and goes on from there.
@@ -47,13 +48,18 @@ class LSTMStream:
         norm: Any = None,
         options: CellOptions = PLAIN,
         noise: Noise = QUIET,
+        W_static: Any = None,
+        x_static: Array | None = None,
     ):
         B = integer("batch_size", batch_size, 1)
         self._weights_like = foreign.like(W_ih)
-        if foreign.is_foreign([W_ih, W_hh, b, p, W_hr, norm]):
-            given = {"W_ih": W_ih, "W_hh": W_hh, "b": b, "p": p, "W_hr": W_hr, "norm": norm}
-            W_ih, W_hh, b, p, W_hr, norm = (foreign.adopt_all(*one) for one in given.items())
-        parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, False, None)
+        given = {"W_ih": W_ih, "W_hh": W_hh, "b": b, "p": p, "W_hr": W_hr, "norm": norm,
+                 "W_static": W_static}  # fmt: skip
+        if foreign.is_foreign(list(given.values())):
+            W_ih, W_hh, b, p, W_hr, norm, W_static = (
+                foreign.adopt_all(*one) for one in given.items()
+            )
+        parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, False, None, W_static=W_static)
         keys = keys_of_cell(options, training=False) | keys_of_noise(noise)
         layer = layer_of(parts, keys, training=False, batch_size=B, borrow=False)
         leading = (layer.parts, B) if is_stack(W_ih) else (B,)
@@ -63,6 +69,9 @@ class LSTMStream:
         self._dtype = parts[0].W_ih.dtype
         self._h = np.zeros((*leading, layer.state_size), self._dtype)
         self._c = np.zeros((*leading, layer.hidden_size), self._dtype)
+        self._shape_static = (B, parts[0].static_size)
+        if x_static is not None or W_static is not None:
+            self.set_static(x_static)
 
     def __copy__(self) -> LSTMStream:
         made = type(self).__new__(type(self))
@@ -124,9 +133,34 @@ class LSTMStream:
             raise ValueError(f"x: expected an array that can be read in place, got {x.dtype!r}")
         return y
 
-    def reset(self) -> None:
-        """Set the state to zeros."""
-        self._layer.reset()
+    def reset(self, rows: Any = None) -> None:
+        """Set the state to zeros, or that of some rows: indices (n,) or bool (B,).
+
+        Raises
+        ------
+        ValueError
+            rows does not fit; the state is as it was.
+        """
+        if rows is None:
+            return self._layer.reset()
+        chosen = row_numbers("rows", foreign.adopt_all("rows", rows), self._shape_x[0])
+        self._layer.clear_if_fresh(self._h, self._c)
+        self._h[..., chosen, :] = 0
+        self._c[..., chosen, :] = 0
+
+    def set_static(self, x_static: Any) -> None:
+        """Set the static inputs (B, S) of the steps to come; a copy is kept.
+
+        Raises
+        ------
+        ValueError
+            The stream has no W_static, or x_static does not fit: what was set stays.
+        """
+        if self._shape_static[1] == 0:
+            raise ValueError("x_static: expected None without W_static, got one")
+        adopted = foreign.adopt_all("x_static", x_static)
+        taken = dense("x_static", adopted, self._shape_static, self._dtype)
+        self._layer.set_static(taken.copy() if taken is adopted else taken)
 
     @property
     def state(self) -> tuple[Array, Array]:

@@ -46,6 +46,11 @@ class Weights(NamedTuple):
     gain_h: Array | None = None
     gain_c: Array | None = None
     b_c: Array | None = None
+    W_static: Array | None = None
+
+    @property
+    def static_size(self) -> int:
+        return 0 if self.W_static is None else self.W_static.shape[1]
 
     @property
     def norm(self) -> Norm | None:
@@ -61,12 +66,40 @@ def is_stack(W_ih: Any) -> bool:
 
 def weights_of(
     W_ih: Any, W_hh: Any, b: Any, p: Any, W_hr: Any, norm: Any, bidirectional: bool, dtype: Any,
-    of: Any = checks,
+    of: Any = checks, W_static: Any = None,
 ) -> list[Weights]:  # fmt: skip
     """Return the weights of each part, checked: all of them arrays, or all sequences of arrays.
 
-    `of` has the checks of arrays: `lstmfast.ops.checks`, or its counterpart for those on a GPU.
+    W_static is that of the first layer, or a sequence of those of both its directions. `of` has the
+    checks of arrays: `lstmfast.ops.checks`, or its counterpart for those on a GPU.
     """
+    parts = _parts_of(W_ih, W_hh, b, p, W_hr, norm, bidirectional, dtype, of)
+    if W_static is not None:
+        _add_static(parts, W_static, 1 + bidirectional, of)
+    return parts
+
+
+def _add_static(parts: list[Weights], W_static: Any, directions: int, of: Any) -> None:
+    """Give the parts of the first layer their W_static."""
+    each = list(W_static) if is_stack(W_static) else [W_static]
+    if len(each) != directions:
+        expected = "one array" if directions == 1 else "a sequence of two, one for each direction"
+        raise ValueError(f"W_static: expected {expected}, got {_count(W_static)}")
+    sizes: tuple[Any, ...] = (parts[0].W_ih.shape[0], "S")
+    for k, array in enumerate(each):
+        name = f"W_static[{k}]" if is_stack(W_static) else "W_static"
+        dense = of.dense(name, array, sizes, parts[0].W_ih.dtype)
+        parts[k], sizes = parts[k]._replace(W_static=dense), dense.shape
+
+
+def _count(value: Any) -> str:
+    return f"{len(value)} of them" if is_stack(value) else "one array"
+
+
+def _parts_of(
+    W_ih: Any, W_hh: Any, b: Any, p: Any, W_hr: Any, norm: Any, bidirectional: bool, dtype: Any,
+    of: Any,
+) -> list[Weights]:  # fmt: skip
     given = {"W_ih": W_ih, "W_hh": W_hh, "b": b, "p": p, "W_hr": W_hr, "norm": norm}
     if not is_stack(W_ih):
         if bidirectional:
@@ -167,6 +200,8 @@ def layer_of(
         keys = {**keys, "proj_size": outputs_of(first)}
     if first.gain_x is not None:
         keys = {**keys, "layer_norm": 1}
+    if first.static_size:
+        keys = {**keys, "static_size": first.static_size}
     is_double = first.W_ih.dtype == np.float64
     layer = capi.Handle(first.W_ih.shape[1], H, is_double, training, batch_size, keys)
     (layer.borrow if borrow else layer.load)(parts)
@@ -180,13 +215,15 @@ def _reduce_layer(layer: Any) -> Any:
     """
     if layer.training:
         raise TypeError("lstmfast.capi.Handle: expected one for inference, got one for training")
-    return _layer_again, (layer.arguments, _stored(layer), layer.fresh)
+    return _layer_again, (layer.arguments, _stored(layer), layer.fresh, layer.x_static)
 
 
-def _layer_again(arguments: Any, parts: list[Weights], fresh: bool) -> Any:
+def _layer_again(arguments: Any, parts: list[Weights], fresh: bool, x_static: Any = None) -> Any:
     layer = capi.Handle(*arguments)
     layer.load(parts)
     layer.fresh = fresh
+    if x_static is not None:
+        layer.set_static(x_static)
     return layer
 
 
@@ -196,16 +233,19 @@ def _stored(layer: Any) -> list[Weights]:
     directions = 2 if options.get("bidirectional") else 1
     H, P = layer.hidden_size, layer.state_size
 
-    def rooms(I: int) -> Weights:
+    def rooms(I: int, S: int) -> Weights:
         shapes: list[Any] = [(4 * H, I), (4 * H, P), (4 * H,)]
         shapes += [(3, H) if options.get("peepholes") else None]
         shapes += [(P, H) if options.get("proj_size") else None]
-        shapes += [(4 * H,), (4 * H,), (H,), (H,)] if options.get("layer_norm") else []
+        shapes += [(4 * H,), (4 * H,), (H,), (H,)] if options.get("layer_norm") else [None] * 4
+        shapes += [(4 * H, S) if S else None]
         made: Any = [None if shape is None else np.empty(shape, dtype) for shape in shapes]
         return Weights(*made)
 
     first, inner = layer.input_size, layer.output_size
-    parts = [rooms(first if k < directions else inner) for k in range(layer.parts)]
+    S = int(options.get("static_size", 0))
+    below = [(first, S) if k < directions else (inner, 0) for k in range(layer.parts)]
+    parts = [rooms(*sizes) for sizes in below]
     layer.store(parts)
     return parts
 

@@ -80,6 +80,9 @@ class On:
         """Which steps rows take."""
         return Order(lengths, mask, T, B, batch_first, self.stream)
 
+    def resets(self, value: Any, shape: tuple[int, ...], batch_first: bool) -> None:
+        """None: a call that has some is refused before (`ops.lstm`)."""
+
 
 def rows_in_place(array: DeviceArray, stream: Any) -> DeviceArray:
     """Return `array`, or a copy if its last axis is not contiguous."""

@@ -62,7 +62,7 @@ def lstm_forward(
     precision : what the products of matrices are calculated in, see above; None: the arrays' own.
     stream : of cuda.core; None: the default stream. Nothing here waits for it.
     """
-    _check_options(keywords.get("norm"), keywords.get("recompute"))
+    _check_options(keywords)
     call = checked(On(stream), x, W_ih, W_hh, b, h0, c0, **keywords)
     stack = _stack_of(call, stream)
     dtype, batch_first = call.dtype, call.batch_first
@@ -136,12 +136,20 @@ def _gradients(
 # ---------------------------------------------------------------- arguments
 
 
-def _check_options(norm: Any, recompute: Any) -> None:
+BARRED = {
+    "norm": "there is no layer normalisation",
+    "recompute": "all activations are kept",
+    "resets": "no kernel begins rows anew",
+    "x_static": "no kernel adds static inputs",
+    "W_static": "no kernel adds static inputs",
+}
+
+
+def _check_options(keywords: dict[str, Any]) -> None:
     """Raise ValueError for what has no kernels on a GPU."""
-    if norm is not None:
-        raise ValueError("norm: expected None on a GPU, where there is no layer normalisation")
-    if recompute is not None:
-        raise ValueError("recompute: expected None on a GPU, where all activations are kept")
+    for name, reason in BARRED.items():
+        if keywords.get(name) is not None:
+            raise ValueError(f"{name}: expected None on a GPU, where {reason}")
 
 
 def _stack_of(call: Call, stream: Any) -> Stack:
