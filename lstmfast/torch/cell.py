@@ -71,7 +71,7 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
             return h_n, c_n
         if needs_gradient(given):
             self.invalidate()  # an update may follow
-            return LSTMFunction.apply(layout, None, None, x, h0, c0, *weights)[1:]
+            return LSTMFunction.apply(layout, None, None, None, x, h0, c0, None, *weights)[1:]
         return run(layout, None, None, x, h0, c0, weights, training=False)[1:3]
 
     def _weights(self) -> list[Tensor]:

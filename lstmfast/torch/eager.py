@@ -26,37 +26,47 @@ SWITCHES = Lock()  # of the whole process
 
 
 class LSTMFunction(torch.autograd.Function):
-    """(layout, packing, seed, x, h0, c0, *weights) -> y, h_n, c_n."""
+    """(layout, packing, seed, resets, x, h0, c0, x_static, *weights) -> y, h_n, c_n."""
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, layout: Layout, packing: Packing | None, seed: int | None, x: Tensor,
-        h0: Tensor | None, c0: Tensor | None, *weights: Tensor,
+        ctx: Any, layout: Layout, packing: Packing | None, seed: int | None,
+        resets: Tensor | None, x: Tensor, h0: Tensor | None, c0: Tensor | None,
+        x_static: Tensor | None, *weights: Tensor,
     ) -> States:  # fmt: skip
         ctx.layout, ctx.packing, ctx.seed = layout, packing, seed
-        y, h_n, c_n, ctx.cache = run(layout, packing, seed, x, h0, c0, weights)
+        ctx.resets = None if resets is None else resets.clone()
+        y, h_n, c_n, ctx.cache = run(layout, packing, seed, x, h0, c0, weights, resets=resets,
+                                     x_static=x_static)  # fmt: skip
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, h0, c0, y, *weights)  # so that changes in place are noticed
+        ctx.save_for_backward(
+            x, h0, c0, x_static, y, *weights
+        )  # so that changes in place are noticed
         return y, h_n, c_n
 
     @staticmethod
     def backward(ctx: Any, *above: Tensor | None) -> Any:  # type: ignore[override]
-        x, h0, c0, _, *weights = ctx.saved_tensors
+        x, h0, c0, x_static, _, *weights = ctx.saved_tensors
         if all(one is None for one in above):
-            return (None,) * (6 + len(weights))
+            return (None,) * (8 + len(weights))
+        needs = ctx.needs_input_grad[4:]
         if is_for_torch(above):
-            return None, None, None, *by_torchs_gradients(ctx, above, x, h0, c0, weights)
+            _check_none(ctx.resets, x_static)
+            found = by_torchs_gradients(ctx, above, x, h0, c0, weights,
+                                        (*needs[:3], *needs[4:]))  # fmt: skip
+            return None, None, None, None, *found[:3], None, *found[3:]
         cache, ctx.cache = ctx.cache, None
         if cache is None:
-            cache = run(ctx.layout, ctx.packing, ctx.seed, x, h0, c0, weights)[-1]
-        needs = ctx.needs_input_grad[3:]
+            cache = run(ctx.layout, ctx.packing, ctx.seed, x, h0, c0, weights,
+                        resets=ctx.resets, x_static=x_static)[-1]  # fmt: skip
         found = gradients_of(ctx.layout, ctx.packing, cache, above, needs)
-        return None, None, None, *found
+        return None, None, None, None, *found
 
 
 def run(
     layout: Layout, packing: Packing | None, seed: int | None, x: Tensor, h0: Tensor | None,
-    c0: Tensor | None, weights: Any, training: bool = True,
+    c0: Tensor | None, weights: Any, training: bool = True, resets: Tensor | None = None,
+    x_static: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Any]:  # fmt: skip
     """Run the layers and return y, h_n, c_n and the cache, None unless `training`."""
     form, array = layout.form, to_array(x)
@@ -65,6 +75,7 @@ def run(
         array, **form.weights(weights), h0=to_array(h0), c0=to_array(c0), noise=layout.noise(),
         seed=seed, bidirectional=form.bidirectional, batch_first=layout.batch_first,
         lengths=None if packing is None else packing.lengths, training=training,
+        resets=to_array(resets), x_static=to_array(x_static),
     )  # fmt: skip
     y = y if packing is None else packing.packed(y)
     return to_tensor(y), to_tensor(h_n), to_tensor(c_n), cache
@@ -73,16 +84,23 @@ def run(
 def gradients_of(
     layout: Layout, packing: Packing | None, cache: Any, above: Any, needs: Sequence[bool]
 ) -> list[Tensor | None]:
-    """Return those of x, h0, c0 and the weights; None where there is no need of one."""
+    """Return those of x, h0, c0, x_static and the weights; None where there is no need of one."""
     dy, dh_n, dc_n = map(to_array, above)
     if packing is not None and dy is not None:
         dy = packing.padded(dy)
-    found = lstm_backward(cache, dy, dh_n, dc_n, need_dx=needs[0], need_weights=any(needs[3:]))
+    found = lstm_backward(cache, dy, dh_n, dc_n, need_dx=needs[0], need_weights=any(needs[4:]))
     dx = found.dx if packing is None or found.dx is None else packing.packed(found.dx)
-    states = [None if d is None else to_tensor(d) for d in (dx, found.dh0, found.dc0)]
-    of_weights = layout.form.gradients(found) if any(needs[3:]) else [None] * len(needs[3:])
-    every = [*states, *of_weights]
+    inputs = (dx, found.dh0, found.dc0, found.dx_static)
+    of_weights = layout.form.gradients(found) if any(needs[4:]) else [None] * len(needs[4:])
+    every = [*(None if d is None else to_tensor(d) for d in inputs), *of_weights]
     return [one if need else None for one, need in zip(every, needs, strict=True)]
+
+
+def _check_none(resets: Tensor | None, x_static: Tensor | None) -> None:
+    for name, given in (("resets", resets), ("x_static", x_static)):
+        if given is not None:
+            where = "under create_graph=True or is_grads_batched=True, as PyTorch has none"
+            raise RuntimeError(f"lstmfast.torch.LSTM: expected no {name} {where}, got some")
 
 
 def is_for_torch(above: Sequence[Tensor | None]) -> bool:
@@ -96,8 +114,9 @@ def _is_batched(gradient: Tensor | None) -> bool:
 
 
 def by_torchs_gradients(
-    ctx: Any, above: Any, x: Tensor, h0: Tensor | None, c0: Tensor | None, weights: list[Tensor]
-) -> list[Tensor | None]:
+    ctx: Any, above: Any, x: Tensor, h0: Tensor | None, c0: Tensor | None, weights: list[Tensor],
+    needs: Sequence[bool],
+) -> list[Tensor | None]:  # fmt: skip
     """Return the gradients by PyTorch's operators: as functions of everything, or in batches."""
     layout, packing = ctx.layout, ctx.packing
     if layout.dropout:
@@ -112,7 +131,7 @@ def by_torchs_gradients(
     with torch.enable_grad():  # and one tensor may be given twice
         apart: list[Any] = [None if t is None else t.view_as(t) for t in given]
         outputs = _by_torch(layout, packing, apart)
-    asked = [k for k, need in enumerate(ctx.needs_input_grad[3:]) if need]
+    asked = [k for k, need in enumerate(needs) if need]
     pairs = [(y, dy) for y, dy in zip(outputs, above, strict=True) if dy is not None]
     found = torch.autograd.grad(
         [y for y, _ in pairs], [apart[k] for k in asked], [dy for _, dy in pairs],
@@ -141,7 +160,7 @@ def _by_torch(layout: Layout, packing: Packing | None, given: list[Any]) -> Stat
     """The same by PyTorch's operators that can be differentiated twice: not oneDNN's."""
     x, h0, c0, *weights = given
     form = layout.form
-    parts = len(weights) // form.kinds
+    parts = form.parts(weights)
     B = packing.rows if packing is not None else x.size(0 if layout.batch_first else 1)
     sizes = (weights[1].size(1), weights[1].size(0) // 4)
     h0, c0 = (

@@ -39,6 +39,8 @@ class KeepsWeights(nn.Module):
         theirs = vars(type(self)).get("stands_for")
         if theirs is None:  # a subclass, whose own text is compiled
             return self
+        if getattr(self, "static_size", 0):
+            raise ValueError("static_size: expected 0 of a module to be scripted, got some")
         fall_back(f"lstmfast.torch.{theirs.__name__}", "a module to be scripted")
         twin = copy(self)
         twin.__class__ = theirs
@@ -82,14 +84,18 @@ class Kept:
             return False
         return [sample.tobytes() for sample in self._samples] == self._values
 
-    def forward(self, x: Tensor, h0: Any, c0: Any, packing: Any, batch_first: bool) -> Any:
+    def forward(
+        self, x: Tensor, h0: Any, c0: Any, packing: Any, batch_first: bool, resets: Any = None,
+        x_static: Any = None,
+    ) -> Any:  # fmt: skip
         """Return y and (h_n, c_n), as arrays; x is packed data where there is a packing."""
         ragged, array, lengths = packing is not None, to_array(x), None
         if ragged:
             array, lengths = packing.padded(array), packing.lengths
         y, state = self._prepare(ragged).forward(
-            array, to_array(h0), to_array(c0), lengths=lengths, batch_first=batch_first
-        )
+            array, to_array(h0), to_array(c0), lengths=lengths, batch_first=batch_first,
+            resets=to_array(resets), x_static=to_array(x_static),
+        )  # fmt: skip
         return (packing.packed(y) if ragged else y), state
 
     def step(self, x: Any, h: Any, c: Any) -> Any:

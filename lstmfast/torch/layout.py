@@ -25,24 +25,33 @@ class Form(NamedTuple):
     projected: bool
     bidirectional: bool
     cell: bool = False  # states have no axis of layers
+    static: bool = False  # behind them weight_static (4H, S) of the first layer's directions
 
     @property
     def kinds(self) -> int:
         """The number of weights of each part."""
         return 2 + 2 * self.bias + self.projected
 
+    def parts(self, tensors: Sequence[Tensor]) -> int:
+        """The number of layers and directions that these weights have."""
+        return (len(tensors) - self.static * (1 + self.bidirectional)) // self.kinds
+
     def weights(self, tensors: Sequence[Tensor]) -> dict[str, Any]:
-        """Return the keywords W_ih, W_hh, b and W_hr: lists of arrays that share their memory.
+        """Return the keywords W_ih, W_hh, b, ...: lists of arrays that share their memory.
 
         Only b is new: the sum of both biases.
         """
         arrays = list(map(to_array, tensors))
+        end = self.parts(tensors) * self.kinds
+        arrays, static = arrays[:end], arrays[end:]
         each = [arrays[k :: self.kinds] for k in range(self.kinds)]
         found = {"W_ih": each[0], "W_hh": each[1]}
         if self.bias:
             found["b"] = [b_ih + b_hh for b_ih, b_hh in zip(each[2], each[3], strict=True)]
         if self.projected:
             found["W_hr"] = each[-1]
+        if self.static:
+            found["W_static"] = static
         return found
 
     def gradients(self, found: Any) -> list[Tensor]:
@@ -54,7 +63,8 @@ class Form(NamedTuple):
         tensors = [to_tensor(kind[k]) for k in range(parts) for kind in each]
         for k in range(3, len(tensors), self.kinds) if self.bias else ():
             tensors[k] = tensors[k].clone()  # two parameters must not share one .grad
-        return tensors
+        static = found.dW_static if isinstance(found.dW_static, list) else [found.dW_static]
+        return tensors + ([to_tensor(one) for one in static] if self.static else [])
 
 
 class Layout(NamedTuple):

@@ -88,7 +88,8 @@ def _by_torchs_gradients(ctx: Any, above: Any, given: Any, weights: Any) -> list
     """As those of a sequence of one step."""
     y_and_state = (None, *(d if d is None else d[None] for d in above))
     x, h0, c0 = (t[None] for t in given)
-    found = by_torchs_gradients(ctx, y_and_state, x, h0, c0, weights)
+    needs = ctx.needs_input_grad[3:]
+    found = by_torchs_gradients(ctx, y_and_state, x, h0, c0, weights, needs)
     return [*(d if d is None else d[0] for d in found[:3]), *found[3:]]
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 __all__ = [
-    "as_node", "asked", "drawn_seed", "is_traced", "keeps", "mode_against", "needs_gradient",
-    "reason_against", "state_of",
+    "as_node", "asked", "check_beside", "drawn_seed", "is_traced", "keeps", "mode_against",
+    "needs_gradient", "reason_against", "state_of",
 ]  # fmt: skip
 
 PLAIN = (Tensor, Parameter)
@@ -26,11 +26,12 @@ def is_traced() -> bool:
     return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
 
 
-def as_node(module: Any, input: Any, hx: Any) -> Any:
+def as_node(module: Any, input: Any, hx: Any, **others: Any) -> Any:
     """What torch.fx.symbolic_trace makes of a module of torch.nn: a node of its own."""
     tracer = input.tracer
     given = (input,) if hx is None else (input, hx)
-    return tracer.create_proxy("call_module", tracer.path_of_module(module), given, {})
+    named = {name: value for name, value in others.items() if value is not None}
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), given, named)
 
 
 def asked(judge: Callable[..., str | None], *given: Any) -> str | None:
@@ -78,6 +79,16 @@ def _described(tensor: Any) -> str:
         f"a {kind.__name__} of {tensor.dtype}, shape {tuple(tensor.shape)}, layout {tensor.layout} "
         f"on {tensor.device}"
     )
+
+
+def check_beside(name: str, value: Any, x: Tensor, shape: Sequence[int]) -> None:
+    """Raise ValueError unless `value` is a dense tensor of this shape, where x is."""
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name}: expected a tensor, got {type(value).__name__}")
+    if value.layout is not torch.strided or value.is_nested or value.device != x.device:
+        raise ValueError(f"{name}: expected a dense tensor on {x.device}, got {_described(value)}")
+    if tuple(value.shape) != tuple(shape):
+        raise ValueError(f"{name}: expected {tuple(shape)}, got {tuple(value.shape)}")
 
 
 def mode_against(x: Tensor, graph: bool) -> str | None:

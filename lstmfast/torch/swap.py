@@ -99,6 +99,8 @@ def _every_name(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _reason_to_leave(module: nn.Module, classes: dict[type, Any]) -> str | None:
     """Why an LSTM stays what it is; None for one to swap, one swapped, and what is no LSTM."""
     kind: type = type(module)
+    if classes is THEIRS and _has_statics(module):
+        return "it has static inputs, which torch.nn.LSTM has not"
     if kind in classes and "forward" not in vars(module):
         return None
     if kind in classes:
@@ -111,6 +113,10 @@ def _reason_to_leave(module: nn.Module, classes: dict[type, Any]) -> str | None:
         normed = parametrize.is_parametrized(module)
         return "parametrized: accelerate it before that" if normed else _subclass(kind)
     return _compiled(module) or _quantized(kind)
+
+
+def _has_statics(module: Any) -> bool:
+    return isinstance(module, LSTM) and module.static_size > 0
 
 
 def _subclass(kind: type) -> str:
