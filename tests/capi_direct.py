@@ -21,6 +21,7 @@ FUNCTIONS = {
     "lf_load_weights": (INT, POINTER, POINTER, POINTER, POINTER),
     "lf_load": (INT, POINTER, POINTER),
     "lf_step": (INT, POINTER, INT64, POINTER, POINTER, POINTER),
+    "lf_set_static": (INT, POINTER, INT64, POINTER),
     "lf_reserve_size": (INT64, POINTER, INT64, INT64),
     "lf_forward_work": (INT64, POINTER, INT64, INT64),
     "lf_backward_work": (INT64, POINTER, INT64, INT64),

@@ -9,7 +9,7 @@ from family import SEED, computed
 
 from lstmfast.ops.keys import keys_of_cell, keys_of_noise, order_keys, way_back_keys
 
-NAMES = ("W_ih", "W_hh", "b", "p", "W_hr")
+NAMES = ("W_ih", "W_hh", "b", "p", "W_hr", "W_static")
 SIZES = {"p": "peepholes", "norm": "layer_norm"}  # keys that go with weights
 OVER_TIME = ("x", "y", "dx", "dy", "cells", "dcells")
 
@@ -26,6 +26,8 @@ def keys_of(case, training):
     )  # fmt: skip
     keys |= way_back_keys(given.get("truncate"), given.get("recompute"))
     keys |= {"training": training, "cells": 1}
+    keys |= {"resets": 1} if case.resets else {}
+    keys |= {} if case.x_static is None else {"static_size": case.x_static.shape[1]}
     keys |= {key: 1 for name, key in SIZES.items() if weights[name]}
     if weights["W_hr"]:
         keys["proj_size"] = weights["W_hr"][0].shape[0]
@@ -35,7 +37,7 @@ def keys_of(case, training):
 
 def part_arrays(weights, k):
     """The arrays of the k-th part by the names of lf_weights."""
-    found = {name: weights[name][k] for name in NAMES if weights[name]}
+    found = {name: weights[name][k] for name in NAMES if weights[name] and k < len(weights[name])}
     return found | (weights["norm"][k]._asdict() if weights["norm"] else {})
 
 
@@ -95,7 +97,8 @@ class Run:
 
     def _inputs(self):
         case, found = self.case, {}
-        given = {"x": case.x, "h0": case.h0, "c0": case.c0} | case.upstream
+        given = {"x": case.x, "h0": case.h0, "c0": case.c0, "x_static": case.x_static}
+        given |= case.upstream
         for name, array in given.items():
             if array is not None:
                 found[name] = over_time(case, array) if name in OVER_TIME else array.copy()
@@ -104,7 +107,14 @@ class Run:
         if case.keywords["mask"] is not None:
             mask = case.keywords["mask"].astype(np.uint8)
             found["mask"] = mask.swapaxes(0, 1) if case.keywords["batch_first"] else mask
-        return found
+        if case.resets:
+            resets = case.keywords["resets"].astype(np.uint8)
+            found["resets"] = resets.swapaxes(0, 1) if case.keywords["batch_first"] else resets
+        return found | {n: a.copy() for n, a in self._reset_states().items()}
+
+    def _reset_states(self):
+        states = {name: self.case.keywords.get(name) for name in ("reset_h", "reset_c")}
+        return {name: a for name, a in states.items() if a is not None}
 
     def _outputs(self, poison):
         case, (T, B, I) = self.case, self.case.x.shape
@@ -116,6 +126,8 @@ class Run:
             shapes["dx"] = (T, B, I)
         if case.h0 is not None:
             shapes |= {"dh0": (parts, B, P), "dc0": (parts, B, H)}
+        shapes |= {f"d{name}": a.shape for name, a in self._reset_states().items()}
+        shapes |= {} if case.x_static is None else {"dx_static": case.x_static.shape}
         found = {name: poisoned(shape, case.x.dtype, poison) for name, shape in shapes.items()}
         return {name: over_time(case, a) if a.ndim == 3 and name in OVER_TIME else a
                 for name, a in found.items()}  # fmt: skip
@@ -126,7 +138,7 @@ class Run:
             gradients=ctypes.addressof(self.held[0]),
             **{name: address(a) for name, a in self.arrays.items()},
         )  # fmt: skip
-        for name in {*OVER_TIME, "mask"} & self.arrays.keys():
+        for name in {*OVER_TIME, "mask", "resets"} & self.arrays.keys():
             array = self.arrays[name]
             for axis, stride in zip("tb", array.strides, strict=False):
                 setattr(args, f"{name}_{axis}", stride // array.itemsize)
@@ -141,7 +153,18 @@ class Run:
 
     def found(self):
         """Every output and gradient by the names of `family.computed`."""
-        names = ("y", "h_n", "c_n", "cells", "dx", "dh0", "dc0")
+        names = (
+            "y",
+            "h_n",
+            "c_n",
+            "cells",
+            "dx",
+            "dx_static",
+            "dh0",
+            "dc0",
+            "dreset_h",
+            "dreset_c",
+        )
         found = {name: self.arrays[name] for name in names if name in self.arrays}
         for k, part in enumerate(self.gradients):
             for name, gradient in part.items():

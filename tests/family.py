@@ -8,10 +8,12 @@ import numpy as np
 from agreement import (
     FORWARD_BAR,
     GRADIENT_BAR,
+    THREADS,
     forward_error,
     glorot_uniform,
     gradient_error,
     orthogonal,
+    same_bits,
 )
 
 from lstmfast import CellOptions, Noise, Norm, ops
@@ -41,6 +43,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "zoneout_c": {"zoneout_c": 0.3},
     "truncate": {"truncate": 2},
     "recompute": {"recompute": 2},
+    "resets": {"resets": True},
+    "resets to zeros": {"resets": "zeros"},
+    "static": {"static": 3},
     "no bias": {"bias": False},
     "batch_first": {"batch_first": True},
     "no state": {"state": False},
@@ -55,10 +60,12 @@ SEED = 0x1234_5678_9ABC
 
 class FamilyCase(NamedTuple):
     x: np.ndarray  # (T, B, I)
-    weights: dict  # W_ih, W_hh, b, p, W_hr, norm: lists
+    weights: dict  # W_ih, W_hh, b, p, W_hr, norm, W_static: lists
     h0: np.ndarray
     c0: np.ndarray
     steps: list | None
+    resets: naive_stack.Resets | None  # as the oracle has them
+    x_static: np.ndarray | None
     keywords: dict  # of lstm_forward, but the weights
     network: naive_stack.Network
     upstream: dict
@@ -78,12 +85,18 @@ def family_case(shape, dtype, training=True, seed=0, **chosen):
     D, layers = 1 + chosen.get("bidirectional", False), chosen.get("layers", 1)
     P = chosen.get("proj") or H
     parts = [_part(rng, I if k < D else D * P, H, chosen, dtype) for k in range(D * layers)]
+    x_static = None
+    if chosen.get("static"):
+        parts, x_static = _with_static(
+            np.random.default_rng([seed, 2, *shape]), parts, D, B, chosen
+        )
     x = rng.standard_normal((T, B, I)).astype(dtype)
     h0 = rng.uniform(-1, 1, (len(parts), B, P)).astype(dtype)
     c0 = rng.standard_normal((len(parts), B, H)).astype(dtype)
     if not chosen.get("state", True):
         h0 = c0 = None
     lengths, mask, steps = _steps(rng, T, B, chosen)
+    resets = _resets(np.random.default_rng([seed, 1, *shape]), x, len(parts), P, H, chosen)
     cell = CellOptions(**{name: chosen[name] for name in CELL if name in chosen})
     noise = {name: chosen[name] for name in NOISE if name in chosen}
     order = {name: chosen[name] for name in ("reverse", "bidirectional", "pad") if name in chosen}
@@ -91,6 +104,12 @@ def family_case(shape, dtype, training=True, seed=0, **chosen):
     keywords = order | ways | {"options": cell, "noise": Noise(**noise), "seed": SEED}
     keywords |= {"batch_first": chosen.get("batch_first", False)}
     keywords |= {"lengths": lengths, "mask": mask, "return_cells": True, "training": training}
+    keywords |= _reset_keywords(resets, chosen) | (
+        {} if x_static is None else {"x_static": x_static}
+    )
+    if resets is not None and lengths is not None:
+        behind = np.arange(T)[:, None] >= lengths
+        resets = resets._replace(at=resets.at & ~behind)
     network = naive_stack.Network(
         parts, order.get("bidirectional", False), _variant(cell), order.get("reverse", False),
         order.get("pad") == "repeat", **noise, truncate=chosen.get("truncate"),
@@ -98,6 +117,8 @@ def family_case(shape, dtype, training=True, seed=0, **chosen):
     )  # fmt: skip
     weights = {name: [getattr(part, name) for part in parts] for name in naive_stack.Part._fields}
     weights = {name: None if of[0] is None else of for name, of in weights.items()}
+    if weights["W_static"]:
+        weights["W_static"] = weights["W_static"][:D]
     if weights["norm"]:
         weights["norm"] = [Norm(*of) for of in weights["norm"]]
     count = len(parts)
@@ -108,7 +129,8 @@ def family_case(shape, dtype, training=True, seed=0, **chosen):
     if "only" in chosen:
         upstream = {chosen["only"]: upstream[chosen["only"]]}
     need_dx = chosen.get("need_dx", True)
-    return FamilyCase(x, weights, h0, c0, steps, keywords, network, upstream, need_dx)
+    return FamilyCase(x, weights, h0, c0, steps, resets, x_static, keywords, network, upstream,
+                      need_dx)  # fmt: skip
 
 
 def _part(rng, I, H, chosen, dtype):
@@ -130,6 +152,13 @@ def _part(rng, I, H, chosen, dtype):
     return naive_stack.Part(**made, norm=norm)
 
 
+def _with_static(rng, parts, D, B, chosen):
+    """Give the parts of the first layer their W_static; return x_static, too."""
+    S, dtype, rows = chosen["static"], parts[0].W_ih.dtype, len(parts[0].W_ih)
+    first = [p._replace(W_static=glorot_uniform(rng, rows, S).astype(dtype)) for p in parts[:D]]
+    return first + parts[D:], rng.standard_normal((B, S)).astype(dtype)
+
+
 def _steps(rng, T, B, chosen):
     """Lengths, a mask, and the steps that each row takes."""
     if chosen.get("lengths"):
@@ -141,6 +170,25 @@ def _steps(rng, T, B, chosen):
     mask = rng.random((T, B)) < 0.6
     given = mask.T.copy() if chosen.get("batch_first") else mask
     return None, given, [list(np.flatnonzero(mask[:, b])) for b in range(B)]
+
+
+def _resets(rng, x, parts, P, H, chosen):
+    """Where rows begin anew, and from what: None for zeros."""
+    if not chosen.get("resets"):
+        return None
+    T, B, _ = x.shape
+    at = rng.random((T, B)) < 0.3
+    if chosen["resets"] == "zeros":
+        return naive_stack.Resets(at)
+    states = rng.uniform(-1, 1, (parts, B, P)), rng.standard_normal((parts, B, H))
+    return naive_stack.Resets(at, *(s.astype(x.dtype) for s in states))
+
+
+def _reset_keywords(resets, chosen):
+    if resets is None:
+        return {}
+    at = resets.at.T.copy() if chosen.get("batch_first") else resets.at
+    return {"resets": at, "reset_h": resets.h, "reset_c": resets.c}
 
 
 def _variant(cell):
@@ -160,7 +208,7 @@ def computed(case, by=ops):
     y, (h_n, c_n), cache, cells = by.lstm_forward(
         turned(case.x), case.weights["W_ih"], case.weights["W_hh"], case.weights["b"], case.h0,
         case.c0, p=case.weights["p"], W_hr=case.weights["W_hr"], norm=case.weights["norm"],
-        **case.keywords,
+        W_static=case.weights["W_static"], **case.keywords,
     )  # fmt: skip
     outputs = {"y": turned(y), "h_n": h_n, "c_n": c_n, "cells": turned(cells)}
     if cache is None:
@@ -170,13 +218,32 @@ def computed(case, by=ops):
         upstream[name] = turned(upstream[name])
     found = by.lstm_backward(cache, **upstream, need_dx=case.need_dx)
     gradients = {"dx": found.dx, "dh0": found.dh0, "dc0": found.dc0}
+    gradients |= {
+        "dx_static": found.dx_static,
+        "dreset_h": found.dreset_h,
+        "dreset_c": found.dreset_c,
+    }
     gradients = {name: a for name, a in gradients.items() if a is not None}
     if case.need_dx:
         gradients["dx"] = turned(gradients["dx"])
+    of_static = found.dW_static if isinstance(found.dW_static, list) else [found.dW_static]
+    if case.x_static is not None:
+        gradients |= {f"dW_static{k}": gradient for k, gradient in enumerate(of_static)}
     for name in ("W_ih", "W_hh", "b", "p", "W_hr", "norm"):
         for k, gradient in enumerate(getattr(found, f"d{name}") or []):
             gradients |= by_name(f"d{name}{k}", gradient)
     return outputs, gradients
+
+
+def assert_same_at_any_number_of_threads(case, threads):
+    """threads: sets their number."""
+    results = []
+    for n in THREADS:
+        threads(n)
+        outputs, gradients = computed(case)
+        results.append((outputs | gradients).values())
+    for other in results[1:]:
+        assert all(map(same_bits, results[0], other))
 
 
 def by_name(name, gradient):
@@ -188,12 +255,15 @@ def by_name(name, gradient):
 
 def expected(case):
     """The same by the oracle."""
-    given = case.network, case.x, case.h0, case.c0, case.steps
+    given = case.network, case.x, case.h0, case.c0, case.steps, case.resets, case.x_static
     outputs = naive_stack.forward(*given)
     if not case.keywords["training"]:
         return outputs, {}
     found = naive_stack.backward(*given, **case.upstream)
     wanted = {"dx": case.need_dx, "dh0": case.h0 is not None, "dc0": case.c0 is not None}
+    wanted["dx_static"] = case.x_static is not None
+    wanted |= {f"dreset_{name}": case.resets and getattr(case.resets, name) is not None
+               for name in "hc"}  # fmt: skip
     gradients = {name: found[name] for name, of in wanted.items() if of}
     for k, part in enumerate(found["parts"]):
         for name, gradient in part.items():

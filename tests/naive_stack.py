@@ -7,7 +7,7 @@ numbers against known answers.
 One step of one row::
 
     r   = m h_prev                                      recurrent dropout, one mask for all t
-    a, q = W_ih x, W_hh r
+    a, q = W_ih x + W_static x_static, W_hh r
     z   = a + q + b                                     or LN(a) g_ih + LN(q) g_hh + b
     c~, h~ = cell(z, c_prev)                            `naive.lstm_cell`
     c   = k_c c_prev + (1 - k_c) c~                     zoneout
@@ -36,6 +36,7 @@ class Part(NamedTuple):
     p: np.ndarray = None  # (3, H): the peepholes of i, f and o
     W_hr: np.ndarray = None  # (P, H)
     norm: tuple = None  # g_ih (4H,), g_hh (4H,), g_c (H,), b_c (H,)
+    W_static: np.ndarray = None  # (4H, S), of the first layer
 
 
 class Network(NamedTuple):
@@ -56,11 +57,21 @@ class Network(NamedTuple):
     seed: int = None  # None: inference
 
 
+class Resets(NamedTuple):
+    """Where rows begin anew, and from what."""
+
+    at: np.ndarray  # (T, B) of bool: between t - 1 and t
+    h: np.ndarray = None  # (L*D, B, P); None for zeros
+    c: np.ndarray = None  # (L*D, B, H)
+
+
 class Step(NamedTuple):
     """What one row saw and made in one step of one part."""
 
     t: int
+    anew: bool  # the state before it was that of a reset
     x: np.ndarray
+    x_static: np.ndarray
     m: np.ndarray  # recurrent dropout
     r: np.ndarray
     a: np.ndarray
@@ -132,7 +143,7 @@ def weight_factors(network, index):
 
 def effective(network, index):
     """Return a part in float64 with its weights dropped, and with zeros or 1 for what it lacks."""
-    W_ih, W_hh, b, p, W_hr, norm = network.parts[index]
+    W_ih, W_hh, b, p, W_hr, norm, W_static = network.parts[index]
     H = len(W_ih) // 4
     return Part(
         naive.double(W_ih),
@@ -141,13 +152,14 @@ def effective(network, index):
         np.zeros((3, H)) if p is None else naive.double(p),
         np.eye(H) if W_hr is None else naive.double(W_hr),
         norm and tuple(map(naive.double, norm)),
+        np.zeros((4 * H, 0)) if W_static is None else naive.double(W_static),
     )
 
 
-def take(part, variant, t, x, h_prev, c_prev, m, k_h, k_c):
+def take(part, variant, t, anew, x, x_static, h_prev, c_prev, m, k_h, k_c):
     """Take one row through one step of an effective part and return the `Step`."""
     r = h_prev * m
-    a, q = part.W_ih @ x, part.W_hh @ r
+    a, q = part.W_ih @ x + part.W_static @ x_static, part.W_hh @ r
     if part.norm is None:
         z, norm_c = a + q + part.b, None
     else:
@@ -156,7 +168,7 @@ def take(part, variant, t, x, h_prev, c_prev, m, k_h, k_c):
     cell = naive.lstm_cell(z, c_prev, part.p, variant, norm_c)
     h = k_h * h_prev + (1 - k_h) * (part.W_hr @ cell.h)
     c = k_c * c_prev + (1 - k_c) * cell.c
-    return Step(t, x, m, r, a, q, cell, k_h, k_c, h, c)
+    return Step(t, anew, x, x_static, m, r, a, q, cell, k_h, k_c, h, c)
 
 
 def take_backward(part, variant, step, dh, dc, sums):
@@ -164,7 +176,7 @@ def take_backward(part, variant, step, dh, dc, sums):
 
     Returns
     -------
-    dx : (I,), dh_prev : (P,), dc_prev : (H,)
+    dx : (I,), dx_static : (S,), dh_prev : (P,), dc_prev : (H,)
     """
     dh_new, norm_c = (1 - step.k_h) * dh, part.norm and part.norm[2:]
     dz, dc_prev, dnorm_c = naive.lstm_cell_backward(
@@ -179,12 +191,13 @@ def take_backward(part, variant, step, dh, dc, sums):
         for total, new in zip(sums["dnorm"], (dg_ih, dg_hh, *dnorm_c), strict=True):
             total += new
     sums["dW_ih"] += np.outer(da, step.x)
+    sums["dW_static"] += np.outer(da, step.x_static)
     sums["dW_hh"] += np.outer(dq, step.r)
     sums["db"] += dz
     sums["dp"] += naive.peephole_gradient(dz, step.cell)
     sums["dW_hr"] += np.outer(dh_new, step.cell.h)
     dh_prev = step.k_h * dh + step.m * (dq @ part.W_hh)
-    return da @ part.W_ih, dh_prev, step.k_c * dc + dc_prev
+    return da @ part.W_ih, da @ part.W_static, dh_prev, step.k_c * dc + dc_prev
 
 
 # ---------------------------------------------------------------- one part
@@ -200,16 +213,31 @@ def ordered(network, index, times):
     return list(times)[::-1] if falls(network, index) else list(times)
 
 
-def run_part(network, index, x, h0, c0, steps):
+def gaps(network, index, steps, resets, b):
+    """Return for each step that row b takes, then for its end, whether it begins anew before."""
+    T, found, pending = len(resets.at), [], False
+    for t in ordered(network, index, range(T)):
+        between = t + falls(network, index)
+        pending = pending or (between < T and bool(resets.at[between, b]))
+        if t in steps[b]:
+            found.append(pending)
+            pending = False
+    return [*found, pending]
+
+
+def run_part(network, index, x, x_static, h0, c0, steps, resets):
     """Return every `Step` that a part takes: a list per row, in the order they are taken."""
     part, rows = effective(network, index), []
     P, H = part.W_hr.shape
     for b, times in enumerate(steps):
         m = dropout(network.seed, network.recurrent_dropout, index, RECURRENT, b, 0, P)
-        h, c, taken = h0[b], c0[b], []
+        h, c, taken, anew = h0[b], c0[b], [], gaps(network, index, steps, resets, b)
         for n, t in enumerate(ordered(network, index, times)):
+            if anew[n]:
+                h, c = resets.h[index, b], resets.c[index, b]
             kept = zoneout(network, index, b, n, P, H)
-            taken.append(take(part, network.variant, t, x[t, b], h, c, m, *kept))
+            taken.append(take(part, network.variant, t, anew[n], x[t, b], x_static[b], h, c, m,
+                              *kept))  # fmt: skip
             h, c = taken[-1].h, taken[-1].c
         rows.append(taken)
     return rows
@@ -243,45 +271,73 @@ def empty_sums(part):
     return sums | {"dnorm": part.norm and tuple(map(np.zeros_like, part.norm))}
 
 
-def part_backward(network, index, rows, dy, dh, dc, dcells):
+def to_reset(dresets, dh, dc, b):
+    """Move the gradients of row b's state to that of its reset."""
+    for total, d in zip(dresets, (dh, dc), strict=True):
+        total[b] += d[b]
+        d[b] = 0
+
+
+def part_backward(network, index, rows, dy, dh, dc, dcells, dresets):
     """Take one part back through time; dh (B, P) and dc (B, H) become those of h0 and c0.
 
     Parameters
     ----------
     rows : as `run_part` returns it
     dy : (T, B, P), dcells : (T, B, H)
+    dresets : (B, P) and (B, H), to which the gradients of the states of resets are added
 
     Returns
     -------
-    dx : (T, B, I)
+    dx : (T, B, I), dx_static : (B, S)
     sums : dict
         The gradients of the part's weights; None for what it lacks, but for b.
     """
     part, given = effective(network, index), network.parts[index]
     T, B, _ = dy.shape
     dx, sums = np.zeros((T, B, part.W_ih.shape[1])), empty_sums(part)
+    dx_static = np.zeros((B, part.W_static.shape[1]))
     for b, taken in enumerate(rows):
         shown = outputs_at(network, index, taken, T)
         for n, step in reversed(list(enumerate(taken))):
             dh[b] += sum(dy[t, b] for t in range(T) if shown[t] == n)
             dc[b] += dcells[step.t, b]
-            dx[step.t, b], dh[b], dc[b] = take_backward(
+            dx[step.t, b], d_static, dh[b], dc[b] = take_backward(
                 part, network.variant, step, dh[b], dc[b], sums
             )
+            dx_static[b] += d_static
+            if step.anew:
+                to_reset(dresets, dh, dc, b)
             if n > 0 and network.truncate and n % network.truncate == 0:
                 dh[b], dc[b] = 0, 0
     sums["dW_hh"] *= weight_factors(network, index)
-    return dx, sums | {f"d{name}": None for name in ("p", "W_hr") if getattr(given, name) is None}
+    lacking = [name for name in ("p", "W_hr", "W_static") if getattr(given, name) is None]
+    return dx, dx_static, sums | {f"d{name}": None for name in lacking}
 
 
 # ---------------------------------------------------------------- the network
 
 
-def trace(network, x, h0, c0, steps):
+def spelt_out(network, x, steps, resets):
+    """Return the steps of each row, and `Resets`, with what None stands for."""
+    T, B, _ = x.shape
+    P, H = effective(network, 0).W_hr.shape
+    at, *states = resets or Resets(np.zeros((T, B), bool))
+    shapes = [(len(network.parts), B, size) for size in (P, H)]
+    states = [np.zeros(shape) if s is None else naive.double(s)
+              for s, shape in zip(states, shapes, strict=True)]  # fmt: skip
+    return [range(T)] * B if steps is None else steps, Resets(at, *states)
+
+
+def static_of(x, x_static):
+    """Return x_static (B, S) in float64; S is 0 without one."""
+    return np.zeros((x.shape[1], 0)) if x_static is None else naive.double(x_static)
+
+
+def trace(network, x, h0, c0, steps, resets, x_static):
     """Return the dropped input of each layer, then y, and of each part what `run_part` does."""
     T, B, _ = x.shape
     D, inputs, rows = directions(network), [naive.double(x)], []
-    steps = [range(T)] * B if steps is None else steps
     for layer in range(len(network.parts) // D):
         inputs[-1] = inputs[-1] * input_factors(network, layer, *inputs[-1].shape)
         sides = []
@@ -289,13 +345,14 @@ def trace(network, x, h0, c0, steps):
             P, H = effective(network, index).W_hr.shape
             h = np.zeros((B, P)) if h0 is None else naive.double(h0[index])
             c = np.zeros((B, H)) if c0 is None else naive.double(c0[index])
-            rows.append(run_part(network, index, inputs[-1], h, c, steps))
+            static = x_static if layer == 0 else np.zeros((B, 0))
+            rows.append(run_part(network, index, inputs[-1], static, h, c, steps, resets))
             sides.append(part_outputs(network, index, rows[-1], T, P))
         inputs.append(np.concatenate(sides, axis=2))
     return inputs, rows
 
 
-def read(network, inputs, rows, h0, c0):
+def read(network, inputs, rows, h0, c0, steps, resets):
     """Return the outputs of `forward` from what `trace` returns."""
     P, H = effective(network, 0).W_hr.shape
     D, T, shape = directions(network), len(inputs[-1]), (len(rows), len(rows[0]))
@@ -304,6 +361,8 @@ def read(network, inputs, rows, h0, c0):
     for index, b in np.ndindex(shape):
         if rows[index][b]:
             h_n[index, b], c_n[index, b] = rows[index][b][-1].h, rows[index][b][-1].c
+        if gaps(network, index, steps, resets, b)[-1]:
+            h_n[index, b], c_n[index, b] = resets.h[index, b], resets.c[index, b]
     cells = np.zeros((T, shape[1], D * H))
     for side, b in np.ndindex(D, shape[1]):
         for step in rows[side - D][b]:
@@ -311,7 +370,7 @@ def read(network, inputs, rows, h0, c0):
     return {"y": inputs[-1], "h_n": h_n, "c_n": c_n, "cells": cells}
 
 
-def forward(network, x, h0=None, c0=None, steps=None):
+def forward(network, x, h0=None, c0=None, steps=None, resets=None, x_static=None):
     """Run the network.
 
     Parameters
@@ -320,6 +379,8 @@ def forward(network, x, h0=None, c0=None, steps=None):
     x : (T, B, I)
     h0 : (L*D, B, P), c0 : (L*D, B, H), or None for zeros
     steps : list of B rising lists of the time indices that each row takes; None: all
+    resets : `Resets`, or None for none
+    x_static : (B, S), where the first layer has W_static
 
     Returns
     -------
@@ -327,15 +388,20 @@ def forward(network, x, h0=None, c0=None, steps=None):
         ``y`` (T, B, D*P), ``h_n`` and ``c_n`` like h0 and c0, and ``cells`` (T, B, D*H): c of
         the last layer after every step taken, elsewhere zeros.
     """
-    return read(network, *trace(network, x, h0, c0, steps), h0, c0)
+    steps, resets = spelt_out(network, x, steps, resets)
+    found = trace(network, x, h0, c0, steps, resets, static_of(x, x_static))
+    return read(network, *found, h0, c0, steps, resets)
 
 
-def backward(network, x, h0=None, c0=None, steps=None, dy=None, dh_n=None, dc_n=None, dcells=None):
+def backward(
+    network, x, h0=None, c0=None, steps=None, resets=None, x_static=None, dy=None, dh_n=None,
+    dc_n=None, dcells=None,
+):  # fmt: skip
     """Return the gradient of the sum of the products of each upstream given with its output.
 
     Parameters
     ----------
-    network, x, h0, c0, steps
+    network, x, h0, c0, steps, resets, x_static
         As in `forward`.
     dy, dh_n, dc_n, dcells
         Shaped like the outputs y, h_n, c_n and cells; None for zeros.
@@ -343,23 +409,35 @@ def backward(network, x, h0=None, c0=None, steps=None, dy=None, dh_n=None, dc_n=
     Returns
     -------
     dict
-        ``dx, dh0, dc0`` and ``parts``: for each part a dict ``dW_ih, dW_hh, db, dp, dW_hr,
-        dnorm``, the last a tuple of four; None for what the part lacks, but for b.
+        ``dx, dx_static, dh0, dc0, dreset_h, dreset_c`` and ``parts``: for each part a dict
+        ``dW_ih, dW_hh, db, dp, dW_hr, dnorm, dW_static``, dnorm a tuple of four; None for what the
+        part lacks, but for b.
     """
-    inputs, rows = trace(network, x, h0, c0, steps)
-    outputs = read(network, inputs, rows, h0, c0)
+    steps, resets = spelt_out(network, x, steps, resets)
+    x_static = static_of(x, x_static)
+    inputs, rows = trace(network, x, h0, c0, steps, resets, x_static)
+    outputs = read(network, inputs, rows, h0, c0, steps, resets)
     given = {"y": dy, "h_n": dh_n, "c_n": dc_n, "cells": dcells}
     dy, dh, dc, dcells = (
         np.zeros_like(outputs[name]) if d is None else naive.double(d) for name, d in given.items()
     )
     D, parts = directions(network), [None] * len(rows)
+    dresets, dx_static = (np.zeros_like(resets.h), np.zeros_like(resets.c)), np.zeros_like(x_static)
+    for index, b in np.ndindex(len(rows), x.shape[1]):
+        if gaps(network, index, steps, resets, b)[-1]:
+            to_reset([d[index] for d in dresets], dh[index], dc[index], b)
     for layer in reversed(range(len(rows) // D)):
         dx = np.zeros_like(inputs[layer])
         for side in range(D):
             index, sides = layer * D + side, [np.split(d, D, axis=2) for d in (dy, dcells)]
             upstream = sides[0][side], dh[index], dc[index], sides[1][side]
-            dx_part, parts[index] = part_backward(network, index, rows[index], *upstream)
+            own = [d[index] for d in dresets]
+            found = part_backward(network, index, rows[index], *upstream, own)
+            dx_part, d_static, parts[index] = found
             dx += dx_part
+            if layer == 0:
+                dx_static += d_static
         dy = dx * input_factors(network, layer, *dx.shape)
         dcells = np.zeros_like(dcells)
-    return {"dx": dy, "dh0": dh, "dc0": dc, "parts": parts}
+    states = {"dh0": dh, "dc0": dc, "dreset_h": dresets[0], "dreset_c": dresets[1]}
+    return {"dx": dy, "dx_static": dx_static, **states, "parts": parts}

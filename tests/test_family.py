@@ -4,8 +4,17 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from agreement import DTYPES, THREADS, assert_close, assert_gradient_close, same_bits
-from family import OPTIONS, SEED, assert_case_close, compatible, computed, expected, family_case
+from agreement import DTYPES, assert_close, assert_gradient_close, same_bits
+from family import (
+    OPTIONS,
+    SEED,
+    assert_case_close,
+    assert_same_at_any_number_of_threads,
+    compatible,
+    computed,
+    expected,
+    family_case,
+)
 
 from lstmfast import LSTMStream, Noise, Norm, lstm_backward, lstm_forward
 
@@ -107,13 +116,7 @@ EVERYTHING = {
 @pytest.mark.parametrize("B", (1, 9, 40))
 def test_bits_do_not_depend_on_threads(B, options, dtype, threads):
     case = family_case((30, B, 20, 130), dtype, **options)
-    results = []
-    for n in THREADS:
-        threads(n)
-        outputs, gradients = computed(case)
-        results.append((outputs | gradients).values())
-    for other in results[1:]:
-        assert all(map(same_bits, results[0], other))
+    assert_same_at_any_number_of_threads(case, threads)
 
 
 @pytest.mark.parametrize("steps", (1, 3, 7, 20, 50))

@@ -13,7 +13,9 @@ T, B, I, H, P = 4, 2, 4, 3, 2
 STEPS = [[0, 1, 3], [2]]
 SEED = 0x9E3779B97F4A7C15
 STATES = ("h0", "c0")
-WEIGHTS = ("W_ih", "W_hh", "b", "p", "W_hr")
+RESETS = np.array([[1, 0], [0, 1], [0, 1], [1, 1]], bool)
+WEIGHTS = ("W_ih", "W_hh", "b", "p", "W_hr", "W_static")
+S = 2
 VARIANT = naive.Variant(("softsign", 0, 0), coupled=True, clip=2.0, cell_clip=1.0)
 PARTS = {
     "plain": {},
@@ -21,6 +23,7 @@ PARTS = {
     "projection": {"W_hr": True},
     "norm": {"norm": True},
     "no bias": {"b": False},
+    "static": {"static": True},
 }
 RANDOM = {
     "input_dropout": {"input_dropout": 0.4},
@@ -37,20 +40,22 @@ RUNS = {
     "steps": {"steps": STEPS},
     "repeat": {"steps": STEPS, "repeat": True},
     "expected zoneout": {"zoneout_h": 0.4, "zoneout_c": 0.2, "seed": None},
+    "resets": {"resets": RESETS},
+    "resets of both": {"resets": RESETS, "bidirectional": True, "steps": STEPS},
 }
-ALL_PARTS = {"p": True, "W_hr": True, "norm": True}
+ALL_PARTS = {"p": True, "W_hr": True, "norm": True, "static": True}
 ALL_RANDOM = {name: rate for options in RANDOM.values() for name, rate in options.items()}
 ALL = ALL_PARTS | ALL_RANDOM | {"variant": VARIANT, "steps": STEPS, "repeat": True}
 OPTIONS = {
     **PARTS,
     **RANDOM,
     **RUNS,
-    "all": ALL | {"bidirectional": True},
-    "all in reverse": ALL | {"reverse": True},
+    "all": ALL | {"bidirectional": True, "resets": RESETS},
+    "all in reverse": ALL | {"reverse": True, "resets": RESETS[::-1]},
 }
 
 
-def make_part(draw, columns, b=True, p=False, W_hr=False, norm=False):
+def make_part(draw, columns, b=True, p=False, W_hr=False, norm=False, static=False):
     """Return a part with random weights."""
     rows = P if W_hr else H
     scales = draw(4 * H) + 2, draw(4 * H) + 2, draw(H) + 2, draw(H)
@@ -61,17 +66,24 @@ def make_part(draw, columns, b=True, p=False, W_hr=False, norm=False):
         draw((3, H)) if p else None,
         draw((P, H)) if W_hr else None,
         scales if norm else None,
+        draw((4 * H, S)) if static else None,
     )
 
 
-def make(layers=2, seed=SEED, bidirectional=False, steps=None, **options):
+def make(layers=2, seed=SEED, bidirectional=False, steps=None, resets=None, **options):
     """Return a network, its inputs and an upstream gradient for each output."""
     draw = np.random.default_rng(5).standard_normal
     D, rows = 2 if bidirectional else 1, P if options.get("W_hr") else H
+    static = options.pop("static", False)
     own = {name: options.pop(name) for name in ("b", "p", "W_hr", "norm") if name in options}
-    parts = [make_part(draw, D * rows if n >= D else I, **own) for n in range(layers * D)]
+    parts = [make_part(draw, I, static=static, **own) for _ in range(D)]
+    parts += [make_part(draw, D * rows, **own) for _ in range(D, layers * D)]
     h, c = (layers * D, B, rows), (layers * D, B, H)
     inputs = {"x": draw((T, B, I)), "h0": draw(h), "c0": draw(c), "steps": steps}
+    if static:
+        inputs["x_static"] = draw((B, S))
+    if resets is not None:
+        inputs["resets"] = stack.Resets(resets, draw(h), draw(c) / 2)
     upstream = {"dy": draw((T, B, D * rows)), "dh_n": draw(h), "dc_n": draw(c)}
     upstream["dcells"] = draw((T, B, D * H))
     return stack.Network(parts, bidirectional, seed=seed, **options), inputs, upstream
@@ -85,8 +97,11 @@ def total(network, inputs, upstream):
 
 def gradient_pairs(network, inputs, gradients):
     """Yield name, array and gradient of everything that has one."""
-    for name in ("x", "h0", "c0"):
-        yield name, inputs[name], gradients[f"d{name}"]
+    for name in ("x", "h0", "c0", "x_static"):
+        if name in inputs:
+            yield name, inputs[name], gradients[f"d{name}"]
+    for name in "hc" if "resets" in inputs else "":
+        yield f"reset_{name}", getattr(inputs["resets"], name), gradients[f"dreset_{name}"]
     for index, (part, d) in enumerate(zip(network.parts, gradients["parts"], strict=True)):
         for name in WEIGHTS:
             if getattr(part, name) is not None:
@@ -265,6 +280,46 @@ def test_missing_states_are_zeros():
     nothing = dict.fromkeys(STATES)
     assert close(*(stack.forward(network, **inputs | h) for h in (nothing, zeros)))
     assert close(*(stack.backward(network, **inputs | h, **upstream) for h in (nothing, zeros)))
+
+
+# ---------------------------------------------------------------- resets
+
+
+@pytest.mark.parametrize("reverse", (False, True))
+def test_a_reset_begins_another_sequence(reverse):
+    """Between t - 1 and t, in either direction; the piece taken last is the one that ends."""
+    network, inputs, upstream = make(layers=1, reverse=reverse, **ALL_PARTS)
+    at = np.zeros((T, B), bool)
+    at[2] = True
+    given = inputs | {"resets": stack.Resets(at, inputs["h0"] + 1, inputs["c0"] + 1)}
+    got, gradients = stack.forward(network, **given), stack.backward(network, **given, **upstream)
+    pieces = [slice(2, None), slice(2)] if reverse else [slice(2), slice(2, None)]
+    starts = [inputs["h0"], inputs["c0"]], [given["resets"].h, given["resets"].c]
+    last = [{"dh_n": None, "dc_n": None}, {name: upstream[name] for name in ("dh_n", "dc_n")}]
+    for of, (h, c), ends, suffix in zip(pieces, starts, last, ("0", "reset"), strict=True):
+        ref = stack.forward(network, inputs["x"][of], h, c, x_static=inputs["x_static"])
+        assert close([got["y"][of], got["cells"][of]], [ref["y"], ref["cells"]])
+        own = {name: upstream[name][of] for name in ("dy", "dcells")}
+        given = {"x_static": inputs["x_static"], **own, **ends}
+        d = stack.backward(network, inputs["x"][of], h, c, **given)
+        names = ("dh0", "dc0") if suffix == "0" else ("dreset_h", "dreset_c")
+        assert close([gradients["dx"][of], *(gradients[n] for n in names)],
+                     [d["dx"], d["dh0"], d["dc0"]])  # fmt: skip
+    assert close([got["h_n"], got["c_n"]], [ref["h_n"], ref["c_n"]])
+
+
+def test_resets_where_a_row_takes_no_step():
+    """They count for the next one, or for the state after the last."""
+    network, inputs, upstream = make(layers=1, steps=[[0, 3], [1]])
+    at = np.zeros((T, B), bool)
+    at[1, 0] = at[3, 1] = True
+    resets = stack.Resets(at, inputs["h0"] + 1, inputs["c0"] + 1)
+    got = stack.forward(network, **inputs, resets=resets)
+    ref = stack.forward(network, inputs["x"][3:], resets.h, resets.c)
+    assert close(got["y"][3, 0], ref["y"][0, 0])
+    assert close([got["h_n"][:, 1], got["c_n"][:, 1]], [resets.h[:, 1], resets.c[:, 1]])
+    gradients = stack.backward(network, **inputs, resets=resets, **upstream)
+    assert close(gradients["dreset_h"][:, 1], upstream["dh_n"][:, 1])
 
 
 # ---------------------------------------------------------------- truncation

@@ -120,7 +120,6 @@ WRONG_CALLS = {
     "a list": ({}, ([[1.0, 2.0, 3.0]],)),
     "None": ({}, (None,)),
     "nothing": ({}, ()),
-    "three arguments": ({}, (x(6, 4, 3), None, None)),
     "no steps": ({}, (x(0, 4, 3),)),
     "no steps, batch_first": ({"batch_first": True}, (x(4, 0, 3),)),
     "no steps, no rows": ({}, (x(0, 0, 3),)),
@@ -177,6 +176,7 @@ WRONG_DEEP_BELOW = {
     "on another device": ({}, (torch.empty(6, 4, 3, device="meta"),)),
     "state on another device": ({}, (x(6, 4, 3), (torch.empty(GOOD, device="meta"), x(*GOOD)))),
     "sparse": ({}, (x(6, 4, 3).to_sparse(),)),
+    "four arguments": ({}, (x(6, 4, 3), None, None, None)),  # the third is resets
 }
 
 

@@ -80,6 +80,10 @@ def activation_kinds() -> tuple:
     )
 
 
+def set_static(uintptr_t lstm, int64_t B, uintptr_t x_static) -> int:
+    return capi.lf_set_static(<capi.lf_lstm *> lstm, B, <void *> x_static)
+
+
 def step(uintptr_t lstm, int64_t B, uintptr_t x, uintptr_t h, uintptr_t c) -> int:
     return capi.lf_step(<capi.lf_lstm *> lstm, B, <void *> x, <void *> h, <void *> c)
 

@@ -25,8 +25,9 @@ GIVEN = {
     "activation": "relu", "recurrent_activation": "hard_sigmoid", "output_activation": "softsign",
     "clip": 0.5, "cell_clip": 0.3, "num_layers": 2, "projection": 2, "dropout": 0.5,
     "recurrent_dropout": 0.5, "weight_drop": 0.5, "zoneout_h": 0.4, "zoneout_c": 0.4,
-    "truncate": 2, "recompute": 2, "use_bias": False, "pad": "repeat",
+    "truncate": 2, "recompute": 2, "static_size": 2, "use_bias": False, "pad": "repeat",
 }  # fmt: skip
+OF_A_CALL = {"resets"}  # what has no kernels, and is no option of the layer
 OF_A_MODEL = {name for name, runs in support.OPTIONS_OF_LSTM.items() if runs is True} - {
     "return_state", "return_cells", "time_major", "lengths", "mask",
 }  # fmt: skip
@@ -78,6 +79,7 @@ def test_a_row_for_everything():
     options = set(inspect.signature(LSTM).parameters) - {"units", "name", "input_shape", "seed"}
     ruled = ("initializer", "regularizer", "constraint", "unit_forget_bias")
     options = {name for name in options if not name.endswith(ruled)} | {"lengths", "mask"}
+    options |= OF_A_CALL
     assert options == set(support.OPTIONS_OF_LSTM)
     assert set(LAYERS) == set(support.LAYERS)
     assert set(LOSSES) == set(support.LOSSES)
@@ -187,7 +189,7 @@ def test_precision_trains_nearly_so(precision, tolerance):
 
 def barred():
     for option, reason in support.OPTIONS_OF_LSTM.items():
-        if reason is not True:
+        if reason is not True and option not in OF_A_CALL:
             yield option, LSTM(H, **{option: GIVEN.get(option, True)}), reason
     yield "SimpleRNN", SimpleRNN(H), support.LAYERS["SimpleRNN"]
     for rows, module, ending in (
@@ -207,8 +209,16 @@ def test_what_has_no_kernels_raises(name, layer, reason):
     with pytest.raises(ValueError, match=rf"{name}.*{reason}"):
         layer.to("cuda")
     assert layer.device == "cpu"
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(ValueError, match=reason if layer.single_output else "of one input"):
         Model([layer], device="cuda")
+
+
+def test_resets_raise():
+    layer = LSTM(H, seed=4)
+    layer.build((None, None, I))
+    layer.to("cuda")
+    with pytest.raises(ValueError, match=r"resets: .*no kernel begins rows anew"):
+        layer.forward(from_host(steps()), resets=np.zeros((4, T), bool))
 
 
 def test_float16_predicts_but_does_not_train():

@@ -77,6 +77,9 @@ def check_handle(probe, rng, at_end):
     wrong = differences(run, case) if status == 0 else [f"status {status}"]
     if case.h0 is not None and not case.keywords.get("bidirectional"):
         x, h, c = (placed(a, at_end) for a in (case.x[0], case.h0, case.c0))
+        if case.x_static is not None:
+            static = placed(case.x_static, at_end)
+            assert probe.set_static(lstm, len(x), static.ctypes.data) == 0
         if probe.step(lstm, len(x), *(a.ctypes.data for a in (x, h, c))):
             wrong.append("step")
     probe.free(lstm)

@@ -27,7 +27,7 @@ OF_HANDLE = (
     "num_layers", "bidirectional", "projection", "peepholes", "coupled", "clip", "cell_clip",
     "activation", "recurrent_activation", "output_activation", "layer_norm", "repeat", "reverse",
     "input_dropout", "layer_dropout", "recurrent_dropout", "weight_drop", "zoneout_h", "zoneout_c",
-    "truncate", "recompute", "no bias",
+    "truncate", "recompute", "no bias", "resets", "resets to zeros", "static",
 )  # fmt: skip
 OF_CALL = ("lengths", "mask", "batch_first", "no state", "no dx", "dy alone")
 # Fields of lf_args, and values that no call may have.
@@ -49,6 +49,12 @@ def together(names):
         if compatible(chosen | family.OPTIONS[name]):
             chosen |= family.OPTIONS[name]
     return chosen
+
+
+def set_static(lstm, case):
+    """Of a handle with static inputs, for its next step; one without weights refuses that."""
+    if case.x_static is not None:
+        probe.set_static(lstm, len(case.x_static), address(case.x_static))
 
 
 class Handle:
@@ -189,6 +195,7 @@ class Handles(RuleBasedStateMachine):
         if handle.state is not None and handle.state[0].shape == h.shape:
             h, c = handle.state
         given = [case.x[0].copy(), h.copy(), c.copy()]
+        set_static(handle.lstm, case)
         status = probe.step(handle.lstm, B, *map(address, given))
         codes = probe.status_codes()
         if handle.source is None or handle.chosen.get("bidirectional"):
@@ -197,6 +204,7 @@ class Handles(RuleBasedStateMachine):
             return
         fresh = handle_of(probe, case, 0)
         wanted = [case.x[0].copy(), h.copy(), c.copy()]
+        set_static(fresh, case)
         assert status == probe.step(fresh, B, *map(address, wanted)) == 0
         probe.free(fresh)
         assert all(map(same_bits, given, wanted))
