@@ -111,7 +111,8 @@ def checked(
     check_layers(noise, len(weights) // (1 + both))
     call = call_on(of, _sizes_of(weights, 1 + both), is_stack(W_ih), dtype, x, h0, c0, lengths,
                    mask, batch_first, return_sequences, resets, reset_h, reset_c)  # fmt: skip
-    call.x_static = static_of(of, x_static, weights[0].static_size, call.B, dtype)
+    if x_static is not None or W_static is not None:
+        call.x_static = static_of(of, x_static, weights[0].static_size, call.B, dtype)
     call.weights, call.keys, call.noise, call.seed = weights, keys, noise, seed
     call.training, call.precision = training, precision
     return call
@@ -138,7 +139,10 @@ def call_on(
     shapes = (*leading, sizes.state_size), (*leading, sizes.hidden_size)
     h0 = None if h0 is None else of.dense("h0", h0, shapes[0], dtype)
     c0 = None if c0 is None else of.dense("c0", c0, shapes[1], dtype)
-    anew = _anew(of, of.resets(resets, x.shape[:2], batch_first), reset_h, reset_c, shapes, dtype)
+    anew = None
+    if not (resets is None and reset_h is None and reset_c is None):
+        flags = of.resets(resets, x.shape[:2], batch_first)
+        anew = _anew(of, flags, reset_h, reset_c, shapes, dtype)
     with_y = flag("return_sequences", return_sequences)
     x, shape = of.rows_in_place("x", x), x.shape
     return Call(sizes, stacked, batch_first, x, shape, dtype, T, B, h0, c0, taken, shapes, with_y,

@@ -311,18 +311,30 @@ def lstm_backward(
     dy, dh_n, dc_n, dcells = checked_upstream(checks, call, dy, dh_n, dc_n, dcells)
     x, first = call.x, call.batch_first
     dx = new(x.shape, x.dtype) if flag("need_dx", need_dx) else None
-    dh0, dc0, *dresets = (None if s is None else np.empty_like(s) for s in _states_of(call))
-    dx_static = None if call.x_static is None else np.empty_like(call.x_static)
+    dh0, dc0 = (None if s is None else np.empty_like(s) for s in (call.h0, call.c0))
+    others = NO_OTHERS if call.anew is None and call.x_static is None else _rooms_of_others(call)
+    dreset_h, dreset_c, dx_static = others
     gradients, wanted = _rooms(call, flag("need_weights", need_weights))
     reserve, cache.reserve = cache.reserve, None
     layer.backward(call.T, call.B, x, strides(x, first), call.taken, call.h0, call.c0,
                    y, strides(y, first), reserve, call.seed, dy, strides(dy, first), dh_n, dc_n,
                    dcells, strides(dcells, first), dx, strides(dx, first), dh0, dc0, wanted,
-                   call.anew, *dresets, call.x_static, dx_static)  # fmt: skip
+                   call.anew, dreset_h, dreset_c, call.x_static, dx_static)  # fmt: skip
     found = as_given(dx, dh0, dc0, gradients, call.stacked)
-    found.dreset_h, found.dreset_c, found.dx_static = *dresets, dx_static
-    found.dW_static = _static_gradient(gradients, call)
+    if others is not NO_OTHERS:
+        found.dreset_h, found.dreset_c, found.dx_static = others
+        found.dW_static = _static_gradient(gradients, call)
     return found
+
+
+NO_OTHERS = None, None, None
+
+
+def _rooms_of_others(call: Call) -> tuple[Any, Any, Any]:
+    """For dreset_h, dreset_c and dx_static."""
+    given = *(call.anew[2:] if call.anew is not None else (None, None)), call.x_static
+    dreset_h, dreset_c, dx_static = (None if a is None else np.empty_like(a) for a in given)
+    return dreset_h, dreset_c, dx_static
 
 
 def _static_gradient(gradients: Sequence[Weights], call: Call) -> Any:
@@ -331,11 +343,6 @@ def _static_gradient(gradients: Sequence[Weights], call: Call) -> Any:
     if each[0] is None:
         return None
     return each if len(each) > 1 else each[0]
-
-
-def _states_of(call: Call) -> tuple[Any, Any, Any, Any]:
-    """h0, c0, reset_h and reset_c."""
-    return call.h0, call.c0, *(call.anew[2:] if call.anew is not None else (None, None))
 
 
 def _check_unused(cache: Any) -> None:
@@ -350,7 +357,8 @@ def _rooms(call: Call, need: bool) -> tuple[list[Weights], list[Weights]]:
     if not need:
         none = [NO_WEIGHTS] * len(call.weights)
         return none, none
-    no_past = call.T == 1 and call.h0 is None and _states_of(call)[2] is None
+    begins = call.h0 is not None or (call.anew is not None and call.anew[2] is not None)
+    no_past = call.T == 1 and not begins
     rooms = gradients_for(call.weights, no_past)
     return rooms, [part._replace(W_hh=None) for part in rooms] if no_past else rooms  # type: ignore[arg-type]
 

@@ -112,7 +112,8 @@ class PreparedLSTM:
         layer = self._layer
         call = call_on(checks, layer, self._stacked, self._dtype, x, h0, c0, lengths, mask,
                        batch_first, return_sequences, resets, reset_h, reset_c)  # fmt: skip
-        call.x_static = static_of(checks, x_static, self._static_size, call.B, self._dtype)
+        if x_static is not None or self._static_size:
+            call.x_static = static_of(checks, x_static, self._static_size, call.B, self._dtype)
         taken, found = forward_rooms(call, layer)
         layer.forward(*taken)
         return found[0], found[1]
