@@ -13,7 +13,7 @@ from lstmfast.cuda.runtime.array import BFLOAT16, from_host
 from lstmfast.ops.lstm import LSTMGradients
 
 SHAPE = (3, 3, 2, 5)
-BARRED = ("layer_norm", "recompute")
+BARRED = ("layer_norm", "recompute", "resets", "resets to zeros", "static")  # test_support.py
 RUNS = {name: options for name, options in OPTIONS.items() if name not in BARRED}
 
 
@@ -98,6 +98,8 @@ def test_precisions_that_do_not_fit():
         ({"h0": np.zeros((3, 2))}, "h0: expected a DeviceArray"),
         ({"norm": (None,) * 4}, "norm: expected None on a GPU"),
         ({"recompute": 2}, "recompute: expected None on a GPU"),
+        ({"resets": np.zeros((3, 2), bool)}, "resets: expected None on a GPU"),
+        ({"x_static": np.zeros((2, 3))}, "x_static: expected None on a GPU"),
         ({"lengths": [3]}, r"lengths: expected integers in \[0, 2\], got 3"),
         ({"lengths": [1], "mask": np.ones((2, 1), bool)}, "lengths, mask: expected one"),
         (
