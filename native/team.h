@@ -29,8 +29,8 @@ const char *lf_team_openmp(void);
 
 typedef void (*lf_work)(void *context, int64_t share, int64_t shares);
 
-/* Is work of so many ns worth sharing? Much work is; less than LF_LITTLE is not; what lies between is when the
- * threads are awake, or when such calls follow each other and will find them so. */
+/* Is work of so many ns worth sharing? Much work is; less than LF_LITTLE is not; what lies between is
+ * when the threads are awake, or when such calls follow each other and will find them so. */
 #define LF_LITTLE 8000
 int lf_team_is_worth(double ns);
 
