@@ -1,12 +1,17 @@
 """Whole programs as users have them: one process, default settings, PyTorch's operators in between.
 
     python -m benches.programs [--only PATTERN] [--threads 1 2] [--seconds 4] [--out FILE]
+    python -m benches.programs --projects [NAME ...] [--folder FOLDER] [--threads ...] ...
 
 Each program is built for torch.nn, and its copy is given to `lstmfast.torch.accelerate`. The two
 take steps by turns. A third copy, whose layer does next to nothing, tells how much of a step is
 the LSTM; the layers by themselves, by turns as well, tell how much faster that part is. From both
 follows what the program could gain, the prediction beside the measured ratio. All figures are
 medians. Prints Markdown.
+
+With `--projects` the real projects of tests/clients are measured instead (projects.py), in
+environments below FOLDER, which tests/clients/run.py makes, too. Each of the two leaves what FILE
+has of the other.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ import torch
 from torch import nn
 
 import lstmfast.torch
+from benches import projects
 from benches.origin import origin
 
 LAYER_CHECK = 1e-4  # largest difference of a program's first result, relative
@@ -327,19 +333,39 @@ def table(threads: int, only: str, seconds: float) -> list[str]:
     return [*lines, "", end, ""]
 
 
+def programs(threads: list[int], only: str, seconds: float) -> list[str]:
+    versions = f"lstmfast {lstmfast.__version__}, torch {torch.__version__}"
+    lines = ["# Whole programs in one process", "", f"{origin()}; {versions}.", ""]
+    for count in threads:
+        lines += table(count, only, seconds)
+    return lines
+
+
+def write(file: Path, lines: list[str]) -> None:
+    """Write the programs or the section of the projects, whichever it is; keep the other."""
+    text = "\n".join(lines)
+    old = file.read_text() if file.exists() else ""
+    before, mark, after = old.partition(projects.HEADING)
+    parts = (before, text) if text.startswith(projects.HEADING) else (text, mark + after)
+    file.write_text("\n\n".join(part.strip() for part in parts if part.strip()) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=".", help="a pattern of names of programs")
+    parser.add_argument("--projects", nargs="*", metavar="NAME", choices=projects.PROJECTS,
+                        help="these real projects in place of programs, or all")  # fmt: skip
+    parser.add_argument("--folder", type=Path, default=projects.FOLDER, help="their environments")
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
-    parser.add_argument("--seconds", type=float, default=4.0, help="for each program")
+    parser.add_argument("--seconds", type=float, default=4.0, help="for each, at each of `threads`")
     parser.add_argument("--out", type=Path, help="a file for the tables")
     given = parser.parse_args()
-    versions = f"lstmfast {lstmfast.__version__}, torch {torch.__version__}"
-    lines = ["# Whole programs in one process", "", f"{origin()}; {versions}.", ""]
-    for threads in given.threads:
-        lines += table(threads, given.only, given.seconds)
+    if given.projects is None:
+        lines = programs(given.threads, given.only, given.seconds)
+    else:
+        lines = projects.section(given.folder, given.projects, given.threads, given.seconds)
     if given.out:
-        given.out.write_text("\n".join(lines))
+        write(given.out, lines)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 A client is a file `with_NAME.py` beside this one: `WHAT` says in a line what is run, and
 `run(trial)` seeds nothing, builds the project's model, hands it to `trial.model` before the first
 step, each loss to `trial.step`, and what the trained model makes in evaluation to `trial.output`.
-It is run several times in one process, always from the same seeds: on PyTorch and on lstmfast by
-turns, and where their losses are further apart than BAR, on LSTMs that compute in float64, too.
+Sizes are `trial.size(test, usual)`: small ones here, the project's own where timed.py takes its
+times; `USUAL` says in a line what that is and where it is from. Here a client is run several times
+in one process, always from the same seeds: on PyTorch and on lstmfast by turns, and where their
+losses are further apart than BAR, on LSTMs that compute in float64, too.
 
     python tests/clients/harness.py NAME       # one client, in this environment: prints JSON
 """
@@ -34,7 +36,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 import lstmfast.torch
 
-__all__ = ["Outcome", "Row", "Trial", "compare"]
+__all__ = ["Outcome", "Row", "Trial", "compare", "seed"]
 
 BAR = 1e-5  # losses, relative to each
 OUTPUTS_BAR = 1e-4  # of trained models, relative to the largest; measured: 7e-6
@@ -92,6 +94,10 @@ class Trial:
             for one in module.modules():
                 one.__class__ = WIDE.get(type(one), type(one))
         return module
+
+    def size(self, test: Any, usual: Any) -> Any:
+        """Return what a test takes; `usual` is for timed.py."""
+        return test
 
     def step(self, loss: Any) -> None:
         """Note the loss of a training step that has been made."""
@@ -196,11 +202,15 @@ def counted(outcome: Outcome) -> Iterator[None]:
 # ---------------------------------------------------------------- runs and what they came to
 
 
-def attempt(client: Any, kind: str) -> Outcome:
-    """Run a client once, from the seeds."""
+def seed() -> None:
     random.seed(SEED)
     np.random.seed(SEED)
     torch.manual_seed(SEED)
+
+
+def attempt(client: Any, kind: str) -> Outcome:
+    """Run a client once, from the seeds."""
+    seed()
     trial = Trial(kind)
     with counted(trial.outcome):
         client.run(trial)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
 WHAT = "LSTMAD.fit, its own loop; decision_function"
+USUAL = "training: 2 × 64 units, T=50, B=32, 500 points; its defaults"
 
 
 def run(trial):
@@ -20,13 +21,15 @@ def run(trial):
         if isinstance(module, nn.MSELoss):
             trial.step(loss)
 
-    noise = np.random.default_rng(0).normal(size=(2, 120, 2)) / 9
-    train, test = noise + np.sin(np.arange(120) / 4)[:, None]
+    points, features = trial.size((120, 2), (500, 1))
+    noise = np.random.default_rng(0).normal(size=(2, points, features)) / 9
+    train, test = noise + np.sin(np.arange(points) / 4)[:, None]
     test[60:64] += 2
     hook = register_module_forward_hook(note)
     try:
         with mock.patch.object(ts_lstm, "_LSTMModel", Model):
-            detector = ts_lstm.LSTMAD(window_size=10, hidden_size=12, epochs=3).fit(train)
+            sizes = trial.size({"window_size": 10, "hidden_size": 12}, {})
+            detector = ts_lstm.LSTMAD(epochs=trial.size(3, 2), **sizes).fit(train)
     finally:
         hook.remove()
     trial.output(detector.decision_function(test))

@@ -6,16 +6,16 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torchcrf import CRF
 
 WHAT = "a tagger: packed sentences, LSTM both ways, CRF; the best path"
-TAGS, WORDS = 5, 40
+USUAL = "training: 100 → 100 both ways, up to 50 words, B=32, 9 tags: sizes of Lample et al."
 
 
 class Tagger(nn.Module):
-    def __init__(self):
+    def __init__(self, words, tags, width, units):
         super().__init__()
-        self.words = nn.Embedding(WORDS, 12)
-        self.lstm = nn.LSTM(12, 16, batch_first=True, bidirectional=True)
-        self.head = nn.Linear(32, TAGS)
-        self.crf = CRF(TAGS, batch_first=True)
+        self.words = nn.Embedding(words, width)
+        self.lstm = nn.LSTM(width, units, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(2 * units, tags)
+        self.crf = CRF(tags, batch_first=True)
 
     def scores(self, words, lengths):
         x = pack_padded_sequence(self.words(words), lengths, batch_first=True, enforce_sorted=False)
@@ -23,11 +23,14 @@ class Tagger(nn.Module):
 
 
 def run(trial):
-    model = trial.model(Tagger())
-    words, lengths = torch.randint(WORDS, (8, 11)), torch.tensor([4, 11, 1, 7, 7, 2, 9, 3])
-    tags, mask = words % TAGS, torch.arange(11) < lengths[:, None]
+    count, kinds, width, units = trial.size((40, 5, 12, 16), (5000, 9, 100, 100))
+    model = trial.model(Tagger(count, kinds, width, units))
+    lengths = torch.tensor([4, 11, 1, 7, 7, 2, 9, 3])
+    lengths = trial.size(lengths, 4 * lengths.repeat(4) + 6)
+    words = torch.randint(count, (len(lengths), int(lengths.max())))
+    tags, mask = words % kinds, torch.arange(words.shape[1]) < lengths[:, None]
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(15):
+    for _ in range(trial.size(15, 12)):
         optimizer.zero_grad()
         loss = -model.crf(model.scores(words, lengths), tags, mask=mask, reduction="mean")
         loss.backward()
