@@ -82,27 +82,27 @@ def stage(name):
         say(f"{name}: {monotonic() - start:.1f} s")
 
 
-def symbol(name, real, isa):
-    return f"lf_{name}_{real}_{isa.name}"
+def symbol(name, real, isa_name):
+    return f"lf_{name}_{real}_{isa_name}"
 
 
 def kernel_module(name, real, isa):
     """The LLVM module of one kernel, its entry renamed to the exported symbol."""
-    compiled = table.compiled(name, real, isa)
+    compiled, exported = table.compiled(name, real, isa), symbol(name, real, isa.name)
     entry = re.escape(compiled.native_name)
-    text = re.sub(rf'(?<=@)"?{entry}"?(?=\()', symbol(name, real, isa), compiled.inspect_llvm())
+    text = re.sub(rf'(?<=@)"?{entry}"?(?=\()', exported, compiled.inspect_llvm())
     return llvm.parse_assembly(text)
 
 
 def link(isa, triple, machine):
     """One module with all kernels of an instruction set; only their entries stay visible."""
     main, exported = None, set()
-    for real in table.REALS:
-        for name in table.TABLE:
+    for name in table.TABLE:
+        for real in table.kinds_of(name, isa):
             with stage(f"{isa.name}: {name} {real}"):
                 module = kernel_module(name, real, isa)
             module.triple, module.data_layout = triple, str(machine.target_data)
-            exported.add(symbol(name, real, isa))
+            exported.add(symbol(name, real, isa.name))
             if main is None:
                 main = module
             else:
@@ -178,6 +178,7 @@ def header():
     text += [f"#define LF_BLOCK {matmul.BLOCK}", f"#define LF_GROUP {matmul.GROUP}"]
     text += [f"#define LF_CHUNK {softmax.CHUNK}", f"#define LF_OUTER_PANELS {matmul.OUTER_PANELS}"]
     text += [f"#define LF_LARGEST_STEP {one_step.LARGEST}"]
+    text += [f"enum {{ {', '.join(f'LF_{kind.upper()}' for kind in table.REALS)}, LF_KINDS }};"]
     text += [f"enum {{ {', '.join(f'LF_{purpose}' for purpose in philox.PURPOSES)} }};"]
     kinds = ", ".join(f"LF_KIND_{kind.upper()}" for kind in activations.KINDS)
     text += [f"enum {{ {kinds}, LF_ACTIVATIONS }};"]
@@ -216,15 +217,21 @@ def prototype(name, row):
 
 
 def declarations(isa):
-    """C text: the kernels of one instruction set and its two tables, float32 and float64."""
+    """C text: the kernels of one instruction set and its tables, one for each kind of numbers."""
+    for name, row in table.TABLE.items():
+        for real in table.kinds_of(name, isa):
+            yield f"{prototype(symbol(name, real, isa.name), row)};"
+    yield f"static const lf_table lf_tables_{isa.name}[LF_KINDS] = {{"
     for real in table.REALS:
-        for name, row in table.TABLE.items():
-            yield f"{prototype(symbol(name, real, isa), row)};"
-    yield f"static const lf_table lf_tables_{isa.name}[2] = {{"
-    for real in table.REALS:
-        entries = ", ".join(symbol(name, real, isa) for name in table.TABLE)
+        entries = ", ".join(entry(name, real, isa) for name in table.TABLE)
         yield f"    {{{isa.bytes}, {entries}}},"
     yield "};"
+
+
+def entry(name, real, isa):
+    """C text: whose kernel stands in a table."""
+    owner = table.owner_of(name, real, isa)
+    return symbol(name, *owner) if owner else "0"
 
 
 def main(out, what, isa_name=None):

@@ -41,11 +41,15 @@ def float_array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Ar
     return value
 
 
-def precision_of(precision: Any, dtype: np.dtype[Any]) -> None:
-    """Raise ValueError unless this is None or the dtype's name: in that the CPU calculates."""
-    if precision is not None and precision != dtype.name:
-        expected = f"None or {dtype.name!r} on the CPU"
-        raise ValueError(f"precision: expected {expected}, got {precision!r}")
+def precision_of(precision: Any, dtype: np.dtype[Any]) -> str:
+    """Return what the CPU calculates products in: the dtype, or "bfloat16" of float32 arrays."""
+    if precision is None:
+        return dtype.name
+    known = [dtype.name, "bfloat16"][: 2 if dtype == np.float32 else 1]
+    if not isinstance(precision, str) or precision not in known:
+        expected = " or ".join(["None", *map(repr, known)])
+        raise ValueError(f"precision: expected {expected} on the CPU, got {precision!r}")
+    return precision
 
 
 def new(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
