@@ -200,7 +200,7 @@ def make_outer(simd):
                     old = load_n(a.right_sums, n, a.N - n) if r > 0 or a.adds else splat(real(0))
                     total = splat(real(0))
                     for k in range(count):
-                        total = total + right(
+                        total = total + right_part(
                             a, r + k, n, packed, (q * BLOCK + k) * columns + v * W
                         )
                     store_n(a.right_sums, n, old + total, a.N - n)

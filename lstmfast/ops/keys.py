@@ -9,10 +9,11 @@ from .checks import PADS
 from .options import PLAIN, QUIET, CellOptions, Noise
 
 __all__ = [
-    "check_layers", "keys_of_cell", "keys_of_noise", "order_keys", "precision_keys", "seed_of",
+    "check_layers", "keys_of_cell", "keys_of_noise", "order_keys", "seed_of",
     "way_back_keys",
 ]  # fmt: skip
 
+NARROW = {"precision": 16.0}  # products in bfloat16
 MOST_STEPS = 2**24  # that the C-level configuration takes
 
 
@@ -41,11 +42,6 @@ def order_keys(ragged: bool, pad: Any, reverse: Any, both: bool) -> dict[str, fl
         raise ValueError("reverse: expected False with bidirectional, which has both, got True")
     wanted = {"lengths": ragged, "repeat": repeat, "reverse": reverse, "bidirectional": both}
     return {name: 1.0 for name, chosen in wanted.items() if chosen}
-
-
-def precision_keys(precision: str) -> dict[str, float]:
-    """`precision`: as checks.precision_of gives it."""
-    return {"precision": 16.0} if precision == "bfloat16" else {}
 
 
 def way_back_keys(truncate: Any, recompute: Any) -> dict[str, float]:

@@ -13,7 +13,7 @@ from ..arguments import Array, UsedOnce, flag
 from . import checks
 from .call import Call, Sizes, checked, checked_upstream
 from .checks import dense, describe, new, strides
-from .keys import keys_of_cell, keys_of_noise, order_keys, precision_keys
+from .keys import NARROW, keys_of_cell, keys_of_noise, order_keys
 from .options import PLAIN, QUIET, CellOptions, Noise
 from .weights import Weights, gradients_for, layer_of
 
@@ -194,8 +194,8 @@ def lstm_forward(
 def handle_of(call: Call) -> Any:
     """A handle of a call's weights, which it packs when a pass needs them."""
     keys = call.keys
-    if call.precision == "bfloat16":
-        keys = keys | precision_keys(call.precision)
+    if call.precision:
+        keys = keys | NARROW
     return layer_of(call.weights, keys, training=call.training, batch_size=1, borrow=True)
 
 
