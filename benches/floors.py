@@ -34,7 +34,8 @@ from benches.gates import instructions
 from benches.shapes import Shape
 from lstmfast import capi
 from lstmfast.kernels import isa as isas
-from lstmfast.kernels.simd import fma, lanes
+from lstmfast.kernels.bfloat16 import pair_lanes
+from lstmfast.kernels.simd import lanes
 from lstmfast.kernels.table import OPTIONS
 
 ACCUMULATORS = 12  # independent sums: latency of a fused step times steps per cycle is 8 to 10
@@ -44,9 +45,10 @@ FLOAT, LINE = 4, 64  # bytes
 
 
 @lru_cache(None)
-def loops() -> tuple[Callable[..., None], Callable[..., None], int]:
+def loops(pairs: bool = False) -> tuple[Callable[..., None], Callable[..., None], int]:
     """Compiled `steps(p, n)` and `read(p, n, passes)`, and floats per vector; one core, no GIL."""
-    simd = lanes(types.float32, isas.BY_NAME[capi.best_isa()])
+    isa = isas.BY_NAME[capi.best_isa()]
+    simd = pair_lanes(isa) if pairs else lanes(types.float32, isa)
     compiled = [cfunc(types.void(simd.pointer, *[types.int64] * n), **OPTIONS)(make(simd))
                 for make, n in ((make_steps, 1), (make_read, 2))]  # fmt: skip
     _alive.extend(compiled)
@@ -57,8 +59,8 @@ _alive: list[Any] = []  # an address is good for as long as its compiled functio
 
 
 def make_steps(simd):
-    """steps(p, n): n times ACCUMULATORS fused steps a = a·p[0] + p[1]; the sum goes to p[2]."""
-    load, store, splat, get, put = simd.load, simd.store, simd.splat, simd.get, simd.put
+    """steps(p, n): n times ACCUMULATORS steps a = p[0]·p[1] + a; the sum goes to p[2]."""
+    dot, load, store, splat, get, put = simd.load, simd.store, simd.splat, simd.get, simd.put
     new_tile = simd.new_tile(ACCUMULATORS)
 
     def steps(p, n):
@@ -67,7 +69,7 @@ def make_steps(simd):
             put(sums, i, load(p, i))
         for _ in range(n):
             for i in range(ACCUMULATORS):
-                put(sums, i, fma(get(sums, i), factor, term))
+                put(sums, i, dot(factor, term, get(sums, i)))
         for i in range(1, ACCUMULATORS):
             put(sums, 0, get(sums, 0) + get(sums, i))
         store(p, 2, get(sums, 0))
@@ -112,11 +114,12 @@ def best_seconds(loop: Callable[..., None], *arguments: Any) -> float:
     return min(blocks) / count
 
 
-def fma_rate() -> float:
-    """Floating-point operations per second of one core."""
-    steps, _, width = loops()
+def fma_rate(pairs: bool = False) -> float:
+    """Floating-point operations per second of one core; `pairs`: products of bfloat16."""
+    steps, _, width = loops(pairs)
     data = np.full(64 * ACCUMULATORS, 0.5, np.float32)
-    return 2 * ACCUMULATORS * width / best_seconds(steps, pointer(data))
+    terms = 2 if pairs else 1
+    return 2 * terms * ACCUMULATORS * width / best_seconds(steps, pointer(data))
 
 
 def bandwidth(size: float) -> float:

@@ -75,7 +75,8 @@ cdef void lf_config_free(lf_config *config) noexcept nogil
 #   input_size        >= 1, needed: I
 #   hidden_size       >= 1, needed: H
 #   batch_size        >= 1, default 1: the largest B of lf_step
-#   precision         32 or 64, default 32: float or double
+#   precision         16, 32 or 64, default 32: float or double; 16: float, but W_ih, W_hh and what
+#                     they are multiplied with are rounded to bfloat16, sums are not
 #   training          0 or 1, default 0: lf_backward will be called (weights are packed a second
 #                     time)
 #   lengths           0 or 1, default 0: lf_args.lengths or lf_args.mask may be given (work space

@@ -11,6 +11,7 @@ or whose inner loops spill vectors, fails the build. Each stage is a line with i
 takes long says so meanwhile.
 """
 
+import gc
 import os
 import platform
 import re
@@ -53,6 +54,7 @@ KEPT_APART = (  # compiled once each instead of into every caller
     "strip", "pack_panel", "rarer_activation", "rarer_slope", "varied_unit",
     "random_words", "row_cells_forward", "row_cells_backward",
 )  # fmt: skip
+YOUNG = 100_000  # objects that are made before Python looks for garbage
 ALLOWED = {"memset", "memcpy", "memmove"}
 LONG = 1  # seconds from which a stage says that it is over
 SILENCE = 5  # seconds after which it says that it goes on
@@ -82,27 +84,28 @@ def stage(name):
         say(f"{name}: {monotonic() - start:.1f} s")
 
 
-def symbol(name, real, isa):
-    return f"lf_{name}_{real}_{isa.name}"
+def symbol(name, real, isa_name):
+    return f"lf_{name}_{real}_{isa_name}"
 
 
 def kernel_module(name, real, isa):
     """The LLVM module of one kernel, its entry renamed to the exported symbol."""
-    compiled = table.compiled(name, real, isa)
+    compiled, exported = table.compiled(name, real, isa), symbol(name, real, isa.name)
     entry = re.escape(compiled.native_name)
-    text = re.sub(rf'(?<=@)"?{entry}"?(?=\()', symbol(name, real, isa), compiled.inspect_llvm())
+    text = re.sub(rf'(?<=@)"?{entry}"?(?=\()', exported, compiled.inspect_llvm())
     return llvm.parse_assembly(text)
 
 
 def link(isa, triple, machine):
     """One module with all kernels of an instruction set; only their entries stay visible."""
     main, exported = None, set()
-    for real in table.REALS:
-        for name in table.TABLE:
+    for name in table.TABLE:
+        for real in table.kinds_of(name, isa):
             with stage(f"{isa.name}: {name} {real}"):
                 module = kernel_module(name, real, isa)
+            settle_memory()
             module.triple, module.data_layout = triple, str(machine.target_data)
-            exported.add(symbol(name, real, isa))
+            exported.add(symbol(name, real, isa.name))
             if main is None:
                 main = module
             else:
@@ -115,6 +118,12 @@ def link(isa, triple, machine):
             function.add_function_attribute("noinline")
     main.verify()
     return main
+
+
+def settle_memory():
+    """Take what Numba keeps out of the search for garbage: that would be a fifth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def optimise(module, machine):
@@ -178,6 +187,7 @@ def header():
     text += [f"#define LF_BLOCK {matmul.BLOCK}", f"#define LF_GROUP {matmul.GROUP}"]
     text += [f"#define LF_CHUNK {softmax.CHUNK}", f"#define LF_OUTER_PANELS {matmul.OUTER_PANELS}"]
     text += [f"#define LF_LARGEST_STEP {one_step.LARGEST}"]
+    text += [f"enum {{ {', '.join(f'LF_{kind.upper()}' for kind in table.REALS)}, LF_KINDS }};"]
     text += [f"enum {{ {', '.join(f'LF_{purpose}' for purpose in philox.PURPOSES)} }};"]
     kinds = ", ".join(f"LF_KIND_{kind.upper()}" for kind in activations.KINDS)
     text += [f"enum {{ {kinds}, LF_ACTIVATIONS }};"]
@@ -216,15 +226,21 @@ def prototype(name, row):
 
 
 def declarations(isa):
-    """C text: the kernels of one instruction set and its two tables, float32 and float64."""
+    """C text: the kernels of one instruction set and its tables, one for each kind of numbers."""
+    for name, row in table.TABLE.items():
+        for real in table.kinds_of(name, isa):
+            yield f"{prototype(symbol(name, real, isa.name), row)};"
+    yield f"static const lf_table lf_tables_{isa.name}[LF_KINDS] = {{"
     for real in table.REALS:
-        for name, row in table.TABLE.items():
-            yield f"{prototype(symbol(name, real, isa), row)};"
-    yield f"static const lf_table lf_tables_{isa.name}[2] = {{"
-    for real in table.REALS:
-        entries = ", ".join(symbol(name, real, isa) for name in table.TABLE)
+        entries = ", ".join(entry(name, real, isa) for name in table.TABLE)
         yield f"    {{{isa.bytes}, {entries}}},"
     yield "};"
+
+
+def entry(name, real, isa):
+    """C text: whose kernel stands in a table."""
+    owner = table.owner_of(name, real, isa)
+    return symbol(name, *owner) if owner else "0"
 
 
 def main(out, what, isa_name=None):
@@ -233,6 +249,7 @@ def main(out, what, isa_name=None):
     if what == "header":
         (out / "kernel_table.h").write_text(header())
         return
+    gc.set_threshold(YOUNG)
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     build(out, what, isas.BY_NAME[isa_name])

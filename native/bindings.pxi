@@ -96,7 +96,7 @@ def _choose_isa():
 
 
 def best_isa() -> str:
-    """The best instruction set of this processor: v4, v3, v2, neon or none."""
+    """The best instruction set of this processor: v4bf16, v4, v3, v2, neon or none."""
     return lf_best_isa().decode()
 
 
@@ -105,9 +105,9 @@ def isa() -> str:
     return lf_isa_name().decode()
 
 
-def bind_kernel(bint is_double, str name, size_t pointer):
-    """Put a kernel compiled at run time into the table."""
-    if lf_bind_kernel(is_double, name.encode(), <void *> pointer):
+def bind_kernel(int kind, str name, size_t pointer):
+    """Put a kernel compiled at run time into the table of a kind of numbers (dispatch.h)."""
+    if lf_bind_kernel(kind, name.encode(), <void *> pointer):
         raise KeyError(name)
 
 

@@ -1,16 +1,20 @@
 # What lstmfast/ops/ calls: matrices, rows and elements of NumPy arrays, checked there.
 
-cdef const lf_table *kernels_of(bint is_double) except NULL:
-    cdef const lf_table *k = lf_kernels(is_double)
+cdef const lf_table *kernels_of(int kind) except NULL:
+    """Of LF_F32 (0, as of what is no double), LF_F64 (1) or LF_BF16."""
+    cdef const lf_table *k = lf_kernels(kind)
     if k.project == NULL:
         check(LF_EKERNELS)
     return k
 
 
-def product(bint is_double, int64_t M, int64_t N, int64_t K, A, int64_t a_row, B, int64_t b_k,
+def product(int kind, int64_t M, int64_t N, int64_t K, A, int64_t a_row, B, int64_t b_k,
             int64_t b_n, C, bias):
-    """C (M, N) = A (M, K) · B (K, N) + bias, with strides in elements; C is contiguous."""
-    cdef const lf_table *k = kernels_of(is_double)
+    """C (M, N) = A (M, K) · B (K, N) + bias, with strides in elements; C is contiguous.
+
+    kind: as for kernels_of; with LF_BF16 arrays of floats, of which A and B are rounded.
+    """
+    cdef const lf_table *k = kernels_of(kind)
     cdef lf_product a
     cdef lf_watch watch
     cdef int status
@@ -18,8 +22,24 @@ def product(bint is_double, int64_t M, int64_t N, int64_t K, A, int64_t a_row, B
     a.M, a.N, a.K, a.a_row, a.b_k, a.b_n, a.c_row = M, N, K, a_row, b_k, b_n, N
     lf_watch_begin(&watch)
     with nogil:
-        status = product_with_scratch(k, &a)
+        status = narrow_product(k, &a) if kind == LF_BF16 else product_with_scratch(k, &a)
     check(status | lf_watch_end(&watch))
+
+
+cdef int narrow_product(const lf_table *k, lf_product *a) noexcept nogil:
+    """A as pairs, then the product."""
+    cdef lf_narrow n
+    cdef int status
+    n.x, n.x_t, n.x_b, n.B, n.columns, n.y_b = a.A, 0, a.a_row, a.M, a.K, panels(a.K, 2)
+    n.y = lf_take(a.M * n.y_b * sizeof(float))
+    if n.y == NULL:
+        return LF_EMEMORY
+    status = lf_run_range(<lf_range_kernel> k.narrow, &n, a.M, 1, 4.0 * a.M * a.K,
+                          lf_get_num_threads())
+    a.A, a.a_row = n.y, n.y_b
+    status |= product_with_scratch(k, a)
+    lf_give(n.y)
+    return status
 
 
 cdef int product_with_scratch(const lf_table *k, lf_product *a) noexcept nogil:
@@ -34,10 +54,10 @@ cdef int product_with_scratch(const lf_table *k, lf_product *a) noexcept nogil:
     return status
 
 
-def outer(bint is_double, int64_t R, int64_t M, int64_t N, A, X, C, right_sums):
+def outer(int kind, int64_t R, int64_t M, int64_t N, A, X, C, right_sums):
     """C (M, N) = Aᵀ · X and right_sums (N,) = Σ rows of X, for A (R, M), X (R, N) contiguous."""
-    cdef const lf_table *k = kernels_of(is_double)
-    cdef int64_t columns = panels(N, 4 * k.register_bytes // (8 if is_double else 4))
+    cdef const lf_table *k = kernels_of(kind)
+    cdef int64_t columns = panels(N, 4 * k.register_bytes // (8 if kind == LF_F64 else 4))
     cdef lf_outer a
     cdef lf_watch watch
     cdef int status

@@ -3,7 +3,7 @@
 # Checks are made here, once; kernels, native/schedule.c and ranges.c trust their arguments.
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uintptr_t
 from libc.stdlib cimport calloc, free, getenv
 from libc.string cimport memcmp, memcpy, memmove, memset, strcmp
 
@@ -99,7 +99,12 @@ cdef inline int too_large(double a, double b, double c, double d) noexcept nogil
 
 cdef int64_t packed_gates(const lf_part *l, int64_t K) noexcept nogil:
     """Bytes of a matrix (K, 4H) packed with the gates map."""
-    return panels(l.H, l.width) * K * 4 * l.width * l.item
+    return panels(l.H, l.width) * numbers(l, K) * 4 * l.width * l.item
+
+
+cdef int64_t packed_back(const lf_part *l, int64_t columns) noexcept nogil:
+    """Bytes of a matrix (4H, columns) packed for the way back."""
+    return packed_plain(l, numbers(l, 4 * l.H), columns)
 
 
 cdef int64_t packed_plain(const lf_part *l, int64_t K, int64_t columns) noexcept nogil:
@@ -131,7 +136,7 @@ cdef int lf_build(const lf_config *config, lf_lstm **lstm) noexcept nogil:
         return LF_ESIZE
     if not is_possible(config):
         return LF_EVALUE
-    if lf_kernels(config.precision == 64).project == NULL:
+    if lf_kernels(LF_F32).project == NULL:
         return LF_EKERNELS
     l = <lf_lstm *> calloc(1, sizeof(lf_lstm))
     if l == NULL:
@@ -140,7 +145,7 @@ cdef int lf_build(const lf_config *config, lf_lstm **lstm) noexcept nogil:
     l.layers, l.directions = <int64_t> config.num_layers, 2 if config.bidirectional else 1
     l.count, l.batch_size = l.layers * l.directions, <int64_t> config.batch_size
     l.I, l.H = <int64_t> config.input_size, <int64_t> config.hidden_size
-    l.item = <int64_t> config.precision // 8
+    l.item = 8 if config.precision == 64 else 4
     l.P = <int64_t> config.proj_size or l.H
     if not place(l):
         lf_free(l)
@@ -155,7 +160,8 @@ cdef int place(lf_lstm *l) noexcept nogil:
     l.parts = <lf_part *> calloc(l.count, sizeof(lf_part))
     if l.parts == NULL:
         return 0
-    l.is_quick = not lf_is_varied(&l.config) and l.directions == 1 and l.H < LF_LARGEST_STEP
+    l.is_quick = (not lf_is_varied(&l.config) and l.directions == 1 and l.H < LF_LARGEST_STEP
+                  and l.config.precision != 16)
     for k in range(l.count):
         if not place_part(l, k):
             return 0
@@ -174,7 +180,8 @@ cdef int place_part(lf_lstm *l, int64_t k) noexcept nogil:
     part.index, part.item, part.training, part.config = k, l.item, l.training, l.config
     part.S = <int64_t> l.config.static_size if k < l.directions else 0
     part.reverse = k % 2 if l.directions == 2 else l.config.reverse != 0
-    part.kernels = lf_kernels(l.config.precision == 64)
+    part.kernels = lf_kernels(LF_F64 if l.config.precision == 64 else LF_F32)
+    part.products = lf_kernels(LF_BF16) if l.config.precision == 16 else part.kernels
     part.width = part.kernels.register_bytes // l.item
     weight_rooms(part, &needed)
     part.memory = <char *> lf_take(<int64_t> needed)
@@ -196,8 +203,8 @@ cdef void weight_rooms(lf_part *l, char **next) noexcept nogil:
     l.plain_w_static = room(next, 4 * l.H * l.S * l.item)
     l.step_rows = room(next, static_rows(l, <int64_t> l.config.batch_size))
     if l.training:
-        l.w_ih_back = room(next, packed_plain(l, 4 * l.H, l.I))
-        l.w_hh_back = room(next, packed_plain(l, 4 * l.H, l.P))
+        l.w_ih_back = room(next, packed_back(l, l.I))
+        l.w_hh_back = room(next, packed_back(l, l.P))
         l.w_hr_back = room(next, packed_plain(l, l.P, l.H)) if l.config.proj_size else NULL
 
 
@@ -212,6 +219,7 @@ cdef void lf_free(lf_lstm *lstm) noexcept nogil:
     free(lstm)
 
 
+include "factors.pxi"
 include "weights.pxi"
 include "workspace.pxi"
 include "checks.pxi"

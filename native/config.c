@@ -11,7 +11,7 @@ static int fits(enum values values, double value) {
     case COUNT: return value >= 1 && value <= MOST && floor(value) == value;
     case COUNT_OR_NONE: return value >= 0 && value <= MOST && floor(value) == value;
     case RATE: return value >= 0 && value < 1;
-    case PRECISION: return value == 32 || value == 64;
+    case PRECISION: return value == 16 || value == 32 || value == 64;
     case FLAG: return value == 0 || value == 1;
     case LIMIT: return value > 0;
     case KIND: return value >= 0 && value < LF_ACTIVATIONS && floor(value) == value;

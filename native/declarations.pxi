@@ -64,6 +64,13 @@ cdef extern from "kernel_table.h" nogil:
         void *dreset_h
         void *dreset_c
         void *step_sums
+        void *fx
+        void *fh
+        void *fh0
+        void *fzx
+        void *fzh
+        int64_t multiply_gates, multiply_plain, K_x, K_h, K_z, fx_t, fx_b, fh_t, fh_b, fh_slots
+        int64_t fz_t, fz_b
         uint8_t *resets
         int64_t *lengths
         int64_t *offsets
@@ -89,6 +96,10 @@ cdef extern from "kernel_table.h" nogil:
         void *w_ih
         void *w_hh
         void *b
+    ctypedef struct lf_narrow:
+        void *x
+        void *y
+        int64_t B, columns, x_t, x_b, y_b
     ctypedef struct lf_pack:
         void *source
         void *target
@@ -162,6 +173,9 @@ cdef extern from "kernel_table.h" nogil:
         void *project
         void *one_step
         void *pack
+        void *multiply_gates
+        void *multiply_plain
+        void *narrow
         void *input_gradient
         void *peephole_gradient
         void *column_sums
@@ -201,6 +215,7 @@ cdef extern from "handles.h" nogil:
         int training, reverse, turn
         lf_config config
         const lf_table *kernels
+        const lf_table *products
         char *memory
         void *w_ih
         void *w_hh
@@ -232,8 +247,12 @@ cdef extern from "dispatch.h" nogil:
     int lf_choose_isa(const char *wanted)
     const char *lf_best_isa()
     const char *lf_isa_name()
-    const lf_table *lf_kernels(int is_double)
-    int lf_bind_kernel(int is_double, const char *name, void *address)
+    enum:
+        LF_F32
+        LF_F64
+        LF_BF16
+    const lf_table *lf_kernels(int kind)
+    int lf_bind_kernel(int kind, const char *name, void *address)
     void lf_bind_isa(int64_t register_bytes)
 
 cdef extern from "pool.h" nogil:

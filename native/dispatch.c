@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
-static lf_table bound[2]; /* filled at run time */
+static lf_table bound[LF_KINDS]; /* filled at run time */
 static const lf_table *chosen = bound;
 static const char *isa = "none";
 
@@ -18,11 +18,11 @@ static int level(void) {
         !__builtin_cpu_supports("avx512cd") || !__builtin_cpu_supports("avx512dq") ||
         !__builtin_cpu_supports("avx512vl"))
         return 3;
-    return 4;
+    return __builtin_cpu_supports("avx512bf16") ? 5 : 4;
 }
 
 const char *lf_best_isa(void) {
-    static const char *const names[] = {"none", "none", "v2", "v3", "v4"};
+    static const char *const names[] = {"none", "none", "v2", "v3", "v4", "v4bf16"};
     return names[level()];
 }
 #elif defined(__aarch64__)
@@ -41,7 +41,8 @@ int lf_choose_isa(const char *wanted) {
 #if defined(LF_AOT) && defined(__x86_64__)
     const char *best = lf_best_isa();
     if (!wanted) wanted = best;
-    if (strcmp(wanted, best) > 0) return -1; /* v2 < v3 < v4; "none" stands for v1 */
+    if (strcmp(wanted, best) > 0) return -1; /* v2 < v3 < v4 < v4bf16; "none" stands for v1 */
+    if (!strcmp(wanted, "v4bf16")) return choose("v4bf16", lf_tables_v4bf16);
     if (!strcmp(wanted, "v4")) return choose("v4", lf_tables_v4);
     if (!strcmp(wanted, "v3")) return choose("v3", lf_tables_v3);
     if (!strcmp(wanted, "v2") && strcmp(best, "none")) return choose("v2", lf_tables_v2);
@@ -56,15 +57,15 @@ int lf_choose_isa(const char *wanted) {
 
 const char *lf_isa_name(void) { return isa; }
 
-const lf_table *lf_kernels(int is_double) { return &chosen[is_double != 0]; }
+const lf_table *lf_kernels(int kind) { return &chosen[kind]; }
 
-int lf_bind_kernel(int is_double, const char *name, void *address) {
+int lf_bind_kernel(int kind, const char *name, void *address) {
     static const char *const names[] = {LF_KERNEL_NAMES};
     if (chosen != bound) { /* the others stay as they are linked */
         memcpy(bound, chosen, sizeof bound);
         choose(isa, bound);
     }
-    char *pointers = (char *)&bound[is_double != 0] + offsetof(lf_table, project);
+    char *pointers = (char *)&bound[kind] + offsetof(lf_table, project);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i])) {
             memcpy(pointers + i * sizeof address, &address, sizeof address);
@@ -74,6 +75,6 @@ int lf_bind_kernel(int is_double, const char *name, void *address) {
 }
 
 void lf_bind_isa(int64_t register_bytes) {
-    for (int i = 0; i < 2; i++) bound[i].register_bytes = register_bytes;
+    for (int i = 0; i < LF_KINDS; i++) bound[i].register_bytes = register_bytes;
     choose("jit", bound);
 }

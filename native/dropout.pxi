@@ -60,7 +60,7 @@ cdef int drop_weights(const lf_part *l, const lf_args *a, masks *m, int backward
     status = draw(l.kernels, &d, l.config.weight_drop, a.seed, lf_stream(l.index, LF_WEIGHTS))
     pack_for_gates(l, m.W_hh, m.w_hh, l.P)
     if backward:
-        pack_for_inputs(l, m.W_hh, m.w_hh_back, 4 * l.H, l.P)
+        pack_for_inputs(l, l.products, m.W_hh, m.w_hh_back, 4 * l.H, l.P)
     return status
 
 

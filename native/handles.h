@@ -14,6 +14,7 @@ typedef struct lf_part {
     int training, reverse, turn; /* turn: of the next lf_step */
     lf_config config;
     const lf_table *kernels;
+    const lf_table *products; /* by W_ih and W_hh: those kernels, or ones that take bfloat16 */
     char *memory; /* one block; the pointers below lie in it */
     void *w_ih, *w_hh, *b, *p, *w_hr, *norm, *w_ih_back, *w_hh_back, *w_hr_back;
     void *plain_w_hh; /* W_hh as it was loaded, for weight_drop; in the block */

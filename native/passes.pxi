@@ -85,7 +85,7 @@ cdef void describe_weights(const lf_part *l, lf_layer *r, void *no_bias) noexcep
     r.w_ih, r.w_hh, r.b, r.p, r.w_hr = l.w_ih, l.w_hh, l.b, l.p, l.w_hr
     r.w_ih_back, r.w_hh_back, r.w_hr_back = l.w_ih_back, l.w_hh_back, l.w_hr_back
     r.ih_row = r.hh_row = 4 * l.width
-    r.ih_panel = r.hh_panel = 4 * l.H * 4 * l.width
+    r.ih_panel = r.hh_panel = numbers(l, 4 * l.H) * 4 * l.width
     if l.reads_forward:
         r.W_ih, r.W_hh, r.turned = <void *> l.W_ih, <void *> l.W_hh, l.turned
     if l.reads_backward:
@@ -151,7 +151,7 @@ cdef int describe_forward(const lf_part *l, const lf_args *a, const segment *s,
     use_dropped_weights(r, &f.drawn, a)
     if f.y != NULL:
         r.y, r.y_t, r.y_b, r.y_slots = f.y, a.B * l.P, l.P, f.y_slots
-    return draw_recurrent(l, a, r, &f.drawn, 0)
+    return draw_recurrent(l, a, r, &f.drawn, 0) | describe_forward_factors(l, &f.products, r)
 
 
 cdef int part_forward(const lf_part *l, const lf_args *a, const lf_order *order,
@@ -165,7 +165,7 @@ cdef int part_forward(const lf_part *l, const lf_args *a, const lf_order *order,
     cdef void *memory
     cdef int64_t n, steps = segment_length(l, a)
     cdef int status
-    rooms_of_forward(l, a.B, &f, &work)
+    rooms_of_forward(l, steps, a.B, &f, &work)
     memory = room(&work, lf_segment_size(steps, a.B)) if order != NULL else NULL
     if a.y != NULL:
         f.y = NULL
@@ -212,11 +212,11 @@ cdef int weight_gradient(const lf_part *l, const lf_layer *r, lf_outer *a, void 
                          int64_t rows, int64_t columns, int64_t workers) noexcept nogil:
     """target (rows, columns) = Σ A[t] ⊗ X[t]; where A, without gaps, and X lie is set."""
     a.a_row, a.active, a.count, a.adds = rows, r.active, steps_taken(r), r.adds
-    return sum_outer(l, r, a, target, rows, columns, workers)
+    return sum_outer(l, l.products, r, a, target, rows, columns, workers)
 
 
-cdef int sum_outer(const lf_part *l, const lf_layer *r, lf_outer *a, void *target, int64_t rows,
-                   int64_t columns, int64_t workers) noexcept nogil:
+cdef int sum_outer(const lf_part *l, const lf_table *kernels, const lf_layer *r, lf_outer *a,
+                   void *target, int64_t rows, int64_t columns, int64_t workers) noexcept nogil:
     """The same; also set are the steps that are summed, and whether they are added."""
     if a.count == 0:
         no_gradient(l, target if not a.adds else NULL, rows * columns)
@@ -225,7 +225,7 @@ cdef int sum_outer(const lf_part *l, const lf_layer *r, lf_outer *a, void *targe
     a.T, a.B, a.M, a.N = r.T, r.B, rows, columns
     a.C, a.c_row = target, columns
     a.scratch_stride = outer_scratch(l) // l.item
-    return lf_run_outer(l.kernels, a, workers)
+    return lf_run_outer(kernels, a, workers)
 
 
 cdef int recurrent_gradient(const lf_part *l, const lf_args *a, const lf_layer *r,
@@ -240,12 +240,12 @@ cdef int recurrent_gradient(const lf_part *l, const lf_args *a, const lf_layer *
         return weight_gradient(l, r, o, target, 4 * l.H, l.P, workers)
     count, o.a_row = split_terms(r, k.terms), 4 * l.H
     o.active, o.count, o.adds = k.terms, count, r.adds
-    status = sum_outer(l, r, o, target, 4 * l.H, l.P, workers)
+    status = sum_outer(l, l.products, r, o, target, 4 * l.H, l.P, workers)
     if a.reset_h == NULL and o.column_sums == NULL:
         return status
     o.first, o.rest, o.rest_t, o.rest_b = r.reset_r, r.reset_r, 0, l.P
     o.active, o.count, o.adds = k.terms + count, steps_taken(r) - count, 1
-    return status | sum_outer(l, r, o, target, 4 * l.H, l.P, workers)
+    return status | sum_outer(l, l.products, r, o, target, 4 * l.H, l.P, workers)
 
 
 cdef int weight_gradients(const lf_part *l, const lf_args *a, const lf_layer *r,
@@ -270,7 +270,8 @@ cdef int weight_gradients(const lf_part *l, const lf_args *a, const lf_layer *r,
     if g.W_hr != NULL:
         o.A, o.column_sums, o.first, o.first_row = r.dproj, NULL, r.out, l.H
         o.rest, o.rest_t, o.rest_b = <char *> r.out + r.out_t * l.item, r.out_t, l.H
-        status |= weight_gradient(l, r, &o, g.W_hr, l.P, l.H, workers)
+        o.a_row, o.active, o.count, o.adds = l.P, r.active, steps_taken(r), r.adds
+        status |= sum_outer(l, l.kernels, r, &o, g.W_hr, l.P, l.H, workers)
     if g.p != NULL:
         status |= lf_run_range(<lf_range_kernel> l.kernels.peephole_gradient, <void *> r,
                                panels(l.H, l.width), 1, 6.0 * r.T * r.B * l.H,
@@ -289,12 +290,12 @@ cdef int turned_gradients(const lf_part *l, const lf_args *a, const lf_layer *r,
     o.active, o.count, o.adds = r.active, steps_taken(r), r.adds
     if g.W_ih != NULL:
         o.A, o.a_row, o.right_sums = r.x, r.x_b, g.b
-        status |= sum_outer(l, r, &o, g.W_ih, l.I, 4 * l.H, workers)
+        status |= sum_outer(l, l.kernels, r, &o, g.W_ih, l.I, 4 * l.H, workers)
     if g.W_hh != NULL and a.h0 == NULL:
         memset(g.W_hh, 0, 4 * l.H * l.H * l.item)
     elif g.W_hh != NULL:
         o.A, o.a_row, o.right_sums = r.r0, l.H, NULL
-        status |= sum_outer(l, r, &o, g.W_hh, l.H, 4 * l.H, workers)
+        status |= sum_outer(l, l.kernels, r, &o, g.W_hh, l.H, 4 * l.H, workers)
     return status
 
 
@@ -345,6 +346,7 @@ cdef int describe_backward(const lf_part *l, const lf_args *a, const segment *s,
     r.dreset_h, r.dreset_c, r.step_sums = a.dreset_h, a.dreset_c, k.step_sums
     if r.resets != NULL and r.dh0 == NULL:
         r.dh0 = k.dh0
+    describe_backward_factors(l, &k.products, r)
     return draw_recurrent(l, a, r, &k.drawn, 1)
 
 
@@ -413,6 +415,6 @@ cdef int forward_again(const lf_part *l, const lf_args *a, const segment *s,
     cdef forward_rooms f
     cdef int status
     f.zero, f.no_bias, f.drawn, f.y, f.y_slots = k.zero, k.no_bias, k.drawn, k.y, s.T
-    f.static_rows = k.static_rows
+    f.static_rows, f.products = k.static_rows, k.products
     status = describe_forward(l, a, s, &f, r)
     return status | lf_run_forward(l.kernels, r, steps_at_once(s.T, a.B))

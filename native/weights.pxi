@@ -11,14 +11,14 @@ cdef enum:
     PACK_ALL = 63
 
 
-cdef void pack(const lf_part *l, const void *source, void *target, int64_t K, int64_t columns,
+cdef void pack(const lf_part *l, const lf_table *kernels, const void *source, void *target, int64_t K, int64_t columns,
                int64_t k_stride, int64_t n_stride, int gates) noexcept nogil:
     """Pack a matrix whose element (k, n) lies at k·k_stride + n·n_stride."""
     cdef lf_pack a
     cdef int64_t count = panels(l.H, l.width) if gates else panels(columns, 4 * l.width)
     a.source, a.target, a.K, a.columns, a.gates = <void *> source, target, K, columns, gates
     a.k_stride, a.n_stride = k_stride, n_stride
-    lf_run_range(<lf_range_kernel> l.kernels.pack, &a, count, 1, 8.0 * K * columns,
+    lf_run_range(<lf_range_kernel> kernels.pack, &a, count, 1, 8.0 * K * columns,
                  lf_get_num_threads())
 
 
@@ -26,18 +26,18 @@ cdef inline void pack_for_gates(const lf_part *l, const void *W, void *target,
                                 int64_t columns) noexcept nogil:
     """W (4H, columns), by which inputs or outputs are multiplied: its rows are the gates."""
     if l.turned:
-        pack(l, W, target, columns, 4 * l.H, 4 * l.H, 1, 1)
+        pack(l, l.products, W, target, columns, 4 * l.H, 4 * l.H, 1, 1)
     else:
-        pack(l, W, target, columns, 4 * l.H, 1, columns, 1)
+        pack(l, l.products, W, target, columns, 4 * l.H, 1, columns, 1)
 
 
-cdef inline void pack_for_inputs(const lf_part *l, const void *W, void *target, int64_t rows,
-                                 int64_t columns) noexcept nogil:
+cdef inline void pack_for_inputs(const lf_part *l, const lf_table *kernels, const void *W,
+                                 void *target, int64_t rows, int64_t columns) noexcept nogil:
     """W (rows, columns), by which gradients are multiplied from the left."""
     if l.turned:
-        pack(l, W, target, rows, columns, 1, rows, 0)
+        pack(l, kernels, W, target, rows, columns, 1, rows, 0)
     else:
-        pack(l, W, target, rows, columns, columns, 1, 0)
+        pack(l, kernels, W, target, rows, columns, columns, 1, 0)
 
 
 cdef void pack_weights(const lf_part *l, const lf_weights *w, int which) noexcept nogil:
@@ -46,13 +46,13 @@ cdef void pack_weights(const lf_part *l, const lf_weights *w, int which) noexcep
     if which & PACK_HH:
         pack_for_gates(l, w.W_hh, l.w_hh, l.P)
     if which & PACK_IH_BACK:
-        pack_for_inputs(l, w.W_ih, l.w_ih_back, 4 * l.H, l.I)
+        pack_for_inputs(l, l.products, w.W_ih, l.w_ih_back, 4 * l.H, l.I)
     if which & PACK_HH_BACK:
-        pack_for_inputs(l, w.W_hh, l.w_hh_back, 4 * l.H, l.P)
+        pack_for_inputs(l, l.products, w.W_hh, l.w_hh_back, 4 * l.H, l.P)
     if l.config.proj_size and which & PACK_HR:
-        pack(l, w.W_hr, l.w_hr, l.H, l.P, 1, l.H, 0)
+        pack(l, l.kernels, w.W_hr, l.w_hr, l.H, l.P, 1, l.H, 0)
     if l.config.proj_size and which & PACK_HR_BACK:
-        pack_for_inputs(l, w.W_hr, l.w_hr_back, l.P, l.H)
+        pack_for_inputs(l, l.kernels, w.W_hr, l.w_hr_back, l.P, l.H)
 
 
 cdef enum:
@@ -66,7 +66,7 @@ cdef int lend_weights(lf_part *l, const lf_weights *w, int64_t T, int64_t B, int
     """
     cdef int whole_vectors = l.I % l.width == 0 and l.P % l.width == 0
     l.W_ih, l.W_hh, l.writes_turned = w.W_ih, w.W_hh, l.turned and T == 1
-    l.reads_forward = T == 1 and B <= FEW_ROWS and not (
+    l.reads_forward = T == 1 and B <= FEW_ROWS and not is_narrow(l) and not (
         l.config.proj_size or l.config.layer_norm or l.config.weight_drop)
     l.reads_backward = l.reads_forward and not l.turned and whole_vectors
     if l.reads_forward:
@@ -121,30 +121,48 @@ cdef int read_weights(const lf_lstm *l, const lf_weights *weights, int64_t k,
     return LF_OK
 
 
-cdef int unpack(const lf_part *l, const void *packed, void *W, int64_t K, int64_t columns,
-                int gates) noexcept nogil:
-    """Give W (columns, K) back as it was packed, wherever the map puts its columns.
+cdef int unpack(const lf_part *l, const void *packed, void *W, int64_t K, int64_t columns, int gates,
+                int pairs) noexcept nogil:
+    """Give W (columns, K) back as it was packed (of pairs, as it was rounded), column by column.
 
-    Where, a row of numbers 1, 2, ... tells, packed alike; what is past the end is 0 there.
+    Where they lie, a row of numbers 1, 2, ... tells, packed alike; what is past the end is 0 there.
     """
     cdef int64_t lanes = (panels(l.H, l.width) if gates else panels(columns, 4 * l.width)) * 4 * l.width
     cdef char *row = <char *> lf_take(columns * l.item)
     cdef char *where = <char *> lf_take(lanes * l.item)
     cdef const char *source
-    cdef int64_t lane, column, k, panel = 4 * l.width
+    cdef int64_t lane, column, panel = 4 * l.width, rows = panels(K, 2) if pairs else K
     if row != NULL and where != NULL:
         for column in range(columns):
             put_number(l, row, column, column + 1)
         memset(where, 0, lanes * l.item)  # the last panel is not filled
-        pack(l, row, where, 1, columns, 1, 1, gates)
+        pack(l, l.kernels, row, where, 1, columns, 1, 1, gates)
         for lane in range(lanes):
             column = number_at(l, where, lane) - 1
-            source = <const char *> packed + (lane // panel * K * panel + lane % panel) * l.item
-            for k in range(K if column >= 0 else 0):
-                memcpy(<char *> W + (column * K + k) * l.item, source + k * panel * l.item, l.item)
+            source = <const char *> packed + (lane // panel * rows * panel + lane % panel) * l.item
+            if column >= 0 and pairs:
+                read_pairs(<float *> W + column * K, K, <const uint32_t *> source, panel)
+            elif column >= 0:
+                read_lane(<char *> W + column * K * l.item, K, source, panel, l.item)
     lf_give(row)
     lf_give(where)
     return LF_OK if row != NULL and where != NULL else LF_EMEMORY
+
+
+cdef void read_lane(char *W, int64_t K, const char *source, int64_t panel,
+                    int64_t item) noexcept nogil:
+    cdef int64_t k
+    for k in range(K):
+        memcpy(W + k * item, source + k * panel * item, item)
+
+
+cdef void read_pairs(float *W, int64_t K, const uint32_t *source, int64_t panel) noexcept nogil:
+    cdef int64_t k
+    cdef uint32_t bits
+    for k in range(K):
+        bits = source[k // 2 * panel]
+        bits = bits >> 16 << 16 if k % 2 else bits << 16
+        memcpy(W + k, &bits, sizeof(float))
 
 
 cdef inline void put_number(const lf_part *l, void *array, int64_t at, int64_t n) noexcept nogil:
@@ -162,11 +180,11 @@ cdef int store(const lf_part *l, const lf_weights *w) noexcept nogil:
     """Write loaded weights into the arrays of w, all that the configuration asks for."""
     cdef const char *norm = <const char *> l.norm
     cdef int64_t H = l.H
-    cdef int status = unpack(l, l.w_ih, w.W_ih, l.I, 4 * H, 1)
+    cdef int status = unpack(l, l.w_ih, w.W_ih, l.I, 4 * H, 1, is_narrow(l))
     if status == LF_OK:
-        status = unpack(l, l.w_hh, w.W_hh, l.P, 4 * H, 1)
+        status = unpack(l, l.w_hh, w.W_hh, l.P, 4 * H, 1, is_narrow(l))
     if status == LF_OK and l.config.proj_size:
-        status = unpack(l, l.w_hr, w.W_hr, H, l.P, 0)
+        status = unpack(l, l.w_hr, w.W_hr, H, l.P, 0, 0)
     memcpy(w.b, l.b, 4 * H * l.item)
     if l.S:
         memcpy(w.W_static, l.plain_w_static, 4 * H * l.S * l.item)

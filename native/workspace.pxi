@@ -168,7 +168,7 @@ cdef void mask_rooms(const lf_part *l, int64_t B, int64_t r_steps, int backward,
         m.W_hh = room(next, 4 * l.H * l.P * l.item)
         m.w_hh = room(next, packed_gates(l, l.P))
         if backward:
-            m.w_hh_back = room(next, packed_plain(l, 4 * l.H, l.P))
+            m.w_hh_back = room(next, packed_back(l, l.P))
 
 
 cdef struct forward_rooms:
@@ -178,15 +178,18 @@ cdef struct forward_rooms:
     int64_t y_slots
     void *static_rows       # (B, 4H), and what their product packs into
     void *static_scratch
+    factors products
     masks drawn
 
 
-cdef void rooms_of_forward(const lf_part *l, int64_t B, forward_rooms *f,
+cdef void rooms_of_forward(const lf_part *l, int64_t T, int64_t B, forward_rooms *f,
                            char **next) noexcept nogil:
+    """T steps at a time."""
     f.zero = room(next, B * max(l.H, l.P) * l.item)
     f.no_bias = room(next, 4 * l.H * l.item if l.config.layer_norm else 0)
     f.y, f.y_slots = room(next, 2 * B * l.P * l.item), 2
     f.static_rows, f.static_scratch = room(next, static_rows(l, B)), room(next, static_scratch(l))
+    forward_factor_rooms(l, T, B, &f.products, next)
     mask_rooms(l, B, 2, 0, &f.drawn, next)
 
 
@@ -194,7 +197,7 @@ cdef int64_t plain_forward_work(const lf_part *l, int64_t T, int64_t B) noexcept
     cdef forward_rooms f
     cdef lf_layer r
     cdef char *needed = NULL
-    rooms_of_forward(l, B, &f, &needed)
+    rooms_of_forward(l, T, B, &f, &needed)
     inference_rooms(l, T, B, &r, &needed)
     return <int64_t> needed
 
@@ -236,6 +239,7 @@ cdef struct backward_rooms:
     void *static_rows
     void *static_scratch
     void *step_sums
+    factors products
     masks drawn
     void *outer     # of each worker
 
@@ -265,6 +269,7 @@ cdef void rooms_of_backward(const lf_part *l, int64_t T, int64_t B, backward_roo
     if l.S:
         k.static_rows = room(next, static_rows(l, B) if l.config.recompute else 0)
         k.static_scratch, k.step_sums = room(next, static_scratch(l)), room(next, 2 * static_rows(l, B))
+    backward_factor_rooms(l, T, B, &k.products, next)
     mask_rooms(l, B, T, 1, &k.drawn, next)
     k.outer = next[0]
 

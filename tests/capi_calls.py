@@ -67,8 +67,8 @@ def new_config(probe, **values):
 
 def new_handle(probe, I, H, dtype, **values):
     """Return a handle without weights; free it with `probe.free`."""
-    precision = np.dtype(dtype).itemsize * 8
-    config = new_config(probe, input_size=I, hidden_size=H, precision=precision, **values)
+    values = {"precision": np.dtype(dtype).itemsize * 8} | values
+    config = new_config(probe, input_size=I, hidden_size=H, **values)
     status, lstm = probe.build(config)
     probe.config_free(config)
     assert status == 0

@@ -61,6 +61,13 @@ def double(a):
     return np.array(a, dtype=np.float64)
 
 
+def bfloat16(a):
+    """Return the nearest numbers whose significand has 8 bits, ties to even, as float64."""
+    bits = np.asarray(a, np.float32).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))
+    return double((rounded & np.uint32(0xFFFF0000)).view(np.float32))
+
+
 def sigmoid(z):
     """Return 1 / (1 + exp(-z)) without overflow at either end."""
     e = np.exp(-np.abs(z))

@@ -55,6 +55,7 @@ class Network(NamedTuple):
     weight_drop: float = 0.0
     truncate: int = None  # the gradient is cut before every so many-th step of a row
     seed: int = None  # None: inference
+    rounded: object = naive.double  # what factors of products with W_ih and W_hh are rounded by
 
 
 class Resets(NamedTuple):
@@ -146,8 +147,8 @@ def effective(network, index):
     W_ih, W_hh, b, p, W_hr, norm, W_static = network.parts[index]
     H = len(W_ih) // 4
     return Part(
-        naive.double(W_ih),
-        naive.double(W_hh) * weight_factors(network, index),
+        network.rounded(W_ih),
+        network.rounded(naive.double(W_hh) * weight_factors(network, index)),
         np.zeros(4 * H) if b is None else naive.double(b),
         np.zeros((3, H)) if p is None else naive.double(p),
         np.eye(H) if W_hr is None else naive.double(W_hr),
@@ -156,22 +157,22 @@ def effective(network, index):
     )
 
 
-def take(part, variant, t, anew, x, x_static, h_prev, c_prev, m, k_h, k_c):
+def take(part, network, t, anew, x, x_static, h_prev, c_prev, m, k_h, k_c):
     """Take one row through one step of an effective part and return the `Step`."""
     r = h_prev * m
-    a, q = part.W_ih @ x + part.W_static @ x_static, part.W_hh @ r
+    a, q = part.W_ih @ network.rounded(x) + part.W_static @ x_static, part.W_hh @ network.rounded(r)
     if part.norm is None:
         z, norm_c = a + q + part.b, None
     else:
         g_ih, g_hh, *norm_c = part.norm
         z = naive.layer_norm(a) * g_ih + naive.layer_norm(q) * g_hh + part.b
-    cell = naive.lstm_cell(z, c_prev, part.p, variant, norm_c)
+    cell = naive.lstm_cell(z, c_prev, part.p, network.variant, norm_c)
     h = k_h * h_prev + (1 - k_h) * (part.W_hr @ cell.h)
     c = k_c * c_prev + (1 - k_c) * cell.c
     return Step(t, anew, x, x_static, m, r, a, q, cell, k_h, k_c, h, c)
 
 
-def take_backward(part, variant, step, dh, dc, sums):
+def take_backward(part, network, step, dh, dc, sums):
     """Take the gradients of one step's h and c back, adding those of the weights to `sums`.
 
     Returns
@@ -180,7 +181,7 @@ def take_backward(part, variant, step, dh, dc, sums):
     """
     dh_new, norm_c = (1 - step.k_h) * dh, part.norm and part.norm[2:]
     dz, dc_prev, dnorm_c = naive.lstm_cell_backward(
-        step.cell, dh_new @ part.W_hr, (1 - step.k_c) * dc, part.p, variant, norm_c
+        step.cell, dh_new @ part.W_hr, (1 - step.k_c) * dc, part.p, network.variant, norm_c
     )
     da = dq = dz
     if part.norm is not None:
@@ -190,14 +191,15 @@ def take_backward(part, variant, step, dh, dc, sums):
         dq = naive.layer_norm_backward(step.q, dz * g_hh)
         for total, new in zip(sums["dnorm"], (dg_ih, dg_hh, *dnorm_c), strict=True):
             total += new
-    sums["dW_ih"] += np.outer(da, step.x)
     sums["dW_static"] += np.outer(da, step.x_static)
-    sums["dW_hh"] += np.outer(dq, step.r)
     sums["db"] += dz
+    dx_static, da, dq = da @ part.W_static, network.rounded(da), network.rounded(dq)
+    sums["dW_ih"] += np.outer(da, network.rounded(step.x))
+    sums["dW_hh"] += np.outer(dq, network.rounded(step.r))
     sums["dp"] += naive.peephole_gradient(dz, step.cell)
     sums["dW_hr"] += np.outer(dh_new, step.cell.h)
     dh_prev = step.k_h * dh + step.m * (dq @ part.W_hh)
-    return da @ part.W_ih, da @ part.W_static, dh_prev, step.k_c * dc + dc_prev
+    return da @ part.W_ih, dx_static, dh_prev, step.k_c * dc + dc_prev
 
 
 # ---------------------------------------------------------------- one part
@@ -236,7 +238,7 @@ def run_part(network, index, x, x_static, h0, c0, steps, resets):
             if anew[n]:
                 h, c = resets.h[index, b], resets.c[index, b]
             kept = zoneout(network, index, b, n, P, H)
-            taken.append(take(part, network.variant, t, anew[n], x[t, b], x_static[b], h, c, m,
+            taken.append(take(part, network, t, anew[n], x[t, b], x_static[b], h, c, m,
                               *kept))  # fmt: skip
             h, c = taken[-1].h, taken[-1].c
         rows.append(taken)
@@ -303,7 +305,7 @@ def part_backward(network, index, rows, dy, dh, dc, dcells, dresets):
             dh[b] += sum(dy[t, b] for t in range(T) if shown[t] == n)
             dc[b] += dcells[step.t, b]
             dx[step.t, b], d_static, dh[b], dc[b] = take_backward(
-                part, network.variant, step, dh[b], dc[b], sums
+                part, network, step, dh[b], dc[b], sums
             )
             dx_static[b] += d_static
             if step.anew:

@@ -21,7 +21,8 @@ from benches.cuda import bars, calls
 from benches.cuda.calls import GRAPHS, PATHS, PERSISTENT, STEPS, NotApplicable
 from benches.cuda.jobs import Case, Job
 
-BARRED = ("layer_norm", "recompute")  # of which there are no kernels on a GPU
+# Of which there are no kernels on a GPU; precisions have cases of their own.
+BARRED = ("layer_norm", "recompute", "resets", "resets to zeros", "static", "bfloat16")
 # (T, B, I, H) for every option: the loops' first, then the CPU's
 OPTION_SHAPES = ((3, 3, 2, 5), (1, 1, 4, 17), (6, 2, 9, 33), (7, 33, 20, 65), (21, 64, 96, 130))
 INFERENCE = ("plain", "projection", "lengths", "repeat", "zoneout_h", "zoneout_c", "bidirectional")

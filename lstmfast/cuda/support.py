@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..arguments import choice
-
 __all__ = ["PRECISIONS", "ROWS", "check_layer", "table"]
 
 PRECISIONS = {
@@ -69,8 +67,8 @@ ROWS: Mapping[str, Rows] = {
 }
 
 
-def check_layer(layer: Any, precision: str | None) -> None:
-    """Raise ValueError unless the layer has kernels on a GPU, and in this precision."""
+def check_layer(layer: Any) -> None:
+    """Raise ValueError unless the layer has kernels on a GPU."""
     _check(layer.name, LAYERS, type(layer).__name__)
     for option in ("layer_norm", "recompute", "static_size"):
         if getattr(layer, option, None):
@@ -80,9 +78,6 @@ def check_layer(layer: Any, precision: str | None) -> None:
             rule = getattr(layer, f"{role}_{ending}")
             if rule is not None:
                 _check(f"{layer.name}: {role}_{ending}", rows, type(rule).__name__)
-    if precision is not None:
-        dtypes = [layer.dtype] if layer.built else ["float32", "float64"]
-        choice("precision", precision, [one for dtype in dtypes for one in PRECISIONS[dtype]])
 
 
 def _check(name: str, rows: Rows, key: str) -> None:

@@ -16,10 +16,11 @@ LAYER = Struct(
     "out_t keep projects turn fresh dy_t dy_b dx_t dx_b dcells_t dcells_b dproj_t first truncate "
     "adds b_row row_cells layer_norm zoneout drawing seed stream h_threshold c_threshold "
     "turned ih_panel ih_row hh_panel hh_row "
+    "multiply_gates multiply_plain K_x K_h K_z fx_t fx_b fh_t fh_b fh_slots fz_t fz_b "
     "varied " + cell_fields(integers=True),
     data="x y r h0 r0 c0 z zx zh c raw out w_ih w_hh b p w_hr mask gain_x gain_h b_norm gain_c b_c "
     "dy dh_n dc dh dh0 dx dp dcells carry scratch dproj dout sums w_hh_back w_ih_back w_hr_back "
-    "W_ih W_hh reset_h reset_r reset_c dreset_h dreset_c step_sums",
+    "fx fh fh0 fzx fzh W_ih W_hh reset_h reset_r reset_c dreset_h dreset_c step_sums",
     ids="lengths offsets active row_ids",
     flags="resets",
     real="zoneout_h zoneout_c " + cell_fields(integers=False),
@@ -36,6 +37,12 @@ LAYER = Struct(
 # projects  steps projects x itself; turn: even steps take the panels forwards if it is 0, else odd
 #           ones do. Back and forth, the weights used last are met first, in cache.
 # fresh     h0 is zero: the first step needs no product with it
+# fx, fh, fz  what W_ih, W_hh and the weights of the way back are multiplied with, K_x, K_h and K_z
+#           numbers a row: x, r and dz themselves, where multiply_gates and multiply_plain are 0.
+#           Else these are kernels (factors.py), and the numbers pairs of bfloat16 made of x, r, dz:
+# fx[t, b]  at fx + t·fx_t + b·fx_b
+# fh[t, b]  at fh + (t mod fh_slots)·fh_t + b·fh_b; fh0 (B, K_h) before the first step
+# fzx, fzh  of zx and zh: [t, b] at t·fz_t + b·fz_b
 # h0, c0    (B, P), (B, H); r0 (B, P): h0, or h0 · mask
 # b         b_row apart for each row; 0: one for all
 # resets    (T, B): rows that begin step t anew, from reset_h (B, P) and reset_c (B, H); or null:
@@ -63,17 +70,23 @@ LAYER = Struct(
 # layer_norm  gain_x, gain_h, b_norm (4H,), gain_c, b_c (H,); b is zeros. scratch (B, H) work,
 #           sums (B, 14H): each row's gradients of gain_x, gain_h, b_norm, gain_c, b_c
 # dproj, dout (T, B, P) at t·dproj_t, (B, H) work: the gradients after and before the projection
-# w_ih, w_hh            packed, gates map, K = I and K = P; or work for that, where W_ih (4H, I) and
-#                       W_hh (4H, P), or `turned` ones, (I, 4H) and (P, 4H), are not null: then
-#                       `steps` packs what it needs (unpacked.py)
+# w_ih, w_hh            packed, gates map, K = K_x and K = K_h; or work for that, where W_ih (4H, I)
+#                       and W_hh (4H, P), or `turned` ones, (I, 4H) and (P, 4H), are not null:
+#                       then `steps` packs what it needs (unpacked.py)
 # w_hr                  packed, plain map, K = H, columns P
-# w_hh_back, w_ih_back  plain map, K = 4H, columns P and I; w_hr_back packed, K = P, columns H
+# w_hh_back, w_ih_back  plain map, K = K_z, columns P and I; w_hr_back packed, K = P, columns H
 # ih_panel, ih_row      of w_ih_back: panel p, row k at p·ih_panel + k·ih_row. hh likewise
 
 
 @njit(error_model="numpy")
-def x_at(a, t, row):
-    return at(a.x, t * a.x_t + row * a.x_b)
+def fx_at(a, t, row):
+    return at(a.fx, t * a.fx_t + row * a.fx_b)
+
+
+@njit(error_model="numpy")
+def fz_at(a, fz, t, row):
+    """Of a.fzx or a.fzh."""
+    return at(fz, t * a.fz_t + row * a.fz_b)
 
 
 @njit(error_model="numpy")
@@ -115,11 +128,16 @@ def r_at(a, t, row):
 
 
 @njit(error_model="numpy")
-def r_before(a, t, row):
+def fh_at(a, t, row):
+    return at(a.fh, (t % a.fh_slots) * a.fh_t + row * a.fh_b)
+
+
+@njit(error_model="numpy")
+def fh_before(a, t, row):
     """What W_hh is multiplied with at step t, and the distance to the next row."""
     if t == 0:
-        return Matrix(at(a.r0, row * a.P), a.P)
-    return Matrix(r_at(a, t - 1, row), a.r_b)
+        return Matrix(at(a.fh0, row * a.K_h), a.K_h)
+    return Matrix(fh_at(a, t - 1, row), a.fh_b)
 
 
 @njit(error_model="numpy")

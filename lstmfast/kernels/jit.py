@@ -9,7 +9,7 @@ import os
 
 from .. import capi
 from . import isa as isas
-from .table import REALS, TABLE, compiled
+from .table import REALS, TABLE, compiled, owner_of
 
 _alive = []  # an address is good for as long as its compiled function lives
 
@@ -37,13 +37,16 @@ def bind(wanted: str = "1") -> None:
         known = ", ".join(isas.BY_NAME)
         raise ImportError(f"LSTMFAST_ISA: expected one of {known} up to this processor's own "
                           f"({capi.best_isa()}), found {name!r}")  # fmt: skip
-    for real in REALS:
-        for kernel_name in names:
+    for kernel_name in names:
+        for real in REALS:
             bind_one(kernel_name, real, isa)
     capi.bind_isa(isa.bytes)
 
 
 def bind_one(name: str, real: str, isa: isas.Isa) -> None:
-    kernel = compiled(name, real, isa)
-    _alive.append(kernel)
-    capi.bind_kernel(real == "f64", name, kernel.address)
+    """Put a kernel into the table of a kind of numbers: its own, or that of float32."""
+    owner = owner_of(name, real, isa)
+    if owner:
+        kernel = compiled(name, owner[0], isas.BY_NAME[owner[1]])
+        _alive.append(kernel)
+        capi.bind_kernel(list(REALS).index(real), name, kernel.address)

@@ -92,24 +92,26 @@ PRODUCT = Struct(
     size="M N K a_row b_k b_n c_row by_rows scratch_stride",
 )
 # C (M, N) = A (M, K) · B (K, N) + bias (N,), or without bias if that is null. Rows of A and C are
-# contiguous; element (k, n) of B lies at k·b_k + n·b_n. scratch: GROUP panels for each worker.
+# contiguous, A's of numbers that hold Lanes.terms of the K terms each; element (k, n) of B lies at
+# k·b_k + n·b_n. scratch: GROUP panels for each worker.
 
 
 def make_product(simd):
     """The panels begin..end of a product, or its rows begin..end if `by_rows` (PRODUCT)."""
     multiply, fill = make_multiply(simd, prefetches=True), make_fill(simd)
-    pack_panel, W = make_pack_panel(simd), simd.width
+    pack_panel, W, terms = make_pack_panel(simd), simd.width, simd.terms
     panel_size = 4 * W * BLOCK
 
     @njit(error_model="numpy")
     def block(a, first, M, C, S, p, panels, k, scratch):
         """C = S + A·B over one block of k, its panels packed just before they are used."""
-        count = min(BLOCK, a.K - k)
+        count = min(BLOCK * terms, a.K - k)
         source = at(a.B, k * a.b_k)
         for q in range(panels):
             pack_panel(source, a.b_k, a.b_n, count, C, p + q, at(scratch, q * panel_size))
-        A = Matrix(at(a.A, first * a.a_row + k), a.a_row)
-        multiply(M, count, A, Panels(scratch, panel_size, 4 * W), C, S, p, panels)
+        A = Matrix(at(a.A, first * a.a_row + k // terms), a.a_row)
+        B = Panels(scratch, panel_size, 4 * W)
+        multiply(M, panel_count(count, terms), A, B, C, S, p, panels)
 
     def product(a, begin, end, worker):
         first, M, p_begin, p_end = 0, a.M, begin, end
@@ -123,7 +125,7 @@ def make_product(simd):
             if is_null(a.bias):
                 fill(M, C, p, panels)
                 S = matrix_of(C)
-            for k in range(0, a.K, BLOCK):
+            for k in range(0, a.K, BLOCK * terms):
                 block(a, first, M, C, S, p, panels, k, scratch)
                 S = matrix_of(C)
         return 0
@@ -153,7 +155,7 @@ def make_outer(simd):
     W, load_n, store, splat, real = simd.width, simd.load_n, simd.store, simd.splat, simd.real
     load, store_n, new_tile, get, put = simd.load, simd.store_n, simd.new_tile, simd.get, simd.put
     high, rows, columns = 3, 3 * W, 4 * W
-    new_sums = new_tile(high)
+    terms, join, new_sums = simd.terms, simd.join, new_tile(high)
 
     @njit(error_model="numpy")
     def term(a, n):
@@ -170,13 +172,24 @@ def make_outer(simd):
 
     @njit(error_model="numpy")
     def pack_inputs(a, r, count, p, panels, target):
-        for k in range(count):
+        for k in range(0, count, terms):
             row = input_row(a, r + k)
+            is_pair = terms == 2 and k + 1 < count
+            other = input_row(a, r + k + 1) if is_pair else row
             for q in range(panels):
                 for v in range(4):
                     n = (p + q) * columns + v * W
-                    value = load_n(row, n, a.N - n) if n < a.N else splat(real(0))
-                    store(target, (q * BLOCK + k) * columns + v * W, value)
+                    value = load_n(row, n, a.N - n)
+                    if terms == 2:
+                        value = join(value, load_n(other, n, a.N - n if is_pair else 0))
+                    store(target, (q * BLOCK + k // terms) * columns + v * W, value)
+
+    @njit(error_model="numpy")
+    def right_part(a, k, n, packed, o):
+        """Some of X's k-th row; packed, it lies at o, unless it has been rounded."""
+        if terms == 1:
+            return load(packed, o)
+        return load_n(input_row(a, k), n, a.N - n)
 
     @njit(error_model="numpy")
     def add_right_sums(a, r, count, p, panels, packed):
@@ -187,7 +200,9 @@ def make_outer(simd):
                     old = load_n(a.right_sums, n, a.N - n) if r > 0 or a.adds else splat(real(0))
                     total = splat(real(0))
                     for k in range(count):
-                        total = total + load(packed, (q * BLOCK + k) * columns + v * W)
+                        total = total + right_part(
+                            a, r + k, n, packed, (q * BLOCK + k) * columns + v * W
+                        )
                     store_n(a.right_sums, n, old + total, a.N - n)
 
     @njit(error_model="numpy")
@@ -196,12 +211,16 @@ def make_outer(simd):
         for v in range(high):
             total = splat(real(0))
             n = a.M - m - v * W
-            for k in range(count):
-                value = splat(real(0))
-                if n > 0:
-                    value = load_n(a.A, term(a, r + k) * a.a_row + m + v * W, n)
-                store(target, k * rows + v * W, value)
+            for k in range(0, count, terms):
+                value = load_n(a.A, term(a, r + k) * a.a_row + m + v * W, n)
                 total = total + value
+                if terms == 2:
+                    other = splat(real(0))
+                    if k + 1 < count:
+                        other = load_n(a.A, term(a, r + k + 1) * a.a_row + m + v * W, n)
+                    total = total + other
+                    value = join(value, other)
+                store(target, k // terms * rows + v * W, value)
             put(sums, v, total)
 
     @njit(error_model="numpy")
@@ -221,8 +240,8 @@ def make_outer(simd):
             m_begin, m_end, p_begin, p_end = 0, a.M, begin, end
         for p in range(p_begin, p_end, OUTER_PANELS):
             panels = min(OUTER_PANELS, p_end - p)
-            for r in range(0, a.count, BLOCK):
-                count = min(BLOCK, a.count - r)
+            for r in range(0, a.count, BLOCK * terms):
+                count = min(BLOCK * terms, a.count - r)
                 pack_inputs(a, r, count, p, panels, right)
                 if m_begin == 0 and not is_null(a.right_sums):
                     add_right_sums(a, r, count, p, panels, right)
@@ -236,7 +255,7 @@ def make_outer(simd):
                         fill(M, C, p, panels)
                     A = Matrix(left, rows)
                     B = Panels(right, BLOCK * columns, columns)
-                    multiply(M, count, A, B, C, matrix_of(C), p, panels)
+                    multiply(M, panel_count(count, terms), A, B, C, matrix_of(C), p, panels)
         return 0
 
     return outer

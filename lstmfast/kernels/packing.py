@@ -1,4 +1,7 @@
-"""Packing: a matrix becomes panels, as tiles read them (tiles.py says how they lie)."""
+"""Packing: a matrix becomes panels, as tiles read them (tiles.py says how they lie).
+
+Where a number holds several terms of the sum over k (Lanes.terms), so many rows of B become one.
+"""
 
 from functools import lru_cache
 
@@ -6,17 +9,18 @@ from numba import njit
 
 from .simd import at
 from .struct import Struct
-from .tiles import gates_out, make_vectors_of, plain_out
+from .tiles import gates_out, make_vectors_of, panel_count, plain_out
 
 ROWS = 16  # that are copied into all panels before the next ones
+JOINED = 32  # that are packed as they are before they are joined
 
 PACK = Struct(
     "lf_pack",
     data="source target",
     size="k_stride n_stride K columns gates",
 )
-# source: element (k, n) of B at k·k_stride + n·n_stride; target: the panels, 4·W·K numbers each;
-# gates: packed by that map, else by the plain one.
+# source: element (k, n) of B at k·k_stride + n·n_stride; target: the panels, 4·W numbers for each
+# k or pair of them; gates: packed by that map, else by the plain one.
 
 
 @lru_cache(None)
@@ -54,6 +58,34 @@ def make_turn(simd, run):
 
 @lru_cache(None)
 def make_pack_panel(simd, gates=False):
+    """pack_panel(source, k_stride, n_stride, K, C, p, target): one panel of B (make_pack_terms)."""
+    if simd.terms == 1:
+        return make_pack_terms(simd, gates)
+    W, load, store, splat, real = simd.width, simd.load, simd.store, simd.splat, simd.real
+    pack_terms, join, terms = make_pack_terms(simd, gates), simd.join, simd.terms
+    new_tile, start_of = simd.new_tile(4 * JOINED), simd.start_of
+
+    @njit(error_model="numpy")
+    def join_rows(rows, K, target):
+        for k in range(0, K, terms):
+            for v in range(0, 4 * W, W):
+                first = load(rows, k * 4 * W + v)
+                second = load(rows, (k + 1) * 4 * W + v) if k + 1 < K else splat(real(0))
+                store(target, k // terms * 4 * W + v, join(first, second))
+
+    @njit(error_model="numpy")
+    def pack_panel(source, k_stride, n_stride, K, C, p, target):
+        rows = start_of(new_tile())
+        for k in range(0, K, JOINED):
+            count = min(JOINED, K - k)
+            pack_terms(at(source, k * k_stride), k_stride, n_stride, count, C, p, rows)
+            join_rows(rows, count, at(target, k // terms * 4 * W))
+
+    return pack_panel
+
+
+@lru_cache(None)
+def make_pack_terms(simd, gates=False):
     """pack_panel(source, k_stride, n_stride, K, C, p, target): one panel of B, zeros past the end.
 
     C tells the map (its pointer and row do not matter). One of the strides is usually 1: rows are
@@ -117,13 +149,13 @@ def make_pack_panel(simd, gates=False):
 def make_pack(simd):
     """Pack panels begin..end of a matrix (PACK)."""
     pack_plain, pack_gates = make_pack_panel(simd), make_pack_panel(simd, gates=True)
-    W = simd.width
+    W, terms = simd.width, simd.terms
 
     @njit(error_model="numpy")
     def pack_rows(a, k, K, begin, end):
         source = at(a.source, k * a.k_stride)
         for p in range(begin, end):
-            target = at(a.target, (p * a.K + k) * 4 * W)
+            target = at(a.target, (p * panel_count(a.K, terms) + k // terms) * 4 * W)
             if a.gates:
                 C = gates_out(source, 0, a.columns // 4, W)
                 pack_gates(source, a.k_stride, a.n_stride, K, C, p, target)

@@ -30,19 +30,21 @@ from .cells import (
     make_varied_forward,
     row_of_step,
 )
+from .factors import make_multiply_factors, make_narrow_dz, make_narrow_h
 from .fields import (
     c_at,
     c_before,
+    fh_before,
+    fx_at,
+    fz_at,
     h_at,
-    r_before,
     rows_of_step,
     steps_of_row,
-    x_at,
     z_at,
     zh_at,
     zx_at,
 )
-from .matmul import GROUP, make_fill, make_multiply
+from .matmul import GROUP, make_fill
 from .resets import ends, make_hand_on, make_take_out
 from .row_cells import make_row_cells_backward, make_row_cells_forward
 from .simd import at, is_null
@@ -54,26 +56,26 @@ SUMMED = 256  # steps that are summed before they join the sum of all: rounding 
 
 def make_project(simd):
     """z = W_ih x + b for the steps t_begin..t_end of the rows and panels given."""
-    multiply, W = make_multiply(simd, gates=True), simd.width
+    multiply, W = make_multiply_factors(simd, gates=True), simd.width
 
     def project(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
         for p in range(p_begin, p_end, GROUP):
             panels = min(GROUP, p_end - p)
-            B = Panels(at(a.w_ih, p * a.I * 4 * W), a.I * 4 * W, 4 * W)
+            B = Panels(at(a.w_ih, p * a.K_x * 4 * W), a.K_x * 4 * W, 4 * W)
             if t_end - t_begin <= row_end - row_begin:
                 for t in range(t_begin, t_end):
                     C = gates_out(zx_at(a, t, row_begin), 4 * a.H, a.H, W)
-                    x = Matrix(x_at(a, t, row_begin), a.x_b)
+                    x = Matrix(fx_at(a, t, row_begin), a.fx_b)
                     M = min(row_end, rows_of_step(a, t)) - row_begin
                     b = Matrix(at(a.b, row_begin * a.b_row), a.b_row)
-                    multiply(M, a.I, x, B, C, b, p, panels)
+                    multiply(a, M, a.K_x, x, B, C, b, p, panels)
             else:  # few rows: the steps of a row are the rows of the product (z does not wrap here)
                 for row in range(row_begin, row_end):
                     C = gates_out(zx_at(a, t_begin, row), a.z_t, a.H, W)
-                    x = Matrix(x_at(a, t_begin, row), a.x_t)
+                    x = Matrix(fx_at(a, t_begin, row), a.fx_t)
                     M = min(t_end, steps_of_row(a, row)) - t_begin
                     b = Matrix(at(a.b, row * a.b_row), 0)
-                    multiply(M, a.I, x, B, C, b, p, panels)
+                    multiply(a, M, a.K_x, x, B, C, b, p, panels)
         return 0
 
     return project
@@ -81,20 +83,20 @@ def make_project(simd):
 
 def make_steps(simd):
     """The steps t_begin..t_end, for the rows and panels given; z holds the projections."""
-    multiply, fill, W = make_multiply(simd, gates=True), make_fill(simd), simd.width
+    multiply, fill = make_multiply_factors(simd, gates=True), make_fill(simd)
     plain, varied = make_plain_forward(simd), make_varied_forward(simd)
     row_cells, unpacked = make_row_cells_forward(simd), make_unpacked(simd)
-    hand_on = make_hand_on(simd)
+    hand_on, narrow_h, W = make_hand_on(simd), make_narrow_h(simd), simd.width
 
     @njit(error_model="numpy")
-    def product(M, K, A, packed, given, turned, room, C, S, p, panels):
+    def product(a, M, K, A, packed, given, room, C, S, p, panels):
         """C = S + A·W, of packed weights or, if they are `given`, of these."""
         if is_null(given):
             B = Panels(at(packed, p * K * 4 * W), K * 4 * W, 4 * W)
-            multiply(M, K, A, B, C, S, p, panels)
+            multiply(a, M, K, A, B, C, S, p, panels)
         else:
             memory = at(packed, room * K * 4 * W)
-            unpacked(M, K, A, given, turned, memory, C, S, p, panels)
+            unpacked(M, K, A, given, a.turned, memory, C, S, p, panels)
 
     @njit(error_model="numpy")
     def cells(a, t, row_begin, row_end, p_begin, p_end):
@@ -114,14 +116,14 @@ def make_steps(simd):
         """z += W_hh h[t-1], after z = W_ih x + b if that is left to do; with a norm zh and zx."""
         if a.projects:
             C = gates_out(zx_at(a, t, row), 4 * a.H, a.H, W)
-            x, b = Matrix(x_at(a, t, row), a.x_b), Matrix(at(a.b, row * a.b_row), a.b_row)
-            product(M, a.I, x, a.w_ih, a.W_ih, a.turned, room, C, b, p, panels)
+            x, b = Matrix(fx_at(a, t, row), a.fx_b), Matrix(at(a.b, row * a.b_row), a.b_row)
+            product(a, M, a.K_x, x, a.w_ih, a.W_ih, room, C, b, p, panels)
         C = gates_out(zh_at(a, t, row), 4 * a.H, a.H, W)
         if a.layer_norm:
             fill(M, C, p, panels)
         if t > 0 or not a.fresh:
-            r = r_before(a, t, row)
-            product(M, a.P, r, a.w_hh, a.W_hh, a.turned, room, C, matrix_of(C), p, panels)
+            h = fh_before(a, t, row)
+            product(a, M, a.K_h, h, a.w_hh, a.W_hh, room, C, matrix_of(C), p, panels)
 
     def steps(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
         groups = panel_count(p_end - p_begin, GROUP)
@@ -136,9 +138,12 @@ def make_steps(simd):
                     cells(a, t, row_begin, end, p, p + panels)
             if a.row_cells and end > row_begin:
                 row_cells(a, t, row_begin, end)
-            if not is_null(a.resets) and t + 1 < a.T:
+            if t + 1 < a.T:
                 j_begin, j_end = (0, a.P) if a.row_cells else (p_begin * W, p_end * W)
-                hand_on(a, t, row_begin, end, j_begin, j_end)
+                if not is_null(a.resets):
+                    hand_on(a, t, row_begin, end, j_begin, j_end)
+                if a.multiply_gates != 0:
+                    narrow_h(a, t, row_begin, end, j_begin, j_end)
         return 0
 
     return steps
@@ -149,7 +154,8 @@ def make_steps_backward(simd):
 
     t = -1 is the step before the first: it leaves dh0 and has no cell.
     """
-    multiply, fill, W = make_multiply(simd), make_fill(simd), simd.width
+    multiply, fill = make_multiply_factors(simd), make_fill(simd)
+    narrow_dz, W = make_narrow_dz(simd), simd.width
     add, scale_rows = make_join(simd, operator.add), make_join(simd, operator.mul)
     row_cells = make_row_cells_backward(simd)
     take_out, add_steps = make_take_out(simd), make_add_steps(simd)
@@ -212,8 +218,8 @@ def make_steps_backward(simd):
             clear_ended(a, t, row, fed, p, panels)
         if fed > row:
             B = Panels(at(a.w_hh_back, p * a.hh_panel), a.hh_panel, a.hh_row)
-            A = Matrix(zh_at(a, t + 1, row), 4 * a.H)
-            multiply(fed - row, 4 * a.H, A, B, C, matrix_of(C), p, panels)
+            A = Matrix(fz_at(a, a.fzh, t + 1, row), a.fz_b)
+            multiply(a, fed - row, a.K_z, A, B, C, matrix_of(C), p, panels)
         if not is_null(a.mask):
             scale_rows(fed - row, C, p, panels, at(a.mask, row * P), P)
         if not is_null(a.resets):
@@ -234,6 +240,13 @@ def make_steps_backward(simd):
             source = at(a.dcells, t * a.dcells_t + row * a.dcells_b)
             add(end - row, C, p, panels, source, a.dcells_b)
 
+    @njit(error_model="numpy")
+    def after(a, t, row_begin, row_end, j_begin, j_end):
+        """What else dz[t] is needed for."""
+        add_steps(a, t, row_begin, row_end, j_begin, j_end)
+        if a.multiply_plain != 0:
+            narrow_dz(a, t, row_begin, row_end, j_begin, j_end)
+
     def steps_backward(a, t_begin, t_end, row_begin, row_end, p_begin, p_end):
         for t in range(t_end - 1, t_begin - 1, -1):
             end = min(row_end, rows_of_step(a, t))
@@ -249,13 +262,13 @@ def make_steps_backward(simd):
                     gradients_of_cells(a, t, row_begin, end, going_on, fed, p, panels)
                     if t >= 0:
                         cells(a, t, row_begin, end, p * 4 * W, (p + panels) * 4 * W)
-                        add_steps(a, t, row_begin, end, p * 4 * W, (p + panels) * 4 * W)
+                        after(a, t, row_begin, end, p * 4 * W, (p + panels) * 4 * W)
             if a.row_cells:
                 panels = panel_count(a.H, 4 * W)
                 gradients_of_cells(a, t, row_begin, end, going_on, fed, 0, panels)
                 if t >= 0:
                     row_cells(a, t, row_begin, end)
-                    add_steps(a, t, row_begin, end, 0, a.H)
+                    after(a, t, row_begin, end, 0, a.H)
         return 0
 
     return steps_backward
@@ -306,19 +319,20 @@ def make_input_gradient(simd):
     They are counted as T·B rows, step by step; but batch row by batch row if those are longer and
     dx is not one matrix of T·B rows, as z is. Products have as many rows as there are side by side.
     """
-    multiply, fill, W = make_multiply(simd, prefetches=True), make_fill(simd), simd.width
+    multiply, fill = make_multiply_factors(simd, prefetches=True), make_fill(simd)
+    W = simd.width
 
     @njit(error_model="numpy")
-    def rows(a, t, row, M, z_row, dx_row):
+    def rows(a, t, row, M, fz_row, dx_row):
         """M rows of dx from (t, row) on."""
-        A = Matrix(zx_at(a, t, row), z_row)
+        A = Matrix(fz_at(a, a.fzx, t, row), fz_row)
         C = plain_out(at(a.dx, t * a.dx_t + row * a.dx_b), dx_row, a.I, W)
         count = panel_count(a.I, 4 * W)
         for p in range(0, count, GROUP):
             panels = min(GROUP, count - p)
             fill(M, C, p, panels)
             B = Panels(at(a.w_ih_back, p * a.ih_panel), a.ih_panel, a.ih_row)
-            multiply(M, 4 * a.H, A, B, C, matrix_of(C), p, panels)
+            multiply(a, M, a.K_z, A, B, C, matrix_of(C), p, panels)
 
     @njit(error_model="numpy")
     def falling_rows(a, begin, end):
@@ -328,7 +342,7 @@ def make_input_gradient(simd):
             while a.offsets[t + 1] <= begin:
                 t += 1
             M = min(end, a.offsets[t + 1]) - begin
-            rows(a, t, begin - a.offsets[t], M, 4 * a.H, a.dx_b)
+            rows(a, t, begin - a.offsets[t], M, a.fz_b, a.dx_b)
             begin += M
 
     def input_gradient(a, begin, end, worker):
@@ -336,7 +350,7 @@ def make_input_gradient(simd):
             falling_rows(a, begin, end)
             return 0
         if a.dx_t == a.B * a.dx_b:
-            rows(a, begin // a.B, begin % a.B, end - begin, 4 * a.H, a.dx_b)
+            rows(a, begin // a.B, begin % a.B, end - begin, a.fz_b, a.dx_b)
             return 0
         by_steps = a.T <= a.B
         length = a.B if by_steps else a.T
@@ -344,9 +358,9 @@ def make_input_gradient(simd):
             first = begin % length
             M = min(length - first, end - begin)
             if by_steps:
-                rows(a, begin // length, first, M, 4 * a.H, a.dx_b)
+                rows(a, begin // length, first, M, a.fz_b, a.dx_b)
             else:
-                rows(a, first, begin // length, M, a.z_t, a.dx_t)
+                rows(a, first, begin // length, M, a.fz_t, a.dx_t)
             begin += M
         return 0
 

@@ -269,6 +269,22 @@ def prefetch(typing, pointer, offset):
     return types.void(pointer, types.intp), emit
 
 
+@intrinsic
+def call_kernel(typing, address, values):
+    """Call the kernel at an address, an int64, on a struct of these values (struct.py)."""
+
+    def emit(ctx, builder, sig, args):
+        fields = cgutils.unpack_tuple(builder, args[1])
+        struct = cgutils.alloca_once(builder, I64, size=I64(len(fields)))
+        for i, value in enumerate(fields):
+            number = builder.ptrtoint(value, I64) if value.type.is_pointer else value
+            builder.store(number, builder.gep(struct, [I64(i)], inbounds=True))
+        kernel = ir.FunctionType(ir.IntType(32), [I64.as_pointer()])
+        return builder.call(builder.inttoptr(args[0], kernel.as_pointer()), [struct])
+
+    return types.int32(types.int64, values), emit
+
+
 # ---------------------------------------------------------------- one register width
 
 
@@ -288,6 +304,11 @@ def spread(builder, value, width):
     return builder.shuffle_vector(one, ir.Constant(llvm, ir.Undefined), zeros)
 
 
+@njit(error_model="numpy")
+def first(a, b):
+    return a
+
+
 class Lanes(SimpleNamespace):
     """What `lanes` returns: one object for each kind of float and Isa, so a key of caches."""
 
@@ -302,11 +323,12 @@ def lanes(real, isa):
     `load_n(p, i, n)`, `store_n(p, i, v, n)` only the first n of them (the other lanes read as 0;
     n <= 0 touches nothing); `load_or` fills them from a vector. `splat(x)` fills a vector.
     `new_tile(n)` makes an intrinsic without arguments that reserves n vectors, read and written by
-    `get(tile, i)` and `put(tile, i, v)`; `transpose(tile)` turns a square of them,
-    `load_turned(tile, p, stride)` reads one whose rows lie `stride` apart and turns it, and
-    `regroup(tile)` makes vector g of the g-th quarters of four vectors (it undoes itself; None
-    where a vector has no quarters). `total(v)` adds the lanes in a fixed order, `largest(v)` is
-    their maximum.
+    `get(tile, i)` and `put(tile, i, v)`, or as memory from `start_of(tile)` on; `transpose(tile)`
+    turns a square of them, `load_turned(tile, p, stride)` reads one whose rows lie `stride` apart
+    and turns it, and `regroup(tile)` makes vector g of the g-th quarters of four vectors (it undoes
+    itself; None where a vector has no quarters). `total(v)` adds the lanes in a fixed order,
+    `largest(v)` is their maximum. `dot(a, b, c)` is what products sum with, c + a·b here: a lane
+    of a factor holds `terms` terms of the sum, and `join(v, w)` makes a vector of it of them.
     """
     width = isa.bytes * 8 // BITS[real]
     vector, pointer = Vector(real, width), types.CPointer(real)
@@ -404,6 +426,13 @@ def lanes(real, isa):
         return types.void(tile_type, types.intp, vector), emit
 
     @intrinsic
+    def start_of(typing, tile):
+        def emit(ctx, builder, sig, args):
+            return builder.bitcast(args[0], LLVM_REAL[real].as_pointer())
+
+        return pointer(tile_type), emit
+
+    @intrinsic
     def total(typing, v):
         def emit(ctx, builder, sig, args):
             value = args[0]
@@ -458,6 +487,7 @@ def lanes(real, isa):
         isa=isa, real=real, width=width, vector=vector, pointer=pointer, load=load, store=store,
         load_n=load_n, load_or=load_or, store_n=store_n, splat=splat, new_tile=new_tile, get=get,
         put=put, total=total, largest=largest, load_turned=load_turned,
+        start_of=start_of, dot=fma, terms=1, join=first,
         transpose=transposition(width),
         regroup=transposition(4) if width >= 4 else None,
     )  # fmt: skip

@@ -4,6 +4,7 @@ aot.py compiles the rows of this table into objects and writes the C header of i
 the same rows at run time. Both kinds of float, every instruction set.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.cpu import CPUContext
 
 from . import (
+    factors,
     fields,
     matmul,
     norm,
@@ -27,22 +29,28 @@ from . import (
     softmax,
     vecmath,  # noqa: F401  (registers exp and tanh of vectors)
 )
+from .bfloat16 import pair_lanes
 from .isa import Isa
 from .simd import lanes
 from .struct import Struct
 
-REALS = {"f32": types.float32, "f64": types.float64}
+REALS = {"f32": types.float32, "f64": types.float64, "bf16": types.float32}
+FLOATS, PRODUCTS, PAIRS = ("f32", "f64"), ("f32", "f64", "bf16"), ("bf16",)
 SHARE = ("t_begin", "t_end", "row_begin", "row_end", "p_begin", "p_end")
 RANGE = ("begin", "end", "worker")
 OPTIONS = {"error_model": "numpy", "boundscheck": False}
 
 
 class Row(NamedTuple):
-    """A kernel: its struct, its int64 arguments after that, and what makes it for one Isa."""
+    """A kernel: its struct, its int64 arguments after that, and what makes it for one Isa.
+
+    `kinds` of numbers (REALS) it is made for. In the table of bf16 that of f32 stands for the rest.
+    """
 
     struct: Struct
     arguments: tuple[str, ...]
     make: Any
+    kinds: tuple[str, ...] = FLOATS
 
     def signature(self, real):
         return types.int32(self.struct.pointer(real), *[types.int64] * len(self.arguments))
@@ -57,9 +65,12 @@ TABLE = {
     "peephole_gradient": Row(fields.LAYER, RANGE, peepholes.make_peephole_gradient),
     "column_sums": Row(norm.SUMS, RANGE, norm.make_column_sums),
     "dropout": Row(philox.DROPOUT, RANGE, philox.make_dropout),
-    "pack": Row(packing.PACK, RANGE, packing.make_pack),
-    "product": Row(matmul.PRODUCT, RANGE, matmul.make_product),
-    "outer": Row(matmul.OUTER, RANGE, matmul.make_outer),
+    "pack": Row(packing.PACK, RANGE, packing.make_pack, PRODUCTS),
+    "product": Row(matmul.PRODUCT, RANGE, matmul.make_product, PRODUCTS),
+    "outer": Row(matmul.OUTER, RANGE, matmul.make_outer, PRODUCTS),
+    "multiply_gates": Row(factors.MULTIPLY, (), factors.make_multiply_gates, PAIRS),
+    "multiply_plain": Row(factors.MULTIPLY, (), factors.make_multiply_plain, PAIRS),
+    "narrow": Row(factors.NARROW, RANGE, factors.make_narrow, PAIRS),
     "softmax": Row(softmax.SOFTMAX, RANGE, softmax.make_softmax),
     "crossentropy": Row(softmax.SOFTMAX, RANGE, softmax.make_crossentropy),
     "scatter": Row(softmax.SCATTER, RANGE, softmax.make_scatter),
@@ -121,10 +132,23 @@ def only_what_is_asked_for(kernel):
                 setattr(*place, value)
 
 
+def kinds_of(name: str, isa: Isa) -> Iterator[str]:
+    """The kinds of numbers that a kernel of one Isa is made for: those that its base has not."""
+    return (kind for kind in TABLE[name].kinds if kind == "bf16" or not isa.base)
+
+
+def owner_of(name: str, kind: str, isa: Isa) -> tuple[str, str] | None:
+    """Whose kernel stands in an Isa's table of a kind: (kind, name of the Isa); None: nobody's."""
+    row = TABLE[name]
+    if kind not in row.kinds:
+        return owner_of(name, "f32", isa) if kind == "bf16" else None
+    return kind, isa.name if kind == "bf16" or not isa.base else isa.base
+
+
 @lru_cache(None)
 def compiled(name: str, real: str, isa: Isa):
     """One kernel, compiled: its `address` is that of machine code, `inspect_llvm()` its text."""
     row, number = TABLE[name], REALS[real]
-    kernel = row.make(lanes(number, isa))
+    kernel = row.make(pair_lanes(isa) if real == "bf16" else lanes(number, isa))
     with only_what_is_asked_for(kernel):
         return cfunc(row.signature(number), **OPTIONS)(kernel)

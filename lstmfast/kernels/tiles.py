@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from numba import njit
 
-from .simd import at, fma
+from .simd import at
 
 # What a product reads and writes. Pointers already stand at the first row, panel and column.
 Matrix = namedtuple("Matrix", "pointer stride")  # A: element (i, k) at i·stride + k
@@ -58,7 +58,7 @@ def make_sums(simd, rows, panels, vectors, packed):
     tile lie side by side, element (i, k) at k·stride + i.
     """
     W, load, splat, get, put = simd.width, simd.load, simd.splat, simd.get, simd.put
-    size, real = rows * panels * vectors, simd.real
+    size, real, dot = rows * panels * vectors, simd.real, simd.dot
 
     @njit(error_model="numpy")
     def sums(acc, count, A, B):
@@ -71,7 +71,7 @@ def make_sums(simd, rows, panels, vectors, packed):
                     for v in range(vectors):
                         b = load(B.pointer, q * B.panel + k * B.row + v * W)
                         n = (i * panels + q) * vectors + v
-                        put(acc, n, fma(a, b, get(acc, n)))
+                        put(acc, n, dot(a, b, get(acc, n)))
 
     return sums
 

@@ -19,7 +19,7 @@ from ..ops.dispatch import float_like
 from ..ops.placement import check_device, on_device, to_device
 from ..regularizers import Regularizer
 from ..whole import Attributes
-from .checks import DTYPES, held_params, sizes, with_batch
+from .checks import DTYPES, check_precision, held_params, sizes, with_batch
 from .weights import Weighted, kind_of
 
 __all__ = ["Layer"]
@@ -58,7 +58,7 @@ class Layer(Weighted):
     device : str
         "cpu", or "cuda": where the weights are; see `to`.
     precision : str or None
-        On "cuda": what products are calculated in.
+        What products are calculated in, if not in the dtype; see `to`.
 
     Notes
     -----
@@ -188,8 +188,8 @@ class Layer(Weighted):
         self._regularizers = self._rules("regularizer", shapes)
         self._constraints = self._rules("constraint", shapes)
         self._dtype = dtype
+        self.check_place(self.device, self.precision)
         if self.device != "cpu":
-            self.check_place(self.device, self.precision)
             self._move(self.device)
 
     def to(self, device: str, precision: str | None = None) -> Any:
@@ -203,7 +203,8 @@ class Layer(Weighted):
             From then on the layer takes arrays there: of `lstmfast.cuda`, or any that tell of
             themselves by DLPack or `__cuda_array_interface__`. Its outputs are of `lstmfast.cuda`.
         precision : str, optional
-            On "cuda", of float32 layers: "float32" (as None), "tf32", "bfloat16", "float16".
+            What products are calculated in, of float32 layers: "float32" (as None) or "bfloat16";
+            on "cuda" also "tf32" or "float16".
 
         Raises
         ------
@@ -219,9 +220,8 @@ class Layer(Weighted):
     def check_place(self, device: str, precision: str | None) -> None:
         """Raise ValueError if the layer cannot be on this device, in this precision."""
         if device == "cuda":
-            import_module("lstmfast.cuda.support").check_layer(self, precision)
-        elif precision is not None:
-            raise ValueError(f"precision: expected None on the CPU, got {shown(precision)}")
+            import_module("lstmfast.cuda.support").check_layer(self)
+        check_precision(precision, device, [self.dtype] if self.built else DTYPES)
 
     def _move(self, device: str) -> None:
         self.params = {name: to_device(param, device) for name, param in self.params.items()}

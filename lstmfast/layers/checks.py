@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from ..arguments import Array, Shape, check_shape, integer, shape_text, shown
+from ..arguments import Array, Shape, check_shape, choice, integer, shape_text, shown
+from ..ops.checks import PRECISIONS
 
-__all__ = ["DTYPES", "features_of", "held_params", "in_a_list", "rounded", "sizes", "with_batch"]
+__all__ = [
+    "DTYPES", "check_precision", "features_of", "held_params", "in_a_list", "rounded", "sizes",
+    "with_batch",
+]  # fmt: skip
 
 DTYPES = ("float32", "float64")
 
@@ -23,6 +29,15 @@ def sizes(name: str, shape: Any, least: int) -> Shape:
     if not isinstance(shape, (tuple, list)) or not shape:
         raise ValueError(f"{name}: expected a tuple such as (None, 8), got {shown(shape)}")
     return tuple(None if size is None else integer(name, size, least) for size in shape)
+
+
+def check_precision(precision: Any, device: str, dtypes: Iterable[str]) -> None:
+    """Raise ValueError unless products can be calculated in it there, of one of these dtypes."""
+    known = PRECISIONS
+    if device == "cuda":
+        known = import_module("lstmfast.cuda.support").PRECISIONS
+    if precision is not None:
+        choice("precision", precision, [one for dtype in dtypes for one in known[dtype]])
 
 
 def held_params(

@@ -403,6 +403,7 @@ class LSTM(Parts):
             options=self.options,
             noise=self.noise,
             x_static=x_static,
+            precision=self.precision if self.device == "cpu" else None,
         )
 
     @property

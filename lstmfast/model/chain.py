@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from ..arguments import LARGEST_SEED, Array, Shape, choice, integer, shape_text, shown
 from ..layers import Dense, Layer
-from ..layers.checks import DTYPES, in_a_list, sizes
+from ..layers.checks import DTYPES, check_precision, in_a_list, sizes
 from ..layers.recurrent import Recurrent
 from ..losses import Crossentropy, Loss
 from ..ops.placement import assign_all, check_device
@@ -163,9 +162,7 @@ class Chain:
     def _check_place(self, device: str, precision: str | None) -> None:
         """Raise ValueError unless every layer can be on this device."""
         check_device(device)
-        if device == "cuda" and precision is not None:
-            allowed = import_module("lstmfast.cuda.support").PRECISIONS[self.dtype]
-            choice("precision", precision, allowed)
+        check_precision(precision, device, [self.dtype])
         for layer in self.layers:
             layer.check_place(device, precision)
 

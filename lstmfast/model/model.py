@@ -44,9 +44,9 @@ class Model(Chain):
     dtype : {"float32", "float64"}
         Of weights and outputs.
     precision : str, optional
-        On "cuda", what products of float32 matrices are calculated in: "float32" (as None),
-        "tf32" or "bfloat16", the faster the fewer their bits; weights and sums stay float32.
-        "float16" serves to predict, not to train: small gradients would become zero.
+        What products of float32 matrices are calculated in: "float32" (as None) or "bfloat16",
+        on "cuda" also "tf32", the faster the fewer their bits; weights and sums stay float32.
+        "float16", on "cuda", serves to predict, not to train: small gradients would become zero.
     seed : int, optional
         Of the initial weights and of shuffling: the same seed gives the same bits, at any number
         of threads. Without it both differ from run to run.

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from .. import capi
-from ..arguments import Array, check_shape
+from ..arguments import Array, check_shape, choice
 
 POOLED = 1 << 18  # bytes
 PADS = ("zeros", "repeat")  # what outputs hold where no step is taken
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+# What products of arrays of each dtype can be calculated in on the CPU.
+PRECISIONS = {"float32": ("float32", "bfloat16"), "float64": ("float64",)}
 
 
 def is_double(array: Array) -> bool:
@@ -41,11 +43,12 @@ def float_array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Ar
     return value
 
 
-def precision_of(precision: Any, dtype: np.dtype[Any]) -> None:
-    """Raise ValueError unless this is None or the dtype's name: in that the CPU calculates."""
-    if precision is not None and precision != dtype.name:
-        expected = f"None or {dtype.name!r} on the CPU"
-        raise ValueError(f"precision: expected {expected}, got {precision!r}")
+def precision_of(precision: Any, dtype: np.dtype[Any]) -> str | None:
+    """Return "bfloat16" if products are calculated in it, None if in the dtype; else ValueError."""
+    if precision is None:
+        return None
+    found = choice("precision", precision, PRECISIONS[dtype.name])
+    return None if found == dtype.name else found
 
 
 def new(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:

@@ -21,13 +21,16 @@ from .checks import (
 
 __all__ = ["dense_backward", "dense_forward", "embedding_backward", "embedding_forward"]
 
+NARROW = 2  # bfloat16, as capi numbers kinds of products: float32 is 0, float64 1
+
 
 def dense_forward(
     x: Array, W: Array, b: Array | None = None, *, precision: str | None = None
 ) -> Array:
     """y (M, N) = x (M, K) W (K, N) + b (N,), a new array; b None: zeros.
 
-    precision: None or the arrays' own; a smaller one is for arrays on a GPU.
+    precision: what products are calculated in: None or the arrays' own; of float32 arrays also
+    "bfloat16", x and W rounded to it, sums not.
 
     Raises
     ------
@@ -36,10 +39,10 @@ def dense_forward(
     """
     x, W = _factors(x, W)
     (M, K), N = x.shape, W.shape[1]
-    precision_of(precision, x.dtype)
+    kind = NARROW if precision_of(precision, x.dtype) else int(is_double(x))
     b = None if b is None else dense("b", b, (N,), x.dtype)
     y = new((M, N), x.dtype)
-    capi.product(is_double(x), M, N, K, x, _row(x), W, _row(W), 1, y, b)
+    capi.product(kind, M, N, K, x, _row(x), W, _row(W), 1, y, b)
     return y
 
 
@@ -56,23 +59,23 @@ def dense_backward(
     x, W = _factors(x, W)
     x = np.ascontiguousarray(x)
     (M, K), N = x.shape, W.shape[1]
-    precision_of(precision, x.dtype)
+    kind = NARROW if precision_of(precision, x.dtype) else int(is_double(x))
     dy = dense("dy", dy, (M, N), x.dtype)
-    dx = _input_gradient(dy, W) if need_dx else None
+    dx = _input_gradient(kind, dy, W) if need_dx else None
     dW, db = new((K, N), x.dtype), np.empty(N, x.dtype)
-    capi.outer(is_double(x), M, K, N, x, dy, dW, db)
+    capi.outer(kind, M, K, N, x, dy, dW, db)
     return dx, dW, db
 
 
-def _input_gradient(dy: Array, W: Array) -> Array:
+def _input_gradient(kind: int, dy: Array, W: Array) -> Array:
     """dy (M, N) Wᵀ: the left factor is read as it is, so the smaller one shall be the right one."""
     (M, N), K = dy.shape, W.shape[0]
     if 2 * M > K:
         dx = new((M, K), dy.dtype)
-        capi.product(is_double(dy), M, K, N, dy, N, W, 1, _row(W), dx, None)
+        capi.product(kind, M, K, N, dy, N, W, 1, _row(W), dx, None)
         return dx
     turned = np.empty((K, M), dy.dtype)
-    capi.product(is_double(dy), K, M, N, W, _row(W), dy, 1, N, turned, None)
+    capi.product(kind, K, M, N, W, _row(W), dy, 1, N, turned, None)
     return np.ascontiguousarray(turned.T)
 
 

@@ -9,9 +9,11 @@ from .checks import PADS
 from .options import PLAIN, QUIET, CellOptions, Noise
 
 __all__ = [
-    "check_layers", "keys_of_cell", "keys_of_noise", "order_keys", "seed_of", "way_back_keys",
+    "check_layers", "keys_of_cell", "keys_of_noise", "order_keys", "seed_of",
+    "way_back_keys",
 ]  # fmt: skip
 
+NARROW = {"precision": 16.0}  # products in bfloat16
 MOST_STEPS = 2**24  # that the C-level configuration takes
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..arguments import Array, flag
 from . import checks, foreign
 from .call import call_on, static_of
-from .keys import keys_of_cell, keys_of_noise, order_keys
+from .keys import NARROW, keys_of_cell, keys_of_noise, order_keys
 from .lstm import forward_rooms
 from .options import PLAIN, QUIET, CellOptions, Noise
 from .weights import is_stack, layer_of, weights_of
@@ -28,8 +28,8 @@ class PreparedLSTM:
     ----------
     W_ih, W_hh, b : (4H, I), (4H, H), (4H,), or sequences of them, as for `lstm_forward`; copied, so
         later changes do not reach it.
-    p, W_hr, norm, options, noise, bidirectional, pad, reverse, W_static : as for `lstm_forward`; of
-        the noise zoneout alone has a part in inference.
+    p, W_hr, norm, options, noise, bidirectional, pad, reverse, W_static, precision : as for
+        `lstm_forward`; of the noise zoneout alone has a part in inference.
     variable_lengths : calls may have `lengths` or a `mask`. (`unlike` is its earlier name.)
 
     May be run from several threads at once. `copy.copy` shares the packed weights, `copy.deepcopy`
@@ -54,6 +54,7 @@ class PreparedLSTM:
         reverse: bool = False,
         unlike: bool | None = None,
         W_static: Any = None,
+        precision: str | None = None,
     ):
         given = {"W_ih": W_ih, "W_hh": W_hh, "b": b, "p": p, "W_hr": W_hr, "norm": norm,
                  "W_static": W_static}  # fmt: skip
@@ -70,6 +71,7 @@ class PreparedLSTM:
         ragged = flag("variable_lengths", variable_lengths)
         keys |= order_keys(ragged, pad, reverse, both) | {"resets": 1.0}
         parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, None, W_static=W_static)
+        keys |= NARROW if checks.precision_of(precision, parts[0].W_ih.dtype) else {}
         self._static_size = parts[0].static_size
         self._layer = layer_of(parts, keys, training=False, batch_size=1, borrow=False)
         self._dtype, self._stacked = parts[0].W_ih.dtype, is_stack(W_ih)

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..arguments import Array, check_shape, integer
 from . import foreign
-from .checks import dense, float_array, new, not_empty, row_numbers, writable
-from .keys import keys_of_cell, keys_of_noise
+from .checks import dense, float_array, new, not_empty, precision_of, row_numbers, writable
+from .keys import NARROW, keys_of_cell, keys_of_noise
 from .options import PLAIN, QUIET, CellOptions, Noise
 from .weights import is_stack, layer_of, weights_of
 
@@ -31,6 +31,7 @@ class LSTMStream:
     p, W_hr, norm, options, noise : as for `lstm_forward`; of the noise zoneout alone has a part in
         inference.
     W_static, x_static : (4H, S), (B, S): static inputs, as for `lstm_forward`; see `set_static`.
+    precision : as for `lstm_forward`.
 
     Not to be stepped from two threads at once; distinct streams may be. A copy (`copy.copy`, as
     `copy.deepcopy` and pickle) has weights and a state of its own, and goes on from there.
@@ -50,6 +51,7 @@ class LSTMStream:
         noise: Noise = QUIET,
         W_static: Any = None,
         x_static: Array | None = None,
+        precision: str | None = None,
     ):
         B = integer("batch_size", batch_size, 1)
         self._weights_like = foreign.like(W_ih)
@@ -61,6 +63,7 @@ class LSTMStream:
             )
         parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, False, None, W_static=W_static)
         keys = keys_of_cell(options, training=False) | keys_of_noise(noise)
+        keys |= NARROW if precision_of(precision, parts[0].W_ih.dtype) else {}
         layer = layer_of(parts, keys, training=False, batch_size=B, borrow=False)
         leading = (layer.parts, B) if is_stack(W_ih) else (B,)
         self._layer = layer

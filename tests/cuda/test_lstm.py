@@ -13,7 +13,14 @@ from lstmfast.cuda.runtime.array import BFLOAT16, from_host
 from lstmfast.ops.lstm import LSTMGradients
 
 SHAPE = (3, 3, 2, 5)
-BARRED = ("layer_norm", "recompute", "resets", "resets to zeros", "static")  # test_support.py
+BARRED = (
+    "layer_norm",
+    "recompute",
+    "resets",
+    "resets to zeros",
+    "static",  # test_support.py
+    "bfloat16",
+)  # see below: rounded elsewhere, too
 RUNS = {name: options for name, options in OPTIONS.items() if name not in BARRED}
 
 

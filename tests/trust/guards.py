@@ -184,7 +184,7 @@ def main():
     given = parser.parse_args()
     if given.child is not None:
         return child(given.seed, given.child, given.count - given.child, given.side == "end")
-    known = ["v2", "v3", "v4"]
+    known = ["v2", "v3", "v4", "v4bf16"]
     isas = given.isa or (known[: known.index(capi.best_isa()) + 1]
                          if capi.best_isa() in known else [capi.best_isa()])  # fmt: skip
     sides = [given.side] if given.side else SIDES

@@ -28,6 +28,7 @@ OF_HANDLE = (
     "activation", "recurrent_activation", "output_activation", "layer_norm", "repeat", "reverse",
     "input_dropout", "layer_dropout", "recurrent_dropout", "weight_drop", "zoneout_h", "zoneout_c",
     "truncate", "recompute", "no bias", "resets", "resets to zeros", "static",
+    "bfloat16",
 )  # fmt: skip
 OF_CALL = ("lengths", "mask", "batch_first", "no state", "no dx", "dy alone")
 # Fields of lf_args, and values that no call may have.
