@@ -60,7 +60,9 @@ _alive: list[Any] = []  # an address is good for as long as its compiled functio
 
 def make_steps(simd):
     """steps(p, n): n times ACCUMULATORS steps a = p[0]·p[1] + a; the sum goes to p[2]."""
-    dot, load, store, splat, get, put = simd.load, simd.store, simd.splat, simd.get, simd.put
+    dot, load, store, splat, get, put = (
+        simd.dot, simd.load, simd.store, simd.splat, simd.get, simd.put
+    )  # fmt: skip
     new_tile = simd.new_tile(ACCUMULATORS)
 
     def steps(p, n):
