@@ -23,6 +23,7 @@ JOBS = (
 SMALL, SMALL_JOBS = Shape(T=7, B=3, I=20, H=33), 3
 STEPS, SMALL_STEPS, SIZE = 10**6, 10**4, 64
 STRAY_PAGES = 2  # that the interpreter may touch for the first time meanwhile, whatever the steps
+STRAY_BYTES = 256  # of the heap: what counting has freed and malloc keeps counts as used
 TOLERANCE = 1e-4  # of the norms of results (losses, gradients), relative; measured 1e-7
 
 
@@ -61,7 +62,7 @@ def test_stream(benchmark):
     """No step allocates: neither heap nor resident memory grows, and no array of h is made."""
     steps = SMALL_STEPS if benchmark.disabled else STEPS
     (row,) = measure(benchmark, lambda: fresh.run("benches.memory", "stream", steps, SIZE))
-    assert row["heap_bytes"] == 0 and row["rss_bytes"] <= STRAY_PAGES * 4096
+    assert row["heap_bytes"] <= STRAY_BYTES and row["rss_bytes"] <= STRAY_PAGES * 4096
     assert row["python_bytes"] < 4 * SIZE
     row = {"job": f"{steps} streaming steps, I = H = {SIZE}", "peer": "lstmfast", **row}
     benchmark.extra_info.update(kind="stream", rows=[row])
