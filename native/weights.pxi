@@ -11,8 +11,9 @@ cdef enum:
     PACK_ALL = 63
 
 
-cdef void pack(const lf_part *l, const lf_table *kernels, const void *source, void *target, int64_t K, int64_t columns,
-               int64_t k_stride, int64_t n_stride, int gates) noexcept nogil:
+cdef void pack(const lf_part *l, const lf_table *kernels, const void *source, void *target,
+               int64_t K, int64_t columns, int64_t k_stride, int64_t n_stride,
+               int gates) noexcept nogil:
     """Pack a matrix whose element (k, n) lies at k·k_stride + n·n_stride."""
     cdef lf_pack a
     cdef int64_t count = panels(l.H, l.width) if gates else panels(columns, 4 * l.width)

@@ -12,7 +12,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from .isa import WIDENED
-from .simd import Lanes, _tail_mask, call, constant, emit_fma, lanes
+from .simd import Lanes, call, constant, emit_fma, lanes, tail_mask
 
 I16 = ir.IntType(16)
 UPPER = 0xFFFF0000
@@ -89,7 +89,7 @@ def make_store_halves(simd):
     def masked_store(typing, p, i, v, n):
         def emit(ctx, builder, sig, args):
             value, place = rounded(builder, args)
-            mask = _tail_mask(builder, vector, args[3])
+            mask = tail_mask(builder, vector, args[3])
             name = f"llvm.masked.store.v{width}i16.p0"
             call(builder, name, ir.VoidType(), value, place, ir.IntType(32)(2), mask)
             return ctx.get_dummy_value()

@@ -19,8 +19,9 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
+from .shuffles import LANE, transposed, turned_columns
+
 I64 = ir.IntType(64)
-LANE = 16  # bytes within which all shuffles are cheap
 BITS = {types.float32: 32, types.float64: 64}
 LLVM_REAL = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 
@@ -288,7 +289,7 @@ def call_kernel(typing, address, values):
 # ---------------------------------------------------------------- one register width
 
 
-def _tail_mask(builder, vector, count):
+def tail_mask(builder, vector, count):
     """The first `count` lanes (count may be <= 0 or beyond the width)."""
     width, i32 = vector.width, ir.IntType(32)
     low = builder.select(builder.icmp_signed("<", count, I64(0)), I64(0), count)
@@ -364,7 +365,7 @@ def lanes(real, isa):
     def masked_load(typing, p, i, n, other):
         def emit(ctx, builder, sig, args):
             name = f"llvm.masked.load.{suffix(vector)}.p0"
-            mask = _tail_mask(builder, vector, args[2])
+            mask = tail_mask(builder, vector, args[2])
             return call(
                 builder, name, vector.llvm, address(builder, args), ir.IntType(32)(align), mask,
                 args[3],
@@ -384,7 +385,7 @@ def lanes(real, isa):
     def masked_store(typing, p, i, v, n):
         def emit(ctx, builder, sig, args):
             name = f"llvm.masked.store.{suffix(vector)}.p0"
-            mask = _tail_mask(builder, vector, args[3])
+            mask = tail_mask(builder, vector, args[3])
             call(
                 builder, name, ir.VoidType(), args[2], address(builder, args),
                 ir.IntType(32)(align), mask,
@@ -462,7 +463,7 @@ def lanes(real, isa):
         def emit(ctx, builder, sig, args):
             rows = [builder.gep(args[1], [builder.mul(args[2], I64(i))]) for i in range(width)]
             for k in range(0, width, LANE // align):
-                for i, column in enumerate(_turned_columns(builder, rows, k, width, align), k):
+                for i, column in enumerate(turned_columns(builder, rows, k, width, align), k):
                     builder.store(column, builder.gep(args[0], [I64(i)]))
             return ctx.get_dummy_value()
 
@@ -475,7 +476,7 @@ def lanes(real, isa):
         def transpose(typing, tile):
             def emit(ctx, builder, sig, args):
                 rows = [builder.load(builder.gep(args[0], [I64(i)])) for i in range(count)]
-                for i, column in enumerate(_transposed(builder, rows, width)):
+                for i, column in enumerate(transposed(builder, rows, width)):
                     builder.store(column, builder.gep(args[0], [I64(i)]))
                 return ctx.get_dummy_value()
 
@@ -491,66 +492,3 @@ def lanes(real, isa):
         transpose=transposition(width),
         regroup=transposition(4) if width >= 4 else None,
     )  # fmt: skip
-
-
-def _turned_columns(builder, rows, k, width, align):
-    """The columns from k on of rows in memory, as many as there are numbers in LANE bytes.
-
-    Pieces of so many numbers are put into their places as they are read, and only then turned, each
-    lane by itself: that takes half the shuffles of a whole square (`_transposed`).
-    """
-    real = rows[0].type.pointee
-    count, index = LANE // align, ir.IntType(32)
-    piece = ir.VectorType(real, count).as_pointer()
-
-    def read(row):
-        p = builder.bitcast(builder.gep(row, [I64(k)]), piece)
-        return builder.load(p, align=align)
-
-    def joined(parts):
-        if len(parts) == 1:
-            return parts[0]
-        half = len(parts) // 2
-        pair, order = (joined(parts[:half]), joined(parts[half:])), list(range(len(parts) * count))
-        return builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(index, len(order)), order))
-
-    found, run = [joined([read(row) for row in rows[i::count]]) for i in range(count)], 1
-    while run < count:
-        pairs = [(found[i], found[i + run]) for i in range(count) if i // run % 2 == 0]
-        orders = [_within_lanes(start, run, count, width) for start in (0, count // 2)]
-        found = [
-            builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(index, width), order))
-            for a, b in pairs
-            for order in orders
-        ]
-        run *= 2
-    return found
-
-
-def _within_lanes(start, run, count, width):
-    """Runs of one vector and of another by turns, from `start` on in each `count` of numbers."""
-    runs = range(start, start + count // 2, run)
-    return [
-        lane + first + r + of
-        for lane in range(0, width, count)
-        for first in runs
-        for of in (0, width)
-        for r in range(run)
-    ]
-
-
-def _transposed(builder, rows, width):
-    """Turn rows of runs of lanes, as many runs as rows: interleave row i with row i + half."""
-    half, run = len(rows) // 2, width // len(rows)
-    starts = [start for i in range(half) for start in (i * run, width + i * run)]
-    low = [start + r for start in starts for r in range(run)]
-    high = [lane + width // 2 for lane in low]
-    index = ir.VectorType(ir.IntType(32), width)
-    for _ in range(half.bit_length()):
-        pairs = [(rows[i], rows[i + half]) for i in range(half)]
-        rows = [
-            builder.shuffle_vector(a, b, ir.Constant(index, order))
-            for a, b in pairs
-            for order in (low, high)
-        ]
-    return rows
