@@ -19,20 +19,15 @@ KERNELS = [
 ]
 REGISTERS = 65536  # of a multiprocessor: a block must find them there
 SHARED = 48 * 1024
-EVERY = os.environ.get("LSTMFAST_EVERY_KERNEL") == "1"  # as .ci/full has it
 APPROXIMATE = ("tanh.approx", "div.approx", "div.full", "sqrt.approx", "lg2.approx")
 
 
-@pytest.mark.parametrize("number", range(len(KERNELS)), ids=lambda n: KERNELS[n].name)
-@pytest.mark.parametrize("cc", [(8, 0), (9, 0)] if EVERY else [None], ids=lambda cc: f"sm {cc}")
-def test_kernel(number, cc):
-    """It links, spills nothing, fits, and is calculated in the kind of number that it is for.
-
-    For either processor by turns; for both if EVERY.
-    """
+@pytest.mark.parametrize("cc", [(8, 0), (9, 0)], ids=["sm_80", "sm_90"])
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+def test_kernel(kernel, cc):
+    """It links, spills nothing, fits, and is calculated in the kind of number that it is for."""
     from lstmfast.cuda.runtime.compiler import link
 
-    kernel, cc = KERNELS[number], cc or (8 + number % 2, 0)
     ptx = kernel.ptx(cc)
     code = link(ptx, cc)
     assert code.stack == 0
