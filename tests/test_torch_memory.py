@@ -54,7 +54,7 @@ VIEWS = {
     "transposed": lambda x: x.transpose(0, 1),
     "slice of features": lambda x: x[:, :, : I - 3],
     "every second step": lambda x: x[::2],
-    "one row": lambda x: x[:, 1:2],
+    "two rows": lambda x: x[:, 1:3],
 }
 MODES = {
     "no_grad": torch.no_grad,

@@ -56,8 +56,8 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
         batched = input.dim() == 2
         if batched and h is not None and not (graph or input.is_cuda):
             self.invalidate()  # an update may follow
-            layout = Layout(_form(weights), False)
-            return StepFunction.apply(layout, None, None, input, h, c, *weights)  # type: ignore[no-any-return]
+            layout = Layout(_form(weights, cell=True), False)
+            return StepFunction.apply(layout, input, h, c, *weights)  # type: ignore[no-any-return]
         x = input.unsqueeze(0) if batched else input[None, None]
         h0, c0 = (s if s is None else s.unsqueeze(0) if batched else s[None, None] for s in (h, c))
         h_n, c_n = self._run(x, h0, c0, weights, graph)

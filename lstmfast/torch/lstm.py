@@ -15,6 +15,7 @@ from ..fallback import fall_back
 from .eager import LSTMFunction, run
 from .kept import KeepsWeights, kept_for
 from .layout import Form, Layout, to_tensor
+from .one_step import StepFunction
 from .operators import in_graph
 from .packed import Packing, is_consistent
 from .routes import (
@@ -137,6 +138,9 @@ class LSTM(KeepsWeights, nn.LSTM):
         layout = self._layout(packing, drops)
         if drops or needs_gradient((x, h0, c0, x_static, *weights)):
             self.invalidate()  # an update may follow
+            own = packing is not None or resets is not None or x_static is not None
+            if h0 is not None and not own and self._is_one_step(x):
+                return StepFunction.apply(layout, x, h0, c0, *weights)
             seed = int(drawn_seed()) if drops else None
             return LSTMFunction.apply(layout, packing, seed, resets, x, h0, c0, x_static, *weights)
         if x.is_cuda:
@@ -201,6 +205,12 @@ class LSTM(KeepsWeights, nn.LSTM):
 
     def _drops(self) -> bool:
         return self.training and self.dropout > 0 and self.num_layers > 1
+
+    def _is_one_step(self, x: Tensor) -> bool:
+        """One step of one layer on the CPU, as a loop in Python calls it?"""
+        parts = self.num_layers * (1 + self.bidirectional)
+        steps = x.size(1 if self.batch_first else 0)
+        return parts == 1 and steps == 1 and not self.proj_size and not x.is_cuda
 
     def _layout(self, packing: Packing | None, drops: bool) -> Layout:
         batch_first, dropout = self.batch_first and packing is None, self.dropout if drops else 0.0
