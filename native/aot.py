@@ -3,17 +3,13 @@
     python native/aot.py OUT_DIR header           -> OUT_DIR/kernel_table.h
     python native/aot.py OUT_DIR x86_64 v4        -> OUT_DIR/kernels_v4.o, .s
 
-Each kernel is handed over by Numba as unoptimised LLVM IR (NUMBA_OPT=0), then optimised and
-compiled by llvmlite. Numba's own code generation has passed over that IR by then: it must know the
-instruction set, or it would have taken masked loads and stores apart, lane by lane. So a process
-compiles for one instruction set. An object that needs any symbol beyond memset, memcpy and memmove,
-or whose inner loops spill vectors, fails the build. Each stage is a line with its seconds; one that
-takes long says so meanwhile.
+Each kernel is handed over by Numba as unoptimised LLVM IR, then optimised and compiled by llvmlite;
+a process compiles for one instruction set. An object that needs any symbol beyond memset, memcpy
+and memmove, or whose inner loops spill vectors, fails the build. Each stage is a line with its
+seconds; one that takes long says so meanwhile.
 """
 
 import gc
-import os
-import platform
 import re
 import resource
 import sys
@@ -29,26 +25,12 @@ package.__path__ = [str(ROOT / "lstmfast")]
 sys.modules["lstmfast"] = package
 sys.path.insert(0, str(ROOT / "native"))
 
-from lstmfast.kernels import isa as isas  # noqa: E402
-
-
-def tell_numba(isa, machine_name):
-    """Set the processor for which Numba generates code, before Numba is imported."""
-    own = isa is not None and machine_name == platform.machine().lower().replace("amd64", "x86_64")
-    os.environ.update(
-        NUMBA_OPT="0",
-        NUMBA_CPU_NAME=isa.cpu if own else "generic",
-        NUMBA_CPU_FEATURES=isa.features if own else "",
-    )
-
-
-if __name__ == "__main__":
-    tell_numba(isas.BY_NAME.get(sys.argv[-1]), sys.argv[2])
-
 import llvmlite.binding as llvm  # noqa: E402
 import spills  # noqa: E402
+from numba.core.codegen import JITCodeLibrary  # noqa: E402
 
 from lstmfast.kernels import activations, matmul, one_step, options, philox, softmax, table  # noqa: E402
+from lstmfast.kernels import isa as isas  # noqa: E402
 
 KEPT_APART = (  # compiled once each instead of into every caller
     "strip", "pack_panel", "rarer_activation", "rarer_slope", "varied_unit",
@@ -94,6 +76,14 @@ def kernel_module(name, real, isa):
     entry = re.escape(compiled.native_name)
     text = re.sub(rf'(?<=@)"?{entry}"?(?=\()', exported, compiled.inspect_llvm())
     return llvm.parse_assembly(text)
+
+
+def only_text():
+    """Keep Numba from optimising each kernel alone, and from making machine code of it."""
+    JITCodeLibrary._optimize_functions = lambda library, module: None
+    JITCodeLibrary._optimize_final_module = lambda library: None
+    JITCodeLibrary._finalize_specific = lambda library: None
+    JITCodeLibrary.get_pointer_to_function = lambda library, name: library._ensure_finalized()
 
 
 def link(isa, triple, machine):
@@ -250,6 +240,7 @@ def main(out, what, isa_name=None):
         (out / "kernel_table.h").write_text(header())
         return
     gc.set_threshold(YOUNG)
+    only_text()
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     build(out, what, isas.BY_NAME[isa_name])

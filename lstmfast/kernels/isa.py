@@ -22,6 +22,11 @@ class Isa(NamedTuple):
     features: str = ""
     base: str = ""  # the set whose kernels serve where this one's instructions are of no use
 
+    @property
+    def largest_tile(self) -> int:
+        """Vectors of the largest register tile."""
+        return 4 * max(n * wide for n, wide in enumerate(self.wide, start=1))
+
     def panels_at_once(self, rows: int) -> int:
         return self.wide[rows - 1]
 

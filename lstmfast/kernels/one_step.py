@@ -15,7 +15,7 @@ from .cell import make_cell
 from .matmul import BLOCK
 from .simd import at
 from .struct import Struct
-from .tiles import Matrix, Panels, make_sums, panel_count
+from .tiles import Matrix, Panels, Shape, make_sums, panel_count, unrolled
 
 LARGEST = BLOCK + BLOCK // 2  # from here on make_multiply has more than one block
 
@@ -26,40 +26,41 @@ STEP = Struct("lf_one_step", size="I H", data="x h c next w_ih w_hh b")
 
 
 @lru_cache(None)
-def make_gates(simd, vectors):
-    """gates(found, K, x, B): x·B for one row and a panel, as four gates.
+def make_gates(simd):
+    """gates(shape, found, K, x, B): x·B for one row and a panel of a Shape, as four gates.
 
-    Of the panel the first `vectors`; fewer than four hold the gates in their quarters (tiles.py).
+    Fewer than four vectors hold the gates in their quarters (tiles.py).
     """
-    sums, new_sums = make_sums(simd, 1, 1, vectors, False), simd.new_tile(vectors)
+    sums, new_sums = make_sums(simd, False), simd.new_tile(4)
     get, put, splat, real, size = simd.get, simd.put, simd.splat, simd.real, 4 * simd.width
-    regroup = simd.regroup if vectors < 4 else njit(lambda tile: None)
+    regroup = simd.regroup or njit(lambda tile: None)
 
-    @njit(error_model="numpy")
-    def gates(found, K, x, B):
-        acc = new_sums()
-        sums(acc, K, Matrix(x, 0), Panels(B, 0, size))
+    @unrolled
+    def gates(shape, found, K, x, B):
+        acc, vectors = new_sums(), shape.vectors
+        sums(shape, acc, K, Matrix(x, 0), Panels(B, 0, size))
         for v in range(4):
             put(found, v, get(acc, v) if v < vectors else splat(real(0)))
-        regroup(found)
+        if vectors < 4:
+            regroup(found)
 
     return gates
 
 
 @lru_cache(None)
-def make_units(simd, vectors):
-    """units(a, p, h): the units of panel p, of so many vectors; their outputs go to h."""
+def make_units(simd):
+    """units(shape, a, p, h): the units of panel p, of a Shape; their outputs go to h."""
     load, store, get, new_gates = simd.load_n, simd.store_n, simd.get, simd.new_tile(4)
     splat, real, W = simd.splat, simd.real, simd.width
-    gates, cell = make_gates(simd, vectors), make_cell(False)
+    gates, cell = make_gates(simd), make_cell(False)
     forward, output = cell.forward, cell.output
 
-    @njit(error_model="numpy")
-    def units(a, p, h):
+    @unrolled
+    def units(shape, a, p, h):
         of_x, of_h, none = new_gates(), new_gates(), splat(real(0))
         H, j, n = a.H, p * W, a.H - p * W
-        gates(of_x, a.I, a.x, at(a.w_ih, 4 * j * a.I))
-        gates(of_h, H, a.h, at(a.w_hh, 4 * j * H))
+        gates(shape, of_x, a.I, a.x, at(a.w_ih, 4 * j * a.I))
+        gates(shape, of_h, H, a.h, at(a.w_hh, 4 * j * H))
         z_i = load(a.b, j, n) + get(of_x, 0) + get(of_h, 0)
         z_f = load(a.b, H + j, n) + get(of_x, 1) + get(of_h, 1)
         z_g = load(a.b, 2 * H + j, n) + get(of_x, 2) + get(of_h, 2)
@@ -74,22 +75,20 @@ def make_units(simd, vectors):
 @lru_cache(None)
 def make_last_units(simd):
     """last_units(a, p, h): those of the last panel, of as many vectors as they need."""
-    if not simd.regroup:
-        return make_units(simd, 4)
-    W, quarter = simd.width, simd.width // 4
-    one, two, three, four = (make_units(simd, n) for n in (1, 2, 3, 4))
+    units, W, quarter = make_units(simd), simd.width, simd.width // 4
+    has_quarters = simd.regroup is not None
 
     @njit(error_model="numpy")
     def last_units(a, p, h):
-        vectors = panel_count(a.H - p * W, quarter)
+        vectors = panel_count(a.H - p * W, quarter) if has_quarters else 4
         if vectors == 1:
-            one(a, p, h)
+            units(Shape(1, 1, 1), a, p, h)
         elif vectors == 2:
-            two(a, p, h)
+            units(Shape(1, 1, 2), a, p, h)
         elif vectors == 3:
-            three(a, p, h)
+            units(Shape(1, 1, 3), a, p, h)
         else:
-            four(a, p, h)
+            units(Shape(1, 1, 4), a, p, h)
 
     return last_units
 
@@ -97,7 +96,7 @@ def make_last_units(simd):
 def make_one_step(simd):
     """The step; `next` holds the outputs until all panels have read h."""
     W, load, store = simd.width, simd.load_n, simd.store_n
-    units, last = make_units(simd, 4), make_last_units(simd)
+    units, last = make_units(simd), make_last_units(simd)
 
     def one_step(a):
         panels = panel_count(a.H, W)
@@ -105,7 +104,7 @@ def make_one_step(simd):
             last(a, 0, a.h)
             return 0
         for p in range(panels - 1):
-            units(a, p, a.next)
+            units(Shape(1, 1, 4), a, p, a.next)
         last(a, panels - 1, a.next)
         for j in range(0, a.H, W):
             store(a.h, j, load(a.next, j, a.H - j), a.H - j)

@@ -27,6 +27,13 @@ Out = namedtuple("Out", "pointer row panel vector limit_vector limit")
 # its first lane is column p·panel + v·limit_vector of `limit` columns.
 
 
+# Of C so many rows, panels and first vectors of each. Numba compiles a function of a Shape once;
+# callers name constants, for each of which LLVM unrolls it. (Were they plain arguments, or a plain
+# tuple, they would be part of the types, and Numba would compile anew for each.)
+Shape = namedtuple("Shape", "rows panels vectors")
+unrolled = njit(error_model="numpy", forceinline=True)
+
+
 @njit(error_model="numpy")
 def plain_out(pointer, row, columns, width):
     """C as an ordinary matrix of `columns` columns."""
@@ -51,18 +58,19 @@ def panel_count(columns, panel):
 
 
 @lru_cache(None)
-def make_sums(simd, rows, panels, vectors, packed):
-    """sums(acc, count, A, B): acc = A·B for `rows` rows, `panels` panels and the first `vectors`.
+def make_sums(simd, packed):
+    """sums(shape, acc, count, A, B): acc = A·B for a Shape of C.
 
     The sum runs over `count` values of k. With `packed`, A is packed: for each k the rows of the
     tile lie side by side, element (i, k) at k·stride + i.
     """
     W, load, splat, get, put = simd.width, simd.load, simd.splat, simd.get, simd.put
-    size, real, dot = rows * panels * vectors, simd.real, simd.dot
+    real, dot = simd.real, simd.dot
 
-    @njit(error_model="numpy")
-    def sums(acc, count, A, B):
-        for n in range(size):
+    @unrolled
+    def sums(shape, acc, count, A, B):
+        rows, panels, vectors = shape
+        for n in range(rows * panels * vectors):
             put(acc, n, splat(real(0)))
         for k in range(count):
             for i in range(rows):
@@ -77,20 +85,19 @@ def make_sums(simd, rows, panels, vectors, packed):
 
 
 @lru_cache(None)
-def make_tile(simd, rows, panels, vectors, packed):
-    """tile(count, A, B, C, S, p): C = S + A·B for `rows` rows and `panels` panels from p on.
+def make_tile(simd, packed):
+    """tile(shape, count, A, B, C, S, p): C = S + A·B for a Shape of C, its panels from p on.
 
-    Of each panel the first `vectors`. S has C's columns and may be C itself.
+    S has C's columns and may be C itself.
     """
     W, load, store, get = simd.width, simd.load, simd.store, simd.get
     load_n, store_n = simd.load_n, simd.store_n
-    sums = make_sums(simd, rows, panels, vectors, packed)
-    new_tile = simd.new_tile(rows * panels * vectors)
+    sums, new_tile = make_sums(simd, packed), simd.new_tile(simd.isa.largest_tile)
 
-    @njit(error_model="numpy")
-    def tile(count, A, B, C, S, p):
-        acc = new_tile()
-        sums(acc, count, A, B)
+    @unrolled
+    def tile(shape, count, A, B, C, S, p):
+        acc, (rows, panels, vectors) = new_tile(), shape
+        sums(shape, acc, count, A, B)
         last = (p + panels - 1) * C.panel + (vectors - 1) * C.limit_vector
         whole = C.limit - last >= W
         for i in range(rows):
@@ -109,34 +116,36 @@ def make_tile(simd, rows, panels, vectors, packed):
 
 
 @lru_cache(None)
-def make_panel_tile(simd, rows, packed):
-    """tile(count, A, B, C, S, p): one panel, or its halves one after the other (isa.Isa.whole)."""
-    if rows <= simd.isa.whole:
-        return make_tile(simd, rows, 1, 4, packed)
-    half, W = make_tile(simd, rows, 1, 2, packed), simd.width
+def make_panel_tile(simd, packed):
+    """tile(rows, count, A, B, C, S, p): a panel, or its halves one after the other (Isa.whole)."""
+    some, W, whole = make_tile(simd, packed), simd.width, simd.isa.whole
 
-    @njit(error_model="numpy")
-    def tile(count, A, B, C, S, p):
-        half(count, A, B, C, S, p)
+    @unrolled
+    def tile(rows, count, A, B, C, S, p):
+        if rows <= whole:
+            some(Shape(rows, 1, 4), count, A, B, C, S, p)
+            return
+        some(Shape(rows, 1, 2), count, A, B, C, S, p)
         o, limit = 2 * C.vector, C.limit - 2 * C.limit_vector
         right = Out(at(C.pointer, o), C.row, C.panel, C.vector, C.limit_vector, limit)
         B_right = Panels(at(B.pointer, 2 * W), B.panel, B.row)
-        half(count, A, B_right, right, Matrix(at(S.pointer, o), S.stride), p)
+        some(Shape(rows, 1, 2), count, A, B_right, right, Matrix(at(S.pointer, o), S.stride), p)
 
     return tile
 
 
 @lru_cache(None)
-def make_quartered_tile(simd, rows, vectors, packed):
-    """tile(count, A, B, C, S, p): the last gates panel p, whose `vectors` hold W/4 units each."""
-    new_tile, regroup, get, put = simd.new_tile(rows * vectors), simd.regroup, simd.get, simd.put
-    load_n, store_n, splat, real = simd.load_n, simd.store_n, simd.splat, simd.real
-    sums, new_gates = make_sums(simd, rows, 1, vectors, packed), simd.new_tile(4)
+def make_quartered_tile(simd, packed):
+    """tile(shape, count, A, B, C, S, p): the last gates panel p, whose vectors hold W/4 units."""
+    regroup, get, put, real = simd.regroup, simd.get, simd.put, simd.real
+    load_n, store_n, splat = simd.load_n, simd.store_n, simd.splat
+    sums, new_tile = make_sums(simd, packed), simd.new_tile(simd.isa.largest_tile)
+    new_gates = simd.new_tile(4)
 
-    @njit(error_model="numpy")
-    def tile(count, A, B, C, S, p):
-        acc, gates = new_tile(), new_gates()
-        sums(acc, count, A, B)
+    @unrolled
+    def tile(shape, count, A, B, C, S, p):
+        acc, gates, (rows, _, vectors) = new_tile(), new_gates(), shape
+        sums(shape, acc, count, A, B)
         n = C.limit - p * C.panel
         for i in range(rows):
             for v in range(4):
@@ -165,70 +174,81 @@ def make_vectors_of(simd, gates):
 
 
 @lru_cache(None)
-def make_last(simd, rows, packed, gates):
-    """last(vectors, count, A, B, C, S, p): the last panel, of 1, 2 or 3 vectors."""
+def make_last(simd, packed, gates):
+    """last(rows, vectors, count, A, B, C, S, p): the last panel, of 1, 2 or 3 vectors.
+
+    Where a tile of whole panels has fewer rows, some after the other.
+    """
     if gates and not simd.regroup:
-        return njit(error_model="numpy")(lambda vectors, count, A, B, C, S, p: None)
-    if rows > simd.isa.whole:
-        return make_last_by_turns(simd, rows, packed, gates)
-    make = make_quartered_tile if gates else (lambda s, r, n, packed: make_tile(s, r, 1, n, packed))
-    one, two, three = (make(simd, rows, n, packed) for n in (1, 2, 3))
+        return njit(error_model="numpy")(lambda rows, vectors, count, A, B, C, S, p: None)
+    tile, step = (make_quartered_tile if gates else make_tile)(simd, packed), simd.isa.whole
 
-    @njit(error_model="numpy")
-    def last(vectors, count, A, B, C, S, p):
+    @unrolled
+    def some(shape, count, A, B, C, S, p):
+        rows, _, vectors = shape
         if vectors == 1:
-            one(count, A, B, C, S, p)
+            tile(Shape(rows, 1, 1), count, A, B, C, S, p)
         elif vectors == 2:
-            two(count, A, B, C, S, p)
+            tile(Shape(rows, 1, 2), count, A, B, C, S, p)
         else:
-            three(count, A, B, C, S, p)
+            tile(Shape(rows, 1, 3), count, A, B, C, S, p)
 
-    return last
-
-
-@lru_cache(None)
-def make_last_by_turns(simd, rows, packed, gates):
-    """last(...) for more rows than a tile of whole panels has: some after the other."""
-    step = simd.isa.whole
-    full, rest = (make_last(simd, n, packed, gates) for n in (step, rows % step or step))
-
-    @njit(error_model="numpy")
-    def last(vectors, count, A, B, C, S, p):
+    @unrolled
+    def last(rows, vectors, count, A, B, C, S, p):
+        if rows <= step:
+            some(Shape(rows, 1, vectors), count, A, B, C, S, p)
+            return
         for r in range(0, rows, step):
             a = Matrix(at(A.pointer, r if packed else r * A.stride), A.stride)
             c = Out(at(C.pointer, r * C.row), C.row, C.panel, C.vector, C.limit_vector, C.limit)
             s = Matrix(at(S.pointer, r * S.stride), S.stride)
             if r + step <= rows:
-                full(vectors, count, a, B, c, s, p)
+                some(Shape(step, 1, vectors), count, a, B, c, s, p)
             else:
-                rest(vectors, count, a, B, c, s, p)
+                some(Shape(rows % step, 1, vectors), count, a, B, c, s, p)
 
     return last
 
 
 @lru_cache(None)
-def make_strip(simd, rows, packed, gates):
-    """strip(panels, count, A, B, C, S, p): `rows` rows of C, several panels at a time if few rows.
+def make_panels(simd, packed, gates):
+    """panels(shape, number, count, A, B, C, S, p): the Shape's rows of so many panels of C.
 
-    Only then are enough sums in flight to hide the latency of the fma.
+    As many at a time as the Shape has, which are some if rows are few: only then are enough sums in
+    flight to hide the latency of the fma.
     """
-    wide, vectors_of = simd.isa.panels_at_once(rows), make_vectors_of(simd, gates)
-    tile, last = make_panel_tile(simd, rows, packed), make_last(simd, rows, packed, gates)
-    wide_tile = make_tile(simd, rows, wide, 4, packed) if wide > 1 else tile
+    tile, last = make_panel_tile(simd, packed), make_last(simd, packed, gates)
+    wide_tile, vectors_of = make_tile(simd, packed), make_vectors_of(simd, gates)
 
-    @njit(error_model="numpy")
-    def strip(panels, count, A, B, C, S, p):
-        left = vectors_of(C, p + panels - 1)
-        whole = panels - (1 if left < 4 else 0)
+    @unrolled
+    def panels(shape, number, count, A, B, C, S, p):
+        rows, wide, _ = shape
+        left = vectors_of(C, p + number - 1)
+        whole = number - (1 if left < 4 else 0)
         q = 0
-        while q + wide <= whole:
-            wide_tile(count, A, Panels(at(B.pointer, q * B.panel), B.panel, B.row), C, S, p + q)
+        while wide > 1 and q + wide <= whole:
+            b = Panels(at(B.pointer, q * B.panel), B.panel, B.row)
+            wide_tile(shape, count, A, b, C, S, p + q)
             q += wide
         while q < whole:
-            tile(count, A, Panels(at(B.pointer, q * B.panel), B.panel, B.row), C, S, p + q)
+            b = Panels(at(B.pointer, q * B.panel), B.panel, B.row)
+            tile(rows, count, A, b, C, S, p + q)
             q += 1
         if left < 4:
-            last(left, count, A, Panels(at(B.pointer, q * B.panel), B.panel, B.row), C, S, p + q)
+            b = Panels(at(B.pointer, q * B.panel), B.panel, B.row)
+            last(rows, left, count, A, b, C, S, p + q)
+
+    return panels
+
+
+@lru_cache(None)
+def make_strip(simd, rows, packed, gates):
+    """strip(number, count, A, B, C, S, p): `rows` rows of so many panels of C."""
+    panels, wide = make_panels(simd, packed, gates), simd.isa.panels_at_once(rows)
+
+    @njit(error_model="numpy")
+    def strip(number, count, A, B, C, S, p):
+        panels(Shape(rows, wide, 4), number, count, A, B, C, S, p)
 
     return strip
 
