@@ -10,7 +10,8 @@ from torch.fx import Proxy
 from ..fallback import fall_back
 from .eager import LSTMFunction, run
 from .kept import KeepsWeights, kept_for
-from .layout import Form, Layout, to_array, to_tensor
+from .layout import Form, Layout, to_array
+from .narrow import dtypes_of_results, precision_for
 from .one_step import StepFunction
 from .operators import in_graph
 from .routes import (
@@ -50,13 +51,15 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
             return found
         h, c = hx or (None, None)
         if not (graph or input.is_cuda or needs_gradient((input, h, c, *weights))):
-            kept = kept_for(self, _form(weights, cell=True), weights)
+            layout = _layout(input, c, weights, cell=True)
+            kept = kept_for(self, layout.form, weights)
             h_n, c_n = kept.step(to_array(input), to_array(h), to_array(c))
-            return to_tensor(h_n), to_tensor(c_n)
+            return layout.results(h_n, h_n, c_n)[1:]
         batched = input.dim() == 2
-        if batched and h is not None and not (graph or input.is_cuda):
+        layout = _layout(input, c, weights, cell=True)
+        is_cast = layout.dtypes is not None
+        if batched and h is not None and not (graph or input.is_cuda or is_cast):
             self.invalidate()  # an update may follow
-            layout = Layout(_form(weights, cell=True), False)
             return StepFunction.apply(layout, input, h, c, *weights)  # type: ignore[no-any-return]
         x = input.unsqueeze(0) if batched else input[None, None]
         h0, c0 = (s if s is None else s.unsqueeze(0) if batched else s[None, None] for s in (h, c))
@@ -65,7 +68,7 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
 
     def _run(self, x: Tensor, h0: Any, c0: Any, weights: list[Tensor], graph: bool) -> State:
         """A sequence of one step (1, B, I) -> h_n and c_n (1, B, H)."""
-        layout, given = Layout(_form(weights), False), (x, h0, c0, *weights)
+        layout, given = _layout(x, c0, weights), (x, h0, c0, *weights)
         if graph:
             _, h_n, c_n = in_graph(layout, None, keeps(self, given), x, h0, c0, weights)
             return h_n, c_n
@@ -94,5 +97,6 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
         return reason_against((x, *state, *weights), graph)
 
 
-def _form(weights: list[Tensor], cell: bool = False) -> Form:
-    return Form(len(weights) > 2, False, False, cell)
+def _layout(x: Tensor, c0: Any, weights: list[Tensor], cell: bool = False) -> Layout:
+    form = Form(len(weights) > 2, False, False, cell, precision=precision_for(x))
+    return Layout(form, False, dtypes=dtypes_of_results(x, c0, False, False))

@@ -75,10 +75,10 @@ def run(
         array, **form.weights(weights), h0=to_array(h0), c0=to_array(c0), noise=layout.noise(),
         seed=seed, bidirectional=form.bidirectional, batch_first=layout.batch_first,
         lengths=None if packing is None else packing.lengths, training=training,
-        resets=to_array(resets), x_static=to_array(x_static),
+        resets=to_array(resets), x_static=to_array(x_static), precision=form.precision,
     )  # fmt: skip
     y = y if packing is None else packing.packed(y)
-    return to_tensor(y), to_tensor(h_n), to_tensor(c_n), cache
+    return *layout.results(y, h_n, c_n), cache
 
 
 def gradients_of(
@@ -134,7 +134,7 @@ def by_torchs_gradients(
     asked = [k for k, need in enumerate(needs) if need]
     pairs = [(y, dy) for y, dy in zip(outputs, above, strict=True) if dy is not None]
     found = torch.autograd.grad(
-        [y for y, _ in pairs], [apart[k] for k in asked], [dy for _, dy in pairs],
+        [y for y, _ in pairs], [apart[k] for k in asked], [dy.to(y.dtype) for y, dy in pairs],
         create_graph=again, allow_unused=True,
     )  # fmt: skip
     every: list[Tensor | None] = [None] * len(given)
@@ -158,8 +158,10 @@ def _without_fused_layers() -> Iterator[None]:
 
 def _by_torch(layout: Layout, packing: Packing | None, given: list[Any]) -> States:
     """The same by PyTorch's operators that can be differentiated twice: not oneDNN's."""
-    x, h0, c0, *weights = given
     form = layout.form
+    if form.precision:  # of mixed dtypes
+        given = [None if one is None else one.float() for one in given]
+    x, h0, c0, *weights = given
     parts = form.parts(weights)
     B = packing.rows if packing is not None else x.size(0 if layout.batch_first else 1)
     sizes = (weights[1].size(1), weights[1].size(0) // 4)

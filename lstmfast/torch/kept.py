@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..fallback import fall_back
@@ -112,7 +113,10 @@ class Kept:
             both, weights = self.form.bidirectional, self.form.weights(self._tensors)
             if self.form.cell:
                 weights = {name: of_parts[0] for name, of_parts in weights.items()}
-            prepared = PreparedLSTM(**weights, bidirectional=both, variable_lengths=ragged)
+            prepared = PreparedLSTM(
+                **weights, bidirectional=both, variable_lengths=ragged,
+                precision=self.form.precision,
+            )  # fmt: skip
             self._prepared[ragged] = prepared
         return prepared
 
@@ -126,5 +130,6 @@ def _stamp_of(weights: Sequence[Tensor]) -> list[int] | None:
 
 def _sample(weight: Tensor) -> Any:
     """A view of some numbers all over a weight, of rows and columns alike."""
-    flat = to_array(weight).reshape(-1)
+    bits = weight.view(torch.int16) if weight.dtype is torch.bfloat16 else weight
+    flat = to_array(bits).reshape(-1)
     return flat[:: flat.size // SAMPLES | 1]

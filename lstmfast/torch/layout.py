@@ -26,6 +26,7 @@ class Form(NamedTuple):
     bidirectional: bool
     cell: bool = False  # states have no axis of layers
     static: bool = False  # behind them weight_static (4H, S) of the first layer's directions
+    precision: str | None = None  # as `lstm_forward` takes it: "bfloat16" of such tensors
 
     @property
     def kinds(self) -> int:
@@ -73,17 +74,31 @@ class Layout(NamedTuple):
     form: Form
     batch_first: bool
     dropout: float = 0.0
+    dtypes: tuple[torch.dtype, torch.dtype] | None = None  # of h and c, if not the arrays'
 
     def noise(self) -> Noise:
         return Noise(layer_dropout=self.dropout) if self.dropout else QUIET
 
+    def results(self, y: Any, h_n: Any, c_n: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Return arrays as tensors, of the dtypes in which the caller has results."""
+        found = to_tensor(y), to_tensor(h_n), to_tensor(c_n)
+        if self.dtypes is None:
+            return found
+        of_h, of_c = self.dtypes
+        return found[0].to(of_h), found[1].to(of_h), found[2].to(of_c)
+
 
 def to_array(tensor: Tensor | None) -> Any:
-    """Return NumPy's view of a tensor on the CPU; on a GPU the tensor without its history."""
+    """Return NumPy's view of a tensor on the CPU; on a GPU the tensor without its history.
+
+    Of bfloat16, which NumPy has not, a copy in float32.
+    """
     if tensor is None:
         return None
     tensor = tensor.detach()
-    return tensor if tensor.is_cuda else tensor.resolve_neg().numpy()
+    if tensor.is_cuda:
+        return tensor
+    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor.resolve_neg()).numpy()
 
 
 def to_tensor(array: Any) -> Tensor:

@@ -14,7 +14,8 @@ from ..arguments import integer
 from ..fallback import fall_back
 from .eager import LSTMFunction, run
 from .kept import KeepsWeights, kept_for
-from .layout import Form, Layout, to_tensor
+from .layout import Form, Layout
+from .narrow import dtypes_of_results, precision_for
 from .one_step import StepFunction
 from .operators import in_graph
 from .packed import Packing, is_consistent
@@ -40,9 +41,10 @@ Found = tuple[Tensor, Tensor, Tensor]  # y, h_n, c_n
 class LSTM(KeepsWeights, nn.LSTM):
     """A `torch.nn.LSTM` with the same arguments, parameters, results and errors.
 
-    float32 and float64 tensors on the CPU, and CUDA tensors where `lstmfast[cuda]` can run, go to
-    lstmfast's kernels; everything else goes to `torch.nn.LSTM` itself, or with LSTMFAST_STRICT=1
-    raises `FallbackError`. Tensors are shared, not copied.
+    float32, float64 and bfloat16 tensors on the CPU, and CUDA tensors where `lstmfast[cuda]` can
+    run, go to lstmfast's kernels; everything else goes to `torch.nn.LSTM` itself, or with
+    LSTMFAST_STRICT=1 raises `FallbackError`. Tensors are shared, not copied, but those of bfloat16,
+    which become float32 and back. CPU autocast to bfloat16 rounds what is multiplied.
 
     In evaluation weights stay packed until a parameter is assigned or changed in place. A change
     of a few numbers through `weight.data` or NumPy, which PyTorch does not count, must be told with
@@ -135,11 +137,11 @@ class LSTM(KeepsWeights, nn.LSTM):
     ) -> Found:  # fmt: skip
         """Run on x (T, B, I) or (B, T, I), or on packed data (N, I)."""
         (h0, c0), drops = hx or (None, None), self._drops()
-        layout = self._layout(packing, drops)
+        layout = self._layout(x, c0, packing, drops)
         if drops or needs_gradient((x, h0, c0, x_static, *weights)):
             self.invalidate()  # an update may follow
             own = packing is not None or resets is not None or x_static is not None
-            if h0 is not None and not own and self._is_one_step(x):
+            if h0 is not None and not own and self._is_one_step(x) and layout.dtypes is None:
                 return StepFunction.apply(layout, x, h0, c0, *weights)
             seed = int(drawn_seed()) if drops else None
             return LSTMFunction.apply(layout, packing, seed, resets, x, h0, c0, x_static, *weights)
@@ -147,7 +149,7 @@ class LSTM(KeepsWeights, nn.LSTM):
             return run(layout, packing, None, x, h0, c0, weights, False, resets, x_static)[:3]
         kept = kept_for(self, layout.form, weights)
         y, state = kept.forward(x, h0, c0, packing, layout.batch_first, resets, x_static)
-        return to_tensor(y), to_tensor(state[0]), to_tensor(state[1])
+        return layout.results(y, *state)
 
     def _run_in_graph(
         self, x: Tensor, hx: State | None, weights: list[Tensor], resets: Tensor | None = None,
@@ -156,7 +158,7 @@ class LSTM(KeepsWeights, nn.LSTM):
         """One node, `torch.ops.lstmfast.lstm`."""
         (h0, c0), drops = hx or (None, None), self._drops()
         seed, keep = drawn_seed() if drops else None, keeps(self, (x, h0, c0, x_static, *weights))
-        layout = self._layout(None, drops)
+        layout = self._layout(x, c0, None, drops)
         return in_graph(layout, seed, keep, x, h0, c0, weights, resets, x_static)
 
     # ------------------------------------------------------------ what there is
@@ -212,11 +214,13 @@ class LSTM(KeepsWeights, nn.LSTM):
         steps = x.size(1 if self.batch_first else 0)
         return parts == 1 and steps == 1 and not self.proj_size and not x.is_cuda
 
-    def _layout(self, packing: Packing | None, drops: bool) -> Layout:
+    def _layout(self, x: Tensor, c0: Any, packing: Packing | None, drops: bool) -> Layout:
         batch_first, dropout = self.batch_first and packing is None, self.dropout if drops else 0.0
+        projected, precision = self.proj_size > 0, precision_for(x)
         static = self.static_size > 0
-        form = Form(self.bias, self.proj_size > 0, self.bidirectional, static=static)
-        return Layout(form, batch_first, dropout)
+        form = Form(self.bias, projected, self.bidirectional, False, static, precision)
+        fused = packing is None and not projected
+        return Layout(form, batch_first, dropout, dtypes_of_results(x, c0, fused, projected))
 
     def _reason_against(
         self, input: Any, x: Any, hx: Any, weights: list[Tensor], graph: bool

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from .narrow import is_under_autocast, mixed
+
 __all__ = [
     "as_node", "asked", "check_beside", "drawn_seed", "is_traced", "keeps", "mode_against",
     "needs_gradient", "reason_against", "state_of",
@@ -51,13 +53,13 @@ def reason_against(tensors: Sequence[Tensor | None], graph: bool) -> str | None:
     first: Any = tensors[0]
     if not graph and type(first) not in PLAIN:
         return _described(first)
-    dtype, device = first.dtype, first.device
-    if dtype not in FLOATS:
-        return f"a tensor of {dtype}"
+    device, dtypes = first.device, (first.dtype,) if graph else mixed(first)
+    if not dtypes or (graph and first.dtype not in FLOATS):
+        return f"a tensor of {first.dtype}"
     for tensor in tensors:
         if tensor is None or (
             (graph or type(tensor) in PLAIN)
-            and tensor.dtype is dtype
+            and tensor.dtype in dtypes
             and tensor.device == device
             and tensor.layout is torch.strided
             and not tensor.is_nested
@@ -95,7 +97,7 @@ def mode_against(x: Tensor, graph: bool) -> str | None:
     """Return what is under way that asks for PyTorch's own operators; None if nothing is."""
     if x.device.type not in DEVICES:
         return f"a tensor on {x.device}"
-    if torch.is_autocast_enabled(x.device.type):
+    if torch.is_autocast_enabled(x.device.type) and (graph or not is_under_autocast(x)):
         return f"a call under autocast on {x.device.type}"
     if graph:
         return "an export to ONNX" if torch.onnx.is_in_onnx_export() else None
