@@ -21,7 +21,8 @@ from agreement import all_arrays, all_same_bits, lstm_case
 
 from lstmfast import capi, ops
 
-TIMEOUT = 60  # seconds; each test takes one or two
+# Seconds; each test takes one or two, but where children compile their kernels.
+TIMEOUT = 600 if os.environ.get("LSTMFAST_JIT") else 60
 ROWS, PANELS = (5, 64, 65, 130), (3, 3, 200, 520)  # shared by rows, by panels (see test_threads.py)
 NEEDS_AFFINITY = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
 
