@@ -33,7 +33,7 @@ LINKED = {"x86_64": ["v4", "v3", "v2", "v4bf16"], "aarch64": ["neon"]}
 OTHERS = {"x86_64": [("aarch64", "neon")], "aarch64": []}
 AOT = os.environ.get("LSTMFAST_AOT", "1") == "1" and sys.platform == "linux" and MACHINE in LINKED
 CHECK_ALL = os.environ.get("LSTMFAST_CHECK_ALL", "0") == "1"
-AT_ONCE = 2  # processes that compile: up to 1 GB each
+AT_ONCE = 2  # processes that compile: some 0.5 GB each
 Job = tuple[str, str]  # machine, instruction set
 
 

@@ -25,8 +25,9 @@ from lstmfast import lstm_backward, lstm_forward
 from lstmfast.torch import LSTM
 
 NARROW = torch.bfloat16
-BAR = 0.03  # of results in bfloat16, whose steps are 2^-8: PyTorch's own are as far from float64
-GRADIENT_BAR = 0.06
+# Of results in bfloat16, whose steps are 2^-8, against float64's or PyTorch's in bfloat16. Measured
+# against float64: 3.1e-3 and 6.0e-3, of PyTorch's own 5.2e-3 and 1.7e-2.
+BAR, GRADIENT_BAR = 0.01, 0.025
 
 pytestmark = [
     pytest.mark.filterwarnings("error:lstmfast"),  # nothing is handed over to PyTorch

@@ -50,15 +50,14 @@ class LSTMCell(KeepsWeights, nn.LSTMCell):
             fall_back("lstmfast.torch.LSTMCell", reason)
             return found
         h, c = hx or (None, None)
+        layout = _layout(input, c, weights, cell=True)
         if not (graph or input.is_cuda or needs_gradient((input, h, c, *weights))):
-            layout = _layout(input, c, weights, cell=True)
             kept = kept_for(self, layout.form, weights)
             h_n, c_n = kept.step(to_array(input), to_array(h), to_array(c))
             return layout.results(h_n, h_n, c_n)[1:]
         batched = input.dim() == 2
-        layout = _layout(input, c, weights, cell=True)
-        is_cast = layout.dtypes is not None
-        if batched and h is not None and not (graph or input.is_cuda or is_cast):
+        is_plain = not (graph or input.is_cuda or layout.form.precision)
+        if batched and h is not None and is_plain:
             self.invalidate()  # an update may follow
             return StepFunction.apply(layout, input, h, c, *weights)  # type: ignore[no-any-return]
         x = input.unsqueeze(0) if batched else input[None, None]

@@ -140,8 +140,9 @@ class LSTM(KeepsWeights, nn.LSTM):
         layout = self._layout(x, c0, packing, drops)
         if drops or needs_gradient((x, h0, c0, x_static, *weights)):
             self.invalidate()  # an update may follow
-            own = packing is not None or resets is not None or x_static is not None
-            if h0 is not None and not own and self._is_one_step(x) and layout.dtypes is None:
+            others = (packing, resets, x_static, layout.form.precision)
+            is_plain = h0 is not None and all(one is None for one in others)
+            if is_plain and self._is_one_step(x):
                 return StepFunction.apply(layout, x, h0, c0, *weights)
             seed = int(drawn_seed()) if drops else None
             return LSTMFunction.apply(layout, packing, seed, resets, x, h0, c0, x_static, *weights)
@@ -216,9 +217,9 @@ class LSTM(KeepsWeights, nn.LSTM):
 
     def _layout(self, x: Tensor, c0: Any, packing: Packing | None, drops: bool) -> Layout:
         batch_first, dropout = self.batch_first and packing is None, self.dropout if drops else 0.0
-        projected, precision = self.proj_size > 0, precision_for(x)
-        static = self.static_size > 0
-        form = Form(self.bias, projected, self.bidirectional, False, static, precision)
+        projected, static = self.proj_size > 0, self.static_size > 0
+        form = Form(self.bias, projected, self.bidirectional, static=static,
+                    precision=precision_for(x))  # fmt: skip
         fused = packing is None and not projected
         return Layout(form, batch_first, dropout, dtypes_of_results(x, c0, fused, projected))
 

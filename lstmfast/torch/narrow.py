@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["dtypes_of_results", "is_under_autocast", "mixed", "precision_for"]
+__all__ = ["dtypes_beside", "dtypes_of_results", "is_under_autocast", "precision_for"]
 
 NARROW = torch.bfloat16
+FLOATS = (torch.float32, torch.float64)
 MIXED = (torch.float32, NARROW)
 
 
@@ -23,12 +24,12 @@ def is_under_autocast(x: Tensor) -> bool:
     return enabled and torch.get_autocast_dtype("cpu") is NARROW
 
 
-def mixed(x: Tensor) -> tuple[torch.dtype, ...]:
-    """The dtypes that the tensors of a call may have, of which x is one; none: not lstmfast's."""
-    if is_under_autocast(x):
+def dtypes_beside(x: Tensor, graph: bool) -> tuple[torch.dtype, ...]:
+    """The dtypes that the tensors of a call with x may have; none if it is not lstmfast's."""
+    if not graph and is_under_autocast(x):
         return MIXED if x.dtype in MIXED else ()
-    floats = (torch.float32, torch.float64)
-    return (x.dtype,) if x.dtype in floats or (x.dtype is NARROW and not x.is_cuda) else ()
+    is_taken = x.dtype in FLOATS or (x.dtype is NARROW and not (graph or x.is_cuda))
+    return (x.dtype,) if is_taken else ()
 
 
 def precision_for(x: Tensor) -> str | None:

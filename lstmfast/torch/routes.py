@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from .narrow import is_under_autocast, mixed
+from .narrow import dtypes_beside, is_under_autocast
 
 __all__ = [
     "as_node", "asked", "check_beside", "drawn_seed", "is_traced", "keeps", "mode_against",
@@ -18,7 +18,6 @@ __all__ = [
 ]  # fmt: skip
 
 PLAIN = (Tensor, Parameter)
-FLOATS = (torch.float32, torch.float64)
 DEVICES = ("cpu", "cuda")
 SEEDS = 2**62
 
@@ -53,8 +52,8 @@ def reason_against(tensors: Sequence[Tensor | None], graph: bool) -> str | None:
     first: Any = tensors[0]
     if not graph and type(first) not in PLAIN:
         return _described(first)
-    device, dtypes = first.device, (first.dtype,) if graph else mixed(first)
-    if not dtypes or (graph and first.dtype not in FLOATS):
+    device, dtypes = first.device, dtypes_beside(first, graph)
+    if not dtypes:
         return f"a tensor of {first.dtype}"
     for tensor in tensors:
         if tensor is None or (
