@@ -29,7 +29,7 @@ MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(
     platform.machine().lower(), platform.machine().lower()
 )
 # What is linked in (the longest to compile first), and what is only emitted and checked.
-LINKED = {"x86_64": ["v4", "v3", "v2", "v4bf16"], "aarch64": ["neon"]}
+LINKED = {"x86_64": ["v4", "v3", "v2", "v4bf16", "v4vnni"], "aarch64": ["neon"]}
 OTHERS = {"x86_64": [("aarch64", "neon")], "aarch64": []}
 AOT = os.environ.get("LSTMFAST_AOT", "1") == "1" and sys.platform == "linux" and MACHINE in LINKED
 CHECK_ALL = os.environ.get("LSTMFAST_CHECK_ALL", "0") == "1"

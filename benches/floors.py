@@ -35,6 +35,7 @@ from benches.shapes import Shape
 from lstmfast import capi
 from lstmfast.kernels import isa as isas
 from lstmfast.kernels.bfloat16 import pair_lanes
+from lstmfast.kernels.int8 import quad_lanes
 from lstmfast.kernels.simd import lanes
 from lstmfast.kernels.table import OPTIONS
 
@@ -44,11 +45,13 @@ SECONDS, BLOCKS = 5e-4, 3  # a measurement is the best of BLOCKS blocks of about
 FLOAT, LINE = 4, 64  # bytes
 
 
+KINDS = {"f32": lambda isa: lanes(types.float32, isa), "bf16": pair_lanes, "i8": quad_lanes}
+
+
 @lru_cache(None)
-def loops(pairs: bool = False) -> tuple[Callable[..., None], Callable[..., None], int]:
+def loops(kind: str = "f32") -> tuple[Callable[..., None], Callable[..., None], int]:
     """Compiled `steps(p, n)` and `read(p, n, passes)`, and floats per vector; one core, no GIL."""
-    isa = isas.BY_NAME[capi.best_isa()]
-    simd = pair_lanes(isa) if pairs else lanes(types.float32, isa)
+    simd = KINDS[kind](isas.BY_NAME[capi.best_isa()])
     compiled = [cfunc(types.void(simd.pointer, *[types.int64] * n), **OPTIONS)(make(simd))
                 for make, n in ((make_steps, 1), (make_read, 2))]  # fmt: skip
     _alive.extend(compiled)
@@ -59,9 +62,12 @@ _alive: list[Any] = []  # an address is good for as long as its compiled functio
 
 
 def make_steps(simd):
-    """steps(p, n): n times ACCUMULATORS steps a = p[0]·p[1] + a; the sum goes to p[2]."""
-    dot, load, store, splat, get, put = (
-        simd.dot, simd.load, simd.store, simd.splat, simd.get, simd.put
+    """steps(p, n): n times ACCUMULATORS steps a = p[0]·p[1] + a; the sum goes to p[2].
+
+    Of int8 p[0]·a, lest where there is no instruction for it the product is made once.
+    """
+    dot, load, store, splat, get, put, head = (
+        simd.dot, simd.load, simd.store, simd.splat, simd.get, simd.put, simd.head
     )  # fmt: skip
     new_tile = simd.new_tile(ACCUMULATORS)
 
@@ -71,7 +77,7 @@ def make_steps(simd):
             put(sums, i, load(p, i))
         for _ in range(n):
             for i in range(ACCUMULATORS):
-                put(sums, i, dot(factor, term, get(sums, i)))
+                put(sums, i, dot(factor, get(sums, i) if head else term, get(sums, i)))
         for i in range(1, ACCUMULATORS):
             put(sums, 0, get(sums, 0) + get(sums, i))
         store(p, 2, get(sums, 0))
@@ -116,11 +122,11 @@ def best_seconds(loop: Callable[..., None], *arguments: Any) -> float:
     return min(blocks) / count
 
 
-def fma_rate(pairs: bool = False) -> float:
-    """Floating-point operations per second of one core; `pairs`: products of bfloat16."""
-    steps, _, width = loops(pairs)
+def fma_rate(kind: str = "f32") -> float:
+    """Operations of products per second of one core, of a kind of KINDS."""
+    steps, _, width = loops(kind)
     data = np.full(64 * ACCUMULATORS, 0.5, np.float32)
-    terms = 2 if pairs else 1
+    terms = {"f32": 1, "bf16": 2, "i8": 4}[kind]
     return 2 * terms * ACCUMULATORS * width / best_seconds(steps, pointer(data))
 
 

@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path)
     given = parser.parse_args()
     lstmfast.set_num_threads(1)
-    rates = fma_rate(), fma_rate(pairs=True)
+    rates = fma_rate(), fma_rate("bf16")
     ratio = f"R = {rates[1] / rates[0]:.2f} ({1e-9 * rates[0]:.0f}, {1e-9 * rates[1]:.0f} GFLOP/s)"
     lines = ["# bfloat16 on the CPU", "", f"{origin()}; one thread. {ratio}.", ""]
     head = ["", "T B I H", "float32, ms", "bfloat16, ms", "times", "PyTorch's bfloat16 over it"]

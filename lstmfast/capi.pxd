@@ -75,8 +75,9 @@ cdef void lf_config_free(lf_config *config) noexcept nogil
 #   input_size        >= 1, needed: I
 #   hidden_size       >= 1, needed: H
 #   batch_size        >= 1, default 1: the largest B of lf_step
-#   precision         16, 32 or 64, default 32: float or double; 16: float, but W_ih, W_hh and what
-#                     they are multiplied with are rounded to bfloat16, sums are not
+#   precision         8, 16, 32 or 64, default 32: float or double; 16 and 8: float, but W_ih, W_hh
+#                     and what they are multiplied with are rounded to bfloat16 or int8, sums are
+#                     not; 8 with training LF_EVALUE of lf_build
 #   training          0 or 1, default 0: lf_backward will be called (weights are packed a second
 #                     time)
 #   lengths           0 or 1, default 0: lf_args.lengths or lf_args.mask may be given (work space

@@ -14,6 +14,7 @@ _Weights = Sequence[tuple[_Array, ...]]  # of each part: W_ih, W_hh, b, p, W_hr,
 CHUNK: int
 MAX_THREADS: int
 MAX_LAYERS: int
+LARGEST_SUM: int
 ACTIVATIONS: tuple[str, ...]
 
 def _choose_isa() -> bool: ...

@@ -29,7 +29,16 @@ import llvmlite.binding as llvm  # noqa: E402
 import spills  # noqa: E402
 from numba.core.codegen import JITCodeLibrary  # noqa: E402
 
-from lstmfast.kernels import activations, matmul, one_step, options, philox, softmax, table  # noqa: E402
+from lstmfast.kernels import (  # noqa: E402
+    activations,
+    int8,
+    matmul,
+    one_step,
+    options,
+    philox,
+    softmax,
+    table,
+)
 from lstmfast.kernels import isa as isas  # noqa: E402
 
 KEPT_APART = (  # compiled once each instead of into every caller
@@ -177,6 +186,8 @@ def header():
     text += [f"#define LF_BLOCK {matmul.BLOCK}", f"#define LF_GROUP {matmul.GROUP}"]
     text += [f"#define LF_CHUNK {softmax.CHUNK}", f"#define LF_OUTER_PANELS {matmul.OUTER_PANELS}"]
     text += [f"#define LF_LARGEST_STEP {one_step.LARGEST}"]
+    text += [f"#define LF_HEAD {int8.HEAD}", f"#define LF_LARGEST_SUM {int8.LARGEST}"]
+    text += [f"#define LF_LEAST {int8.LEAST}"]
     text += [f"enum {{ {', '.join(f'LF_{kind.upper()}' for kind in table.REALS)}, LF_KINDS }};"]
     text += [f"enum {{ {', '.join(f'LF_{purpose}' for purpose in philox.PURPOSES)} }};"]
     kinds = ", ".join(f"LF_KIND_{kind.upper()}" for kind in activations.KINDS)

@@ -11,6 +11,7 @@ from cpython.buffer cimport (
 CHUNK = LF_CHUNK              # elements behind one sum of `squares`
 MAX_THREADS = LF_MAX_THREADS
 MAX_LAYERS = MOST_LAYERS
+LARGEST_SUM = LF_LARGEST_SUM  # terms of a sum in int8
 ACTIVATIONS = tuple(LF_ACTIVATION_NAMES.decode().split())  # by kind
 
 
@@ -96,7 +97,7 @@ def _choose_isa():
 
 
 def best_isa() -> str:
-    """The best instruction set of this processor: v4bf16, v4, v3, v2, neon or none."""
+    """The best instruction set of this processor: v4bf16, v4vnni, v4, v3, v2, neon, none."""
     return lf_best_isa().decode()
 
 

@@ -1,7 +1,7 @@
 # What lstmfast/ops/ calls: matrices, rows and elements of NumPy arrays, checked there.
 
 cdef const lf_table *kernels_of(int kind) except NULL:
-    """Of LF_F32 (0, as of what is no double), LF_F64 (1) or LF_BF16."""
+    """Of LF_F32 (0, as of what is no double), LF_F64 (1), LF_BF16 (2) or LF_I8 (3)."""
     cdef const lf_table *k = lf_kernels(kind)
     if k.project == NULL:
         check(LF_EKERNELS)
@@ -12,7 +12,7 @@ def product(int kind, int64_t M, int64_t N, int64_t K, A, int64_t a_row, B, int6
             int64_t b_n, C, bias):
     """C (M, N) = A (M, K) · B (K, N) + bias, with strides in elements; C is contiguous.
 
-    kind: as for kernels_of; with LF_BF16 arrays of floats, of which A and B are rounded.
+    kind: as for kernels_of; with LF_BF16 and LF_I8 arrays of floats, of which A and B are rounded.
     """
     cdef const lf_table *k = kernels_of(kind)
     cdef lf_product a
@@ -22,23 +22,59 @@ def product(int kind, int64_t M, int64_t N, int64_t K, A, int64_t a_row, B, int6
     a.M, a.N, a.K, a.a_row, a.b_k, a.b_n, a.c_row = M, N, K, a_row, b_k, b_n, N
     lf_watch_begin(&watch)
     with nogil:
-        status = narrow_product(k, &a) if kind == LF_BF16 else product_with_scratch(k, &a)
+        if kind == LF_I8:
+            status = quads_product(k, &a)
+        elif kind == LF_BF16:
+            status = narrow_product(k, &a, panels(K, 2))
+        else:
+            status = product_with_scratch(k, &a)
     check(status | lf_watch_end(&watch))
 
 
-cdef int narrow_product(const lf_table *k, lf_product *a) noexcept nogil:
-    """A as pairs, then the product."""
+cdef int narrow_product(const lf_table *k, lf_product *a, int64_t row) noexcept nogil:
+    """A as pairs or quads, rows of `row` floats, then the product; B of quads is packed."""
     cdef lf_narrow n
     cdef int status
-    n.x, n.x_t, n.x_b, n.B, n.columns, n.y_b = a.A, 0, a.a_row, a.M, a.K, panels(a.K, 2)
+    n.x, n.x_t, n.x_b, n.B, n.columns, n.y_b, n.least = a.A, 0, a.a_row, a.M, a.K, row, LF_LEAST
     n.y = lf_take(a.M * n.y_b * sizeof(float))
     if n.y == NULL:
         return LF_EMEMORY
     status = lf_run_range(<lf_range_kernel> k.narrow, &n, a.M, 1, 4.0 * a.M * a.K,
                           lf_get_num_threads())
     a.A, a.a_row = n.y, n.y_b
-    status |= product_with_scratch(k, a)
+    if k == lf_kernels(LF_I8):
+        a.scratch, a.scratch_stride = NULL, 0
+        status |= lf_run_product(k, a, lf_get_num_threads())
+    else:
+        status |= product_with_scratch(k, a)
     lf_give(n.y)
+    return status
+
+
+cdef int64_t quads_size(const lf_table *k, int64_t K, int64_t N) noexcept nogil:
+    """Bytes of a matrix (K, N) packed in int8."""
+    return panels(N, k.register_bytes) * quads(K) * 4 * k.register_bytes
+
+
+cdef int pack_quads(const lf_table *k, const lf_product *a, void *target) noexcept nogil:
+    """B packed; an lf_product's, whose strides are set."""
+    cdef lf_pack p
+    p.source, p.target, p.K, p.columns, p.gates = a.B, target, a.K, a.N, 0
+    p.k_stride, p.n_stride = a.b_k, a.b_n
+    return lf_run_range(<lf_range_kernel> k.pack, &p, panels(a.N, k.register_bytes), 1,
+                        16.0 * a.K * a.N, lf_get_num_threads())
+
+
+cdef int quads_product(const lf_table *k, lf_product *a) noexcept nogil:
+    """B packed, A as quads, then the product."""
+    cdef void *packed = lf_take(quads_size(k, a.K, a.N))
+    cdef int status
+    if packed == NULL:
+        return LF_EMEMORY
+    status = pack_quads(k, a, packed)
+    a.B = packed
+    status |= narrow_product(k, a, quads(a.K))
+    lf_give(packed)
     return status
 
 

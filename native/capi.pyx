@@ -3,7 +3,7 @@
 # Checks are made here, once; kernels, native/schedule.c and ranges.c trust their arguments.
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uintptr_t
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t, uintptr_t
 from libc.stdlib cimport calloc, free, getenv
 from libc.string cimport memcmp, memcpy, memmove, memset, strcmp
 
@@ -116,6 +116,8 @@ cdef int sizes_are_possible(const lf_config *config) noexcept nogil:
     cdef double outputs = config.proj_size or config.hidden_size
     cdef double inputs = (config.input_size + config.static_size + 2 * outputs + config.hidden_size
                           + config.batch_size)
+    if config.precision == 8 and max(config.input_size, 2 * outputs) > LF_LARGEST_SUM:
+        return 0
     return (config.input_size >= 1 and config.hidden_size >= 1 and config.num_layers <= MOST_LAYERS
             and not too_large(inputs, config.hidden_size, 16, 8))
 
@@ -125,7 +127,7 @@ cdef int is_possible(const lf_config *config) noexcept nogil:
         return 0
     if config.layer_dropout > 0 and config.num_layers == 1:
         return 0
-    return not config.training or lf_is_differentiable(config)
+    return not config.training or (lf_is_differentiable(config) and config.precision != 8)
 
 
 cdef int lf_build(const lf_config *config, lf_lstm **lstm) noexcept nogil:
@@ -161,7 +163,7 @@ cdef int place(lf_lstm *l) noexcept nogil:
     if l.parts == NULL:
         return 0
     l.is_quick = (not lf_is_varied(&l.config) and l.directions == 1 and l.H < LF_LARGEST_STEP
-                  and l.config.precision != 16)
+                  and l.config.precision >= 32)
     for k in range(l.count):
         if not place_part(l, k):
             return 0
@@ -181,7 +183,9 @@ cdef int place_part(lf_lstm *l, int64_t k) noexcept nogil:
     part.S = <int64_t> l.config.static_size if k < l.directions else 0
     part.reverse = k % 2 if l.directions == 2 else l.config.reverse != 0
     part.kernels = lf_kernels(LF_F64 if l.config.precision == 64 else LF_F32)
-    part.products = lf_kernels(LF_BF16) if l.config.precision == 16 else part.kernels
+    part.products = part.kernels
+    if is_narrow(part):
+        part.products = lf_kernels(LF_I8 if is_quads(part) else LF_BF16)
     part.width = part.kernels.register_bytes // l.item
     weight_rooms(part, &needed)
     part.memory = <char *> lf_take(<int64_t> needed)

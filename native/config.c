@@ -11,7 +11,7 @@ static int fits(enum values values, double value) {
     case COUNT: return value >= 1 && value <= MOST && floor(value) == value;
     case COUNT_OR_NONE: return value >= 0 && value <= MOST && floor(value) == value;
     case RATE: return value >= 0 && value < 1;
-    case PRECISION: return value == 16 || value == 32 || value == 64;
+    case PRECISION: return value == 8 || value == 16 || value == 32 || value == 64;
     case FLAG: return value == 0 || value == 1;
     case LIMIT: return value > 0;
     case KIND: return value >= 0 && value < LF_ACTIVATIONS && floor(value) == value;
@@ -46,6 +46,19 @@ int lf_is_differentiable(const lf_config *config) {
            slope_is_known(config->output_kind, config->output_alpha);
 }
 
+/* Does an activation stay in -1..1? */
+static int is_bounded(double kind) {
+    return kind == LF_KIND_SIGMOID || kind == LF_KIND_TANH || kind == LF_KIND_SOFTSIGN ||
+           kind == LF_KIND_HARD_SIGMOID;
+}
+
+/* (Outputs that may be larger than 1 are quantised by the largest of their row.) */
+int lf_needs_whole_rows(const lf_config *config) {
+    if (config->layer_norm != 0 || config->proj_size > 0) return 1;
+    return config->precision == 8 && (config->zoneout_h > 0 || !is_bounded(config->gate_kind) ||
+                                      !is_bounded(config->output_kind));
+}
+
 int64_t lf_threshold(double rate) { return (int64_t)floor(rate * 4294967296.0); }
 
 double lf_dropout_scale(double rate) { return 1 / (1 - rate); }
@@ -69,7 +82,7 @@ void lf_describe_cell(const lf_config *config, lf_layer *a) {
 #define LF_COPY(name, values, value) a->name = config->name;
     LF_CELL(LF_COPY)
     a->layer_norm = config->layer_norm != 0;
-    a->row_cells = a->layer_norm || config->proj_size > 0;
+    a->row_cells = lf_needs_whole_rows(config);
     a->zoneout_h = config->zoneout_h;
     a->zoneout_c = config->zoneout_c;
     a->zoneout = config->zoneout_h > 0 || config->zoneout_c > 0;

@@ -29,6 +29,9 @@ int lf_is_differentiable(const lf_config *config);
 /* Is the cell another than the plain one, or does anything become of its output? */
 int lf_is_varied(const lf_config *config);
 
+/* Do the units of a row need each other: normalised, projected, or quantised by their largest? */
+int lf_needs_whole_rows(const lf_config *config);
+
 /* Tell the kernels which cell this is. */
 void lf_describe_cell(const lf_config *config, lf_layer *a);
 

@@ -7,15 +7,18 @@ cdef extern from "kernel_table.h" nogil:
         LF_CHUNK
         LF_OUTER_PANELS
         LF_LARGEST_STEP
+        LF_HEAD
+        LF_LARGEST_SUM
         LF_ZONEOUT
         LF_RECURRENT
         LF_INPUT
         LF_WEIGHTS
+    const double LF_LEAST
     const char *LF_ACTIVATION_NAMES
     ctypedef struct lf_layer:
         int64_t T, B, I, H, P, x_t, x_b, y_t, y_b, y_slots, r_t, r_b, r_slots, z_t, z_slots, c_t
         int64_t c_slots, raw_slots, out_t, keep, turn, fresh, dy_t, dy_b, dx_t, dx_b, dcells_t
-        int64_t dcells_b, dproj_t, first, adds, b_row, drawing, seed, stream
+        int64_t dcells_b, dproj_t, first, adds, b_row, row_cells, drawing, seed, stream
         int64_t turned, ih_panel, ih_row, hh_panel, hh_row
         void *x
         void *y
@@ -69,7 +72,7 @@ cdef extern from "kernel_table.h" nogil:
         void *fh0
         void *fzx
         void *fzh
-        int64_t multiply_gates, multiply_plain, K_x, K_h, K_z, fx_t, fx_b, fh_t, fh_b, fh_slots
+        int64_t multiply_gates, multiply_plain, quads, K_x, K_h, K_z, fx_t, fx_b, fh_t, fh_b, fh_slots
         int64_t fz_t, fz_b
         uint8_t *resets
         int64_t *lengths
@@ -100,6 +103,7 @@ cdef extern from "kernel_table.h" nogil:
         void *x
         void *y
         int64_t B, columns, x_t, x_b, y_b
+        double least
     ctypedef struct lf_pack:
         void *source
         void *target
@@ -207,6 +211,7 @@ cdef extern from "config.h" nogil:
     double lf_dropout_scale(double rate)
     int64_t lf_stream(int64_t part, int64_t purpose)
     int lf_is_varied(const lf_config *config)
+    int lf_needs_whole_rows(const lf_config *config)
     void lf_describe_cell(const lf_config *config, lf_layer *a)
 
 cdef extern from "handles.h" nogil:
@@ -251,6 +256,7 @@ cdef extern from "dispatch.h" nogil:
         LF_F32
         LF_F64
         LF_BF16
+        LF_I8
     const lf_table *lf_kernels(int kind)
     int lf_bind_kernel(int kind, const char *name, void *address)
     void lf_bind_isa(int64_t register_bytes)

@@ -7,48 +7,56 @@ static lf_table bound[LF_KINDS]; /* filled at run time */
 static const lf_table *chosen = bound;
 static const char *isa = "none";
 
+/* Instruction sets, each with all that the ones before it have. */
+typedef struct lf_isa {
+    const char *name;
+    const lf_table *tables;
+} lf_isa;
+
+#ifdef LF_AOT
+#define LF_TABLES(isa) lf_tables_##isa
+#else
+#define LF_TABLES(isa) NULL
+#endif
+
 #if defined(__x86_64__)
+static const lf_isa known[] = {
+    {"v2", LF_TABLES(v2)},           {"v3", LF_TABLES(v3)},         {"v4", LF_TABLES(v4)},
+    {"v4vnni", LF_TABLES(v4vnni)}, {"v4bf16", LF_TABLES(v4bf16)},
+};
+
+/* How many of them this processor has. */
 static int level(void) {
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("sse4.2") || !__builtin_cpu_supports("popcnt")) return 1;
+    if (!__builtin_cpu_supports("sse4.2") || !__builtin_cpu_supports("popcnt")) return 0;
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
         !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2"))
-        return 2;
+        return 1;
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512cd") || !__builtin_cpu_supports("avx512dq") ||
         !__builtin_cpu_supports("avx512vl"))
-        return 3;
+        return 2;
+    if (!__builtin_cpu_supports("avx512vnni")) return 3;
     return __builtin_cpu_supports("avx512bf16") ? 5 : 4;
 }
-
-const char *lf_best_isa(void) {
-    static const char *const names[] = {"none", "none", "v2", "v3", "v4", "v4bf16"};
-    return names[level()];
-}
 #elif defined(__aarch64__)
-const char *lf_best_isa(void) { return "neon"; }
+static const lf_isa known[] = {{"neon", LF_TABLES(neon)}};
+static int level(void) { return 1; }
 #else
-const char *lf_best_isa(void) { return "none"; }
+static const lf_isa known[] = {{"none", NULL}};
+static int level(void) { return 0; }
 #endif
 
-static int choose(const char *name, const lf_table *tables) {
-    isa = name;
-    chosen = tables;
-    return 0;
-}
+const char *lf_best_isa(void) { return level() ? known[level() - 1].name : "none"; }
 
 int lf_choose_isa(const char *wanted) {
-#if defined(LF_AOT) && defined(__x86_64__)
-    const char *best = lf_best_isa();
-    if (!wanted) wanted = best;
-    if (strcmp(wanted, best) > 0) return -1; /* v2 < v3 < v4 < v4bf16; "none" stands for v1 */
-    if (!strcmp(wanted, "v4bf16")) return choose("v4bf16", lf_tables_v4bf16);
-    if (!strcmp(wanted, "v4")) return choose("v4", lf_tables_v4);
-    if (!strcmp(wanted, "v3")) return choose("v3", lf_tables_v3);
-    if (!strcmp(wanted, "v2") && strcmp(best, "none")) return choose("v2", lf_tables_v2);
-    return -1;
-#elif defined(LF_AOT) && defined(__aarch64__)
-    if (!wanted || !strcmp(wanted, "neon")) return choose("neon", lf_tables_neon);
+#ifdef LF_AOT
+    for (int n = level() - 1; n >= 0; n--)
+        if (!wanted || !strcmp(wanted, known[n].name)) {
+            isa = known[n].name;
+            chosen = known[n].tables;
+            return 0;
+        }
     return -1;
 #else
     return wanted ? -1 : 0;
@@ -63,7 +71,7 @@ int lf_bind_kernel(int kind, const char *name, void *address) {
     static const char *const names[] = {LF_KERNEL_NAMES};
     if (chosen != bound) { /* the others stay as they are linked */
         memcpy(bound, chosen, sizeof bound);
-        choose(isa, bound);
+        chosen = bound;
     }
     char *pointers = (char *)&bound[kind] + offsetof(lf_table, project);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -76,5 +84,6 @@ int lf_bind_kernel(int kind, const char *name, void *address) {
 
 void lf_bind_isa(int64_t register_bytes) {
     for (int i = 0; i < LF_KINDS; i++) bound[i].register_bytes = register_bytes;
-    choose("jit", bound);
+    isa = "jit";
+    chosen = bound;
 }

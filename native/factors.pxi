@@ -1,5 +1,5 @@
 # What the weights of a part are multiplied with (kernels/factors.py): x, h and dz as they are, or, where
-# the precision is bfloat16, copies of them as pairs of such numbers.
+# the precision is bfloat16 or int8, copies of them as pairs or quads of such numbers.
 
 
 cdef struct factors:
@@ -11,12 +11,21 @@ cdef struct factors:
 
 
 cdef inline int is_narrow(const lf_part *l) noexcept nogil:
-    return l.config.precision == 16
+    return l.config.precision < 32
+
+
+cdef inline int is_quads(const lf_part *l) noexcept nogil:
+    return l.config.precision == 8
+
+
+cdef inline int64_t quads(int64_t K) noexcept nogil:
+    """Numbers of a row of K in int8."""
+    return LF_HEAD + panels(K, 4)
 
 
 cdef inline int64_t numbers(const lf_part *l, int64_t K) noexcept nogil:
     """Of l.item bytes, in a row of K."""
-    return panels(K, 2) if is_narrow(l) else K
+    return quads(K) if is_quads(l) else panels(K, 2) if is_narrow(l) else K
 
 
 cdef inline int64_t row_size(const lf_part *l, int64_t K) noexcept nogil:
@@ -48,12 +57,12 @@ cdef int describe_forward_factors(const lf_part *l, const factors *f, lf_layer *
     r.fh, r.fh_t, r.fh_b, r.fh_slots = r.r, r.r_t, r.r_b, r.r_slots
     if not is_narrow(l):
         return LF_OK
-    r.multiply_gates = <int64_t> l.products.multiply_gates
+    r.multiply_gates, r.quads = <int64_t> l.products.multiply_gates, is_quads(l)
     r.fx, r.fx_t, r.fx_b = f.x, r.B * r.K_x, r.K_x
     r.fh, r.fh_t, r.fh_b, r.fh_slots, r.fh0 = f.h, r.B * r.K_h, r.K_h, 2, f.h0
-    memset(f.h, 0, 2 * r.B * r.K_h * l.item)  # kernels leave half a pair behind odd rows as it is
-    return (narrow_rows(l, r.x, r.x_t, r.x_b, r.T, r.B, l.I, f.x)
-            | narrow_rows(l, r.r0, 0, l.P, 1, r.B, l.P, f.h0))
+    memset(f.h, 0, 2 * r.B * r.K_h * l.item)  # kernels leave what is behind a row's last number
+    return (narrow_rows(l, r.x, r.x_t, r.x_b, r.T, r.B, l.I, LF_LEAST, f.x)
+            | narrow_rows(l, r.r0, 0, l.P, 1, r.B, l.P, LF_LEAST if r.row_cells else 1, f.h0))
 
 
 cdef void describe_backward_factors(const lf_part *l, const factors *f, lf_layer *r) noexcept nogil:
@@ -65,10 +74,10 @@ cdef void describe_backward_factors(const lf_part *l, const factors *f, lf_layer
 
 
 cdef int narrow_rows(const lf_part *l, const void *x, int64_t x_t, int64_t x_b, int64_t T, int64_t B,
-                     int64_t columns, void *y) noexcept nogil:
-    """y (T·B, pairs) = x as bfloat16."""
+                     int64_t columns, double least, void *y) noexcept nogil:
+    """y (T·B, pairs or quads) = x; `least` as in lf_narrow."""
     cdef lf_narrow a
     a.x, a.x_t, a.x_b, a.B, a.columns = <void *> x, x_t, x_b, B, columns
-    a.y, a.y_b = y, numbers(l, columns)
+    a.y, a.y_b, a.least = y, numbers(l, columns), least
     return lf_run_range(<lf_range_kernel> l.products.narrow, &a, T * B, 1, 4.0 * T * B * columns,
                         lf_get_num_threads())

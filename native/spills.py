@@ -18,7 +18,9 @@ QUOTIENT = re.compile(r"^\s+v?f?div(?:p[sd])?\b")
 # LLVM leaves out frame pointers here: the stack is %rsp (sp) alone.
 CALL = re.compile(r"^\s+(?:callq?|bl)\s")
 JUMP = re.compile(r"^\s+(?:j\w+|b\.\w+|b|cbn?z\s+\w+,|tbn?z\s+\w+,\s*#\d+,)\s+(\.?L\w+)")
-PRODUCT = re.compile(r"^\s+(?:vfn?m(?:add|sub)\w*p[sd]|vdpbf16ps|mulp[sd]|fmla)\b")
+PRODUCT = re.compile(
+    r"^\s+(?:vfn?m(?:add|sub)\w*p[sd]|vdpbf16ps|vpdpbusd|v?pmaddwd|mulp[sd]|fmla|mla)\b"
+)
 STACK_X86 = re.compile(r"^\s+(?!\w+s[sd]\b|v?mov[dq]\b|v?mov[lh]p[sd]\b)(?=.*%[xyz]mm).*\(%rsp")
 STACK_ARM = re.compile(r"^\s+(?:ldr|str|ldp|stp)\s+q\d+.*\[sp")
 

@@ -123,8 +123,8 @@ cdef int read_weights(const lf_lstm *l, const lf_weights *weights, int64_t k,
 
 
 cdef int unpack(const lf_part *l, const void *packed, void *W, int64_t K, int64_t columns, int gates,
-                int pairs) noexcept nogil:
-    """Give W (columns, K) back as it was packed (of pairs, as it was rounded), column by column.
+                int narrow) noexcept nogil:
+    """Give W (columns, K) back as it was packed (`narrow`: as it was rounded), column by column.
 
     Where they lie, a row of numbers 1, 2, ... tells, packed alike; what is past the end is 0 there.
     """
@@ -132,7 +132,7 @@ cdef int unpack(const lf_part *l, const void *packed, void *W, int64_t K, int64_
     cdef char *row = <char *> lf_take(columns * l.item)
     cdef char *where = <char *> lf_take(lanes * l.item)
     cdef const char *source
-    cdef int64_t lane, column, panel = 4 * l.width, rows = panels(K, 2) if pairs else K
+    cdef int64_t lane, column, panel = 4 * l.width, rows = numbers(l, K) if narrow else K
     if row != NULL and where != NULL:
         for column in range(columns):
             put_number(l, row, column, column + 1)
@@ -141,7 +141,9 @@ cdef int unpack(const lf_part *l, const void *packed, void *W, int64_t K, int64_
         for lane in range(lanes):
             column = number_at(l, where, lane) - 1
             source = <const char *> packed + (lane // panel * rows * panel + lane % panel) * l.item
-            if column >= 0 and pairs:
+            if column >= 0 and narrow and is_quads(l):
+                read_quads(<float *> W + column * K, K, <const uint32_t *> source, panel)
+            elif column >= 0 and narrow:
                 read_pairs(<float *> W + column * K, K, <const uint32_t *> source, panel)
             elif column >= 0:
                 read_lane(<char *> W + column * K * l.item, K, source, panel, l.item)
@@ -164,6 +166,16 @@ cdef void read_pairs(float *W, int64_t K, const uint32_t *source, int64_t panel)
         bits = source[k // 2 * panel]
         bits = bits >> 16 << 16 if k % 2 else bits << 16
         memcpy(W + k, &bits, sizeof(float))
+
+
+cdef void read_quads(float *W, int64_t K, const uint32_t *source, int64_t panel) noexcept nogil:
+    cdef int64_t k
+    cdef uint32_t bits
+    cdef float scale
+    memcpy(&scale, source, sizeof(float))
+    for k in range(K):
+        bits = source[(LF_HEAD + k // 4) * panel] >> 8 * (k % 4)
+        W[k] = scale * <int8_t> (bits & 255)
 
 
 cdef inline void put_number(const lf_part *l, void *array, int64_t at, int64_t n) noexcept nogil:

@@ -27,7 +27,8 @@ def keys_of(case, training):
     keys |= way_back_keys(given.get("truncate"), given.get("recompute"))
     keys |= {"training": training, "cells": 1}
     keys |= {"resets": 1} if case.resets else {}
-    keys |= {"precision": 16} if given.get("precision") else {}
+    narrow = {"bfloat16": 16, "int8": 8}
+    keys |= {"precision": narrow[given["precision"]]} if given.get("precision") else {}
     keys |= {} if case.x_static is None else {"static_size": case.x_static.shape[1]}
     keys |= {key: 1 for name, key in SIZES.items() if weights[name]}
     if weights["W_hr"]:

@@ -63,6 +63,7 @@ SEED = 0x1234_5678_9ABC
 # the largest is far below what rounding costs (2e-3 and 3e-3). Measured over all pairs:
 # 4e-7 and 1.2e-4, in handfuls of options 1.4e-4 and 4e-3.
 NARROW_BARS = 1e-3, 5e-3
+INT8_BAR = 5e-3
 
 
 class FamilyCase(NamedTuple):
@@ -111,8 +112,10 @@ def family_case(shape, dtype, training=True, seed=0, **chosen):
     keywords = order | ways | {"options": cell, "noise": Noise(**noise), "seed": SEED}
     keywords |= {"batch_first": chosen.get("batch_first", False)}
     keywords |= {"lengths": lengths, "mask": mask, "return_cells": True, "training": training}
-    narrow = chosen.get("bfloat16") and dtype == "float32"
-    keywords |= {"precision": "bfloat16"} if narrow else {}
+    narrow = next((p for p in ("bfloat16", "int8") if chosen.get(p)), None)
+    if dtype == "float64":
+        narrow = None
+    keywords |= {"precision": narrow} if narrow else {}
     keywords |= _reset_keywords(resets, chosen) | (
         {} if x_static is None else {"x_static": x_static}
     )
@@ -122,7 +125,7 @@ def family_case(shape, dtype, training=True, seed=0, **chosen):
     network = naive_stack.Network(
         parts, order.get("bidirectional", False), _variant(cell), order.get("reverse", False),
         order.get("pad") == "repeat", **noise, truncate=chosen.get("truncate"),
-        seed=SEED if training else None, rounded=naive.bfloat16 if narrow else naive.double,
+        seed=SEED if training else None, rounding=_rounding(narrow, chosen, cell),
     )  # fmt: skip
     weights = {name: [getattr(part, name) for part in parts] for name in naive_stack.Part._fields}
     weights = {name: None if of[0] is None else of for name, of in weights.items()}
@@ -140,6 +143,15 @@ def family_case(shape, dtype, training=True, seed=0, **chosen):
     need_dx = chosen.get("need_dx", True)
     return FamilyCase(x, weights, h0, c0, steps, resets, x_static, keywords, network, upstream,
                       need_dx)  # fmt: skip
+
+
+def _rounding(precision, chosen, cell):
+    if precision != "int8":
+        return naive.BFLOAT16 if precision else naive.EXACT
+    bounded = {"sigmoid", "tanh", "softsign", "hard_sigmoid"}
+    kinds = {cell.recurrent_activation.name, cell.output_activation.name}
+    others = any(chosen.get(name) for name in ("proj", "norm", "zoneout_h"))
+    return naive.INT8 if kinds <= bounded and not others else naive.INT8_OF_ANY
 
 
 def _part(rng, I, H, chosen, dtype):
@@ -289,8 +301,9 @@ def middle(found, wanted):
 
 def bars_of(case):
     """The largest errors of outputs and of gradients."""
-    if case.keywords.get("precision") == "bfloat16":
-        return NARROW_BARS
+    precision = case.keywords.get("precision")
+    if precision:
+        return NARROW_BARS if precision == "bfloat16" else (INT8_BAR, None)
     return FORWARD_BAR[str(case.x.dtype)], GRADIENT_BAR[str(case.x.dtype)]
 
 

@@ -68,6 +68,35 @@ def bfloat16(a):
     return double((rounded & np.uint32(0xFFFF0000)).view(np.float32))
 
 
+def int8(a, least=1e-30):
+    """Return rows in steps of a 127th of their largest magnitude, or of `least`, as float64."""
+    largest = np.maximum(abs(np.asarray(a, np.float32)).max(-1, keepdims=True), np.float32(least))
+    steps = np.rint(np.asarray(a, np.float32) * (np.float32(127) / largest))
+    return steps * double(largest / np.float32(127))
+
+
+def int8_weights(W):
+    """The same, the steps rounded up to 16 bits of significand."""
+    largest = np.maximum(abs(np.asarray(W, np.float32)).max(-1, keepdims=True), np.float32(1e-30))
+    bits = (largest / np.float32(127)).view(np.uint32) + np.uint32(0xFF)
+    scale = (bits & np.uint32(0xFFFFFF00)).view(np.float32)
+    return np.rint(np.asarray(W, np.float32) * (np.float32(1) / scale)) * double(scale)
+
+
+class Rounding(NamedTuple):
+    """What factors of products with W_ih and W_hh are rounded by."""
+
+    weights: object = double
+    inputs: object = double  # x; and dz
+    outputs: object = double  # h
+
+
+EXACT = Rounding()
+BFLOAT16 = Rounding(bfloat16, bfloat16, bfloat16)
+INT8 = Rounding(int8_weights, int8, lambda h: int8(h, 1.0))  # outputs are at most 1,
+INT8_OF_ANY = Rounding(int8_weights, int8, int8)  # or not
+
+
 def sigmoid(z):
     """Return 1 / (1 + exp(-z)) without overflow at either end."""
     e = np.exp(-np.abs(z))

@@ -55,7 +55,7 @@ class Network(NamedTuple):
     weight_drop: float = 0.0
     truncate: int = None  # the gradient is cut before every so many-th step of a row
     seed: int = None  # None: inference
-    rounded: object = naive.double  # what factors of products with W_ih and W_hh are rounded by
+    rounding: naive.Rounding = naive.EXACT
 
 
 class Resets(NamedTuple):
@@ -147,8 +147,8 @@ def effective(network, index):
     W_ih, W_hh, b, p, W_hr, norm, W_static = network.parts[index]
     H = len(W_ih) // 4
     return Part(
-        network.rounded(W_ih),
-        network.rounded(naive.double(W_hh) * weight_factors(network, index)),
+        network.rounding.weights(W_ih),
+        network.rounding.weights(naive.double(W_hh) * weight_factors(network, index)),
         np.zeros(4 * H) if b is None else naive.double(b),
         np.zeros((3, H)) if p is None else naive.double(p),
         np.eye(H) if W_hr is None else naive.double(W_hr),
@@ -159,8 +159,9 @@ def effective(network, index):
 
 def take(part, network, t, anew, x, x_static, h_prev, c_prev, m, k_h, k_c):
     """Take one row through one step of an effective part and return the `Step`."""
-    r = h_prev * m
-    a, q = part.W_ih @ network.rounded(x) + part.W_static @ x_static, part.W_hh @ network.rounded(r)
+    r, rounding = h_prev * m, network.rounding
+    a = part.W_ih @ rounding.inputs(x) + part.W_static @ x_static
+    q = part.W_hh @ rounding.outputs(r)
     if part.norm is None:
         z, norm_c = a + q + part.b, None
     else:
@@ -193,9 +194,10 @@ def take_backward(part, network, step, dh, dc, sums):
             total += new
     sums["dW_static"] += np.outer(da, step.x_static)
     sums["db"] += dz
-    dx_static, da, dq = da @ part.W_static, network.rounded(da), network.rounded(dq)
-    sums["dW_ih"] += np.outer(da, network.rounded(step.x))
-    sums["dW_hh"] += np.outer(dq, network.rounded(step.r))
+    rounding = network.rounding
+    dx_static, da, dq = da @ part.W_static, rounding.inputs(da), rounding.inputs(dq)
+    sums["dW_ih"] += np.outer(da, rounding.inputs(step.x))
+    sums["dW_hh"] += np.outer(dq, rounding.outputs(step.r))
     sums["dp"] += naive.peephole_gradient(dz, step.cell)
     sums["dW_hr"] += np.outer(dh_new, step.cell.h)
     dh_prev = step.k_h * dh + step.m * (dq @ part.W_hh)

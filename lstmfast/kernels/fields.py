@@ -16,7 +16,7 @@ LAYER = Struct(
     "out_t keep projects turn fresh dy_t dy_b dx_t dx_b dcells_t dcells_b dproj_t first truncate "
     "adds b_row row_cells layer_norm zoneout drawing seed stream h_threshold c_threshold "
     "turned ih_panel ih_row hh_panel hh_row "
-    "multiply_gates multiply_plain K_x K_h K_z fx_t fx_b fh_t fh_b fh_slots fz_t fz_b "
+    "multiply_gates multiply_plain quads K_x K_h K_z fx_t fx_b fh_t fh_b fh_slots fz_t fz_b "
     "varied " + cell_fields(integers=True),
     data="x y r h0 r0 c0 z zx zh c raw out w_ih w_hh b p w_hr mask gain_x gain_h b_norm gain_c b_c "
     "dy dh_n dc dh dh0 dx dp dcells carry scratch dproj dout sums w_hh_back w_ih_back w_hr_back "
@@ -39,7 +39,8 @@ LAYER = Struct(
 # fresh     h0 is zero: the first step needs no product with it
 # fx, fh, fz  what W_ih, W_hh and the weights of the way back are multiplied with, K_x, K_h and K_z
 #           numbers a row: x, r and dz themselves, where multiply_gates and multiply_plain are 0.
-#           Else these are kernels (factors.py), and the numbers pairs of bfloat16 made of x, r, dz:
+#           Else these are kernels (factors.py), and the numbers are made of x, r and dz: pairs of
+#           bfloat16 or, if `quads`, quads of int8 behind their head:
 # fx[t, b]  at fx + t·fx_t + b·fx_b
 # fh[t, b]  at fh + (t mod fh_slots)·fh_t + b·fh_b; fh0 (B, K_h) before the first step
 # fzx, fzh  of zx and zh: [t, b] at t·fz_t + b·fz_b
@@ -66,7 +67,8 @@ LAYER = Struct(
 # mask      (B, P): what recurrent dropout multiplies h with, or null
 # zoneout   the fractions zoneout_h, zoneout_c of the state stay; if `drawing`, those units of which
 #           a random word lies below a threshold (philox.py). carry (B, P): what that leaves of dh
-# row_cells layer_norm or a projection: no unit's output is ready before its row is (row_cells.py)
+# row_cells layer_norm or a projection: no unit's output is ready before its row is (row_cells.py);
+#           or quads of outputs that may be larger than 1, which need their row's largest number
 # layer_norm  gain_x, gain_h, b_norm (4H,), gain_c, b_c (H,); b is zeros. scratch (B, H) work,
 #           sums (B, 14H): each row's gradients of gain_x, gain_h, b_norm, gain_c, b_c
 # dproj, dout (T, B, P) at t·dproj_t, (B, H) work: the gradients after and before the projection

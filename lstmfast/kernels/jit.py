@@ -33,7 +33,7 @@ def bind(wanted: str = "1") -> None:
                           f"found {', '.join(sorted(unknown))}")  # fmt: skip
     name = os.environ.get("LSTMFAST_ISA") or capi.best_isa()
     isa = isas.BY_NAME.get(name)
-    if isa is None or name > capi.best_isa():
+    if isa is None or name not in isas.up_to(capi.best_isa()):
         known = ", ".join(isas.BY_NAME)
         raise ImportError(f"LSTMFAST_ISA: expected one of {known} up to this processor's own "
                           f"({capi.best_isa()}), found {name!r}")  # fmt: skip

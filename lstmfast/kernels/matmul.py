@@ -2,14 +2,15 @@
 
 Sums over k run in equal blocks of about BLOCK: a block starts from zero, in order of k, and is
 added to what is there. That order is the same for every tile shape, edge and shard, so results do
-not depend on how the work is split; and blocked sums lose less than one long one.
+not depend on how the work is split; and blocked sums lose less than one long one. Sums of int8 are
+exact, and a single block.
 """
 
 from functools import lru_cache
 
 from numba import njit
 
-from .packing import make_pack_panel
+from .packing import make_pack_panel, make_packed_rows
 from .simd import at, is_null, prefetch
 from .struct import Struct
 from .tiles import Matrix, Out, Panels, make_strips, matrix_of, panel_count, plain_out
@@ -36,7 +37,7 @@ def make_multiply(simd, packed=False, gates=False, prefetches=False):
     the strip before is at work, where they are short pieces of long rows that the processor does
     not foresee.
     """
-    tile_rows = simd.isa.rows
+    tile_rows, is_exact = simd.isa.rows, simd.head > 0
     strips, W = make_strips(simd, packed, gates), simd.width
 
     @njit(error_model="numpy")
@@ -50,7 +51,7 @@ def make_multiply(simd, packed=False, gates=False, prefetches=False):
         row_step = 1 if packed else A.stride
         k_step = A.stride if packed else 1
         k = 0
-        for blocks in range(block_count(K), 0, -1):
+        for blocks in range(1 if is_exact else block_count(K), 0, -1):
             b = Panels(at(B.pointer, k * B.row), B.panel, B.row)
             count = panel_count(K - k, blocks)
             r = 0
@@ -93,11 +94,49 @@ PRODUCT = Struct(
 )
 # C (M, N) = A (M, K) · B (K, N) + bias (N,), or without bias if that is null. Rows of A and C are
 # contiguous, A's of numbers that hold Lanes.terms of the K terms each; element (k, n) of B lies at
-# k·b_k + n·b_n. scratch: GROUP panels for each worker.
+# k·b_k + n·b_n. scratch: GROUP panels for each worker; none of int8, whose B is packed before.
+
+
+@lru_cache(None)
+def make_range_of_product(simd):
+    """range_of(a, begin, end): the first row and the rows, the first panel and the panels' end."""
+    W = simd.width
+
+    @njit(error_model="numpy")
+    def range_of(a, begin, end):
+        if a.by_rows:
+            return begin, end - begin, 0, panel_count(a.N, 4 * W)
+        return 0, a.M, begin, end
+
+    return range_of
+
+
+def make_packed_product(simd):
+    """make_product's of a matrix that is packed."""
+    multiply, fill, W = make_multiply(simd), make_fill(simd), simd.width
+    range_of, packed_rows = make_range_of_product(simd), make_packed_rows(simd)
+
+    def product(a, begin, end, worker):
+        first, M, p_begin, p_end = range_of(a, begin, end)
+        C, rows = plain_out(at(a.C, first * a.c_row), a.c_row, a.N, W), packed_rows(a.K)
+        A, size = Matrix(at(a.A, first * a.a_row), a.a_row), rows * 4 * W
+        for p in range(p_begin, p_end, GROUP):
+            panels = min(GROUP, p_end - p)
+            S = Matrix(a.bias, 0)
+            if is_null(a.bias):
+                fill(M, C, p, panels)
+                S = matrix_of(C)
+            multiply(M, rows, A, Panels(at(a.B, p * size), size, 4 * W), C, S, p, panels)
+        return 0
+
+    return product
 
 
 def make_product(simd):
     """The panels begin..end of a product, or its rows begin..end if `by_rows` (PRODUCT)."""
+    if simd.head:
+        return make_packed_product(simd)
+    range_of = make_range_of_product(simd)
     multiply, fill = make_multiply(simd, prefetches=True), make_fill(simd)
     pack_panel, W, terms = make_pack_panel(simd), simd.width, simd.terms
     panel_size = 4 * W * BLOCK
@@ -114,9 +153,7 @@ def make_product(simd):
         multiply(M, panel_count(count, terms), A, B, C, S, p, panels)
 
     def product(a, begin, end, worker):
-        first, M, p_begin, p_end = 0, a.M, begin, end
-        if a.by_rows:
-            first, M, p_begin, p_end = begin, end - begin, 0, panel_count(a.N, 4 * W)
+        first, M, p_begin, p_end = range_of(a, begin, end)
         C = plain_out(at(a.C, first * a.c_row), a.c_row, a.N, W)
         scratch = at(a.scratch, worker * a.scratch_stride)
         for p in range(p_begin, p_end, GROUP):

@@ -13,9 +13,9 @@ from numba import njit
 
 from .cell import make_cell
 from .matmul import BLOCK
-from .simd import at
+from .simd import at, unrolled
 from .struct import Struct
-from .tiles import Matrix, Panels, Shape, make_sums, panel_count, unrolled
+from .tiles import Matrix, Panels, Shape, make_sums, panel_count
 
 LARGEST = BLOCK + BLOCK // 2  # from here on make_multiply has more than one block
 

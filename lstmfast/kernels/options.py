@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 VALUES = {
     "COUNT": ">= 1",
     "COUNT_OR_NONE": ">= 0",
-    "PRECISION": "16, 32 or 64",
+    "PRECISION": "8, 16, 32 or 64",
     "FLAG": "0 or 1",
     "LIMIT": "> 0",
     "KIND": "lf_activation_kind",
@@ -158,8 +158,9 @@ CALL = (
     Key("hidden_size", "COUNT", 0, "H", "W_hh"),
     Key("batch_size", "COUNT", 1, "the largest B of lf_step"),
     Key("precision", "PRECISION", 32,
-        "float or double; 16: float, but W_ih, W_hh and what they are multiplied with are rounded "
-        "to bfloat16, sums are not", "dtype, precision"),
+        "float or double; 16 and 8: float, but W_ih, W_hh and what they are multiplied with are "
+        "rounded to bfloat16 or int8, sums are not; 8 with training LF_EVALUE of lf_build",
+        "dtype, precision"),
     Key("training", "FLAG", False,
         "lf_backward will be called (weights are packed a second time)"),
     Key("lengths", "FLAG", False,

@@ -1,12 +1,14 @@
 """Packing: a matrix becomes panels, as tiles read them (tiles.py says how they lie).
 
-Where a number holds several terms of the sum over k (Lanes.terms), so many rows of B become one.
+Where a number holds several terms of the sum over k (Lanes.terms), so many rows of B become one;
+those of int8 come after a head (int8.py).
 """
 
 from functools import lru_cache
 
 from numba import njit
 
+from .int8 import LEAST, STEPS, join_four, larger_magnitude, make_without_zero, nearest, short_scale
 from .simd import at
 from .struct import Struct
 from .tiles import gates_out, make_vectors_of, panel_count, plain_out
@@ -19,8 +21,19 @@ PACK = Struct(
     data="source target",
     size="k_stride n_stride K columns gates",
 )
-# source: element (k, n) of B at k·k_stride + n·n_stride; target: the panels, 4·W numbers for each
-# k or pair of them; gates: packed by that map, else by the plain one.
+# source: element (k, n) of B at k·k_stride + n·n_stride; target: the panels, `packed_rows` rows of
+# 4·W numbers each; gates: packed by that map, else by the plain one.
+
+
+def make_packed_rows(simd):
+    """packed_rows(K): rows of a panel of K terms."""
+    head, terms = simd.head, simd.terms
+
+    @njit(error_model="numpy")
+    def packed_rows(K):
+        return head + panel_count(K, terms)
+
+    return packed_rows
 
 
 @lru_cache(None)
@@ -61,6 +74,8 @@ def make_pack_panel(simd, gates=False):
     """pack_panel(source, k_stride, n_stride, K, C, p, target): one panel of B (make_pack_terms)."""
     if simd.terms == 1:
         return make_pack_terms(simd, gates)
+    if simd.head:
+        return make_pack_quads(simd, gates)
     W, load, store, splat, real = simd.width, simd.load, simd.store, simd.splat, simd.real
     pack_terms, join, terms = make_pack_terms(simd, gates), simd.join, simd.terms
     new_tile, start_of = simd.new_tile(4 * JOINED), simd.start_of
@@ -80,6 +95,61 @@ def make_pack_panel(simd, gates=False):
             count = min(JOINED, K - k)
             pack_terms(at(source, k * k_stride), k_stride, n_stride, count, C, p, rows)
             join_rows(rows, count, at(target, k // terms * 4 * W))
+
+    return pack_panel
+
+
+@lru_cache(None)
+def make_pack_quads(simd, gates):
+    """pack_panel(...): one panel of B in int8, each column by its own largest number."""
+    W, load, store, splat, real = simd.width, simd.load, simd.store, simd.splat, simd.real
+    get, put, new_tile, start_of = simd.get, simd.put, simd.new_tile, simd.start_of
+    pack_terms, vectors_of = make_pack_terms(simd, gates), make_vectors_of(simd, gates)
+    new_rows, new_columns, head = new_tile(4 * JOINED), new_tile(4), simd.head
+    without_zero = make_without_zero(simd)
+
+    @njit(error_model="numpy")
+    def find_largest(rows, K, vectors, largest):
+        for k in range(K):
+            for v in range(vectors):
+                found = larger_magnitude(get(largest, v), load(rows, (k * 4 + v) * W))
+                put(largest, v, found)
+
+    @njit(error_model="numpy")
+    def scaled(rows, k, K, o, steps):
+        return nearest(load(rows, k * 4 * W + o) * steps) if k < K else nearest(splat(real(0)))
+
+    @njit(error_model="numpy")
+    def join_rows(rows, K, vectors, above, target):
+        """`above`: the head, whose scales are read and whose corrections grow."""
+        for v in range(vectors):
+            o = v * W
+            steps, correction = splat(real(1)) / load(above, o), load(above, 4 * W + o)
+            for k in range(0, K, 4):
+                quads = join_four(
+                    scaled(rows, k, K, o, steps), scaled(rows, k + 1, K, o, steps),
+                    scaled(rows, k + 2, K, o, steps), scaled(rows, k + 3, K, o, steps),
+                )  # fmt: skip
+                correction = without_zero(correction, quads)
+                store(target, k // 4 * 4 * W + o, quads)
+            store(above, 4 * W + o, correction)
+
+    @njit(error_model="numpy")
+    def pack_panel(source, k_stride, n_stride, K, C, p, target):
+        rows, largest, vectors = start_of(new_rows()), new_columns(), vectors_of(C, p)
+        for v in range(vectors):
+            put(largest, v, splat(real(LEAST)))
+        for k in range(0, K, JOINED):
+            count = min(JOINED, K - k)
+            pack_terms(at(source, k * k_stride), k_stride, n_stride, count, C, p, rows)
+            find_largest(rows, count, vectors, largest)
+        for v in range(vectors):
+            store(target, v * W, short_scale(get(largest, v) / splat(real(STEPS))))
+            store(target, (4 + v) * W, splat(real(0)))
+        for k in range(0, K, JOINED):
+            count = min(JOINED, K - k)
+            pack_terms(at(source, k * k_stride), k_stride, n_stride, count, C, p, rows)
+            join_rows(rows, count, vectors, target, at(target, (head + k // 4) * 4 * W))
 
     return pack_panel
 
@@ -149,13 +219,13 @@ def make_pack_terms(simd, gates=False):
 def make_pack(simd):
     """Pack panels begin..end of a matrix (PACK)."""
     pack_plain, pack_gates = make_pack_panel(simd), make_pack_panel(simd, gates=True)
-    W, terms = simd.width, simd.terms
+    W, terms, packed_rows, head = simd.width, simd.terms, make_packed_rows(simd), simd.head
 
     @njit(error_model="numpy")
     def pack_rows(a, k, K, begin, end):
         source = at(a.source, k * a.k_stride)
         for p in range(begin, end):
-            target = at(a.target, (p * panel_count(a.K, terms) + k // terms) * 4 * W)
+            target = at(a.target, (p * packed_rows(a.K) + k // terms) * 4 * W)
             if a.gates:
                 C = gates_out(source, 0, a.columns // 4, W)
                 pack_gates(source, a.k_stride, a.n_stride, K, C, p, target)
@@ -164,7 +234,7 @@ def make_pack(simd):
                 pack_plain(source, a.k_stride, a.n_stride, K, C, p, target)
 
     def pack(a, begin, end, worker):
-        some = a.K if a.k_stride == 1 else ROWS  # a source is read as it lies
+        some = a.K if a.k_stride == 1 or head else ROWS  # a source is read as it lies
         k = 0
         while k < a.K:
             pack_rows(a, k, min(some, a.K - k), begin, end)

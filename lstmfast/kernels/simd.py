@@ -62,6 +62,10 @@ class _TileModel(models.PrimitiveModel):
         super().__init__(manager, tile, tile.vector.llvm.as_pointer())
 
 
+# What callers make a part of themselves, so that LLVM unrolls loops over their constants.
+unrolled = njit(error_model="numpy", forceinline=True)
+
+
 def constant(vector, value):
     """The LLVM constant with `value` (float, or int for the integer view) in every lane."""
     llvm = vector.llvm if isinstance(value, float) else vector.llvm_int
@@ -310,6 +314,16 @@ def first(a, b):
     return a
 
 
+@njit(error_model="numpy")
+def no_begin(shape, acc, B):
+    pass
+
+
+@njit(error_model="numpy")
+def no_end(shape, acc, A, B):
+    pass
+
+
 class Lanes(SimpleNamespace):
     """What `lanes` returns: one object for each kind of float and Isa, so a key of caches."""
 
@@ -329,7 +343,9 @@ def lanes(real, isa):
     and turns it, and `regroup(tile)` makes vector g of the g-th quarters of four vectors (it undoes
     itself; None where a vector has no quarters). `total(v)` adds the lanes in a fixed order,
     `largest(v)` is their maximum. `dot(a, b, c)` is what products sum with, c + a·b here: a lane
-    of a factor holds `terms` terms of the sum, and `join(v, w)` makes a vector of it of them.
+    of a factor holds `terms` terms of the sum, and `join(v, w)` makes a vector of it of them. The
+    first `head` numbers of a factor's rows are none: `begin(shape, acc, B)` and `end(shape, acc, A,
+    B)`, before and after the sums of a tile (tiles.py), know what they are.
     """
     width = isa.bytes * 8 // BITS[real]
     vector, pointer = Vector(real, width), types.CPointer(real)
@@ -488,7 +504,7 @@ def lanes(real, isa):
         isa=isa, real=real, width=width, vector=vector, pointer=pointer, load=load, store=store,
         load_n=load_n, load_or=load_or, store_n=store_n, splat=splat, new_tile=new_tile, get=get,
         put=put, total=total, largest=largest, load_turned=load_turned,
-        start_of=start_of, dot=fma, terms=1, join=first,
+        start_of=start_of, dot=fma, terms=1, join=first, head=0, begin=no_begin, end=no_end,
         transpose=transposition(width),
         regroup=transposition(4) if width >= 4 else None,
     )  # fmt: skip

@@ -30,12 +30,14 @@ from . import (
     vecmath,  # noqa: F401  (registers exp and tanh of vectors)
 )
 from .bfloat16 import pair_lanes
-from .isa import Isa
+from .int8 import quad_lanes
+from .isa import BY_NAME, Isa
 from .simd import lanes
 from .struct import Struct
 
-REALS = {"f32": types.float32, "f64": types.float64, "bf16": types.float32}
-FLOATS, PRODUCTS, PAIRS = ("f32", "f64"), ("f32", "f64", "bf16"), ("bf16",)
+REALS = {"f32": types.float32, "f64": types.float64, "bf16": types.float32, "i8": types.float32}
+FLOATS, PAIRS, NARROW = ("f32", "f64"), ("bf16",), ("bf16", "i8")
+PRODUCTS = FLOATS + NARROW
 SHARE = ("t_begin", "t_end", "row_begin", "row_end", "p_begin", "p_end")
 RANGE = ("begin", "end", "worker")
 OPTIONS = {"error_model": "numpy", "boundscheck": False}
@@ -44,7 +46,8 @@ OPTIONS = {"error_model": "numpy", "boundscheck": False}
 class Row(NamedTuple):
     """A kernel: its struct, its int64 arguments after that, and what makes it for one Isa.
 
-    `kinds` of numbers (REALS) it is made for. In the table of bf16 that of f32 stands for the rest.
+    `kinds` of numbers (REALS) it is made for. In the tables of NARROW kinds that of f32 stands for
+    the rest.
     """
 
     struct: Struct
@@ -67,10 +70,10 @@ TABLE = {
     "dropout": Row(philox.DROPOUT, RANGE, philox.make_dropout),
     "pack": Row(packing.PACK, RANGE, packing.make_pack, PRODUCTS),
     "product": Row(matmul.PRODUCT, RANGE, matmul.make_product, PRODUCTS),
-    "outer": Row(matmul.OUTER, RANGE, matmul.make_outer, PRODUCTS),
-    "multiply_gates": Row(factors.MULTIPLY, (), factors.make_multiply_gates, PAIRS),
+    "outer": Row(matmul.OUTER, RANGE, matmul.make_outer, FLOATS + PAIRS),
+    "multiply_gates": Row(factors.MULTIPLY, (), factors.make_multiply_gates, NARROW),
     "multiply_plain": Row(factors.MULTIPLY, (), factors.make_multiply_plain, PAIRS),
-    "narrow": Row(factors.NARROW, RANGE, factors.make_narrow, PAIRS),
+    "narrow": Row(factors.NARROW, RANGE, factors.make_narrow, NARROW),
     "softmax": Row(softmax.SOFTMAX, RANGE, softmax.make_softmax),
     "crossentropy": Row(softmax.SOFTMAX, RANGE, softmax.make_crossentropy),
     "scatter": Row(softmax.SCATTER, RANGE, softmax.make_scatter),
@@ -133,22 +136,23 @@ def only_what_is_asked_for(kernel):
 
 
 def kinds_of(name: str, isa: Isa) -> Iterator[str]:
-    """The kinds of numbers that a kernel of one Isa is made for: those that its base has not."""
-    return (kind for kind in TABLE[name].kinds if kind == "bf16" or not isa.base)
+    """The kinds of numbers that a kernel of one Isa is made for."""
+    return (kind for kind in TABLE[name].kinds if kind in isa.kinds)
 
 
 def owner_of(name: str, kind: str, isa: Isa) -> tuple[str, str] | None:
     """Whose kernel stands in an Isa's table of a kind: (kind, name of the Isa); None: nobody's."""
     row = TABLE[name]
     if kind not in row.kinds:
-        return owner_of(name, "f32", isa) if kind == "bf16" else None
-    return kind, isa.name if kind == "bf16" or not isa.base else isa.base
+        return owner_of(name, "f32", isa) if kind in NARROW else None
+    return (kind, isa.name) if kind in isa.kinds else owner_of(name, kind, BY_NAME[isa.base])
 
 
 @lru_cache(None)
 def compiled(name: str, real: str, isa: Isa):
     """One kernel, compiled: its `address` is that of machine code, `inspect_llvm()` its text."""
     row, number = TABLE[name], REALS[real]
-    kernel = row.make(pair_lanes(isa) if real == "bf16" else lanes(number, isa))
+    special = {"bf16": pair_lanes, "i8": quad_lanes}
+    kernel = row.make(special[real](isa) if real in special else lanes(number, isa))
     with only_what_is_asked_for(kernel):
         return cfunc(row.signature(number), **OPTIONS)(kernel)

@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from numba import njit
 
-from .simd import at
+from .simd import at, unrolled
 
 # What a product reads and writes. Pointers already stand at the first row, panel and column.
 Matrix = namedtuple("Matrix", "pointer stride")  # A: element (i, k) at i·stride + k
@@ -31,7 +31,6 @@ Out = namedtuple("Out", "pointer row panel vector limit_vector limit")
 # callers name constants, for each of which LLVM unrolls it. (Were they plain arguments, or a plain
 # tuple, they would be part of the types, and Numba would compile anew for each.)
 Shape = namedtuple("Shape", "rows panels vectors")
-unrolled = njit(error_model="numpy", forceinline=True)
 
 
 @njit(error_model="numpy")
@@ -65,14 +64,15 @@ def make_sums(simd, packed):
     tile lie side by side, element (i, k) at k·stride + i.
     """
     W, load, splat, get, put = simd.width, simd.load, simd.splat, simd.get, simd.put
-    real, dot = simd.real, simd.dot
+    real, dot, head, begin, end = simd.real, simd.dot, simd.head, simd.begin, simd.end
 
     @unrolled
     def sums(shape, acc, count, A, B):
         rows, panels, vectors = shape
         for n in range(rows * panels * vectors):
             put(acc, n, splat(real(0)))
-        for k in range(count):
+        begin(shape, acc, B)
+        for k in range(head, count):
             for i in range(rows):
                 a = splat(A.pointer[k * A.stride + i] if packed else A.pointer[i * A.stride + k])
                 for q in range(panels):
@@ -80,6 +80,7 @@ def make_sums(simd, packed):
                         b = load(B.pointer, q * B.panel + k * B.row + v * W)
                         n = (i * panels + q) * vectors + v
                         put(acc, n, dot(a, b, get(acc, n)))
+        end(shape, acc, A, B)
 
     return sums
 

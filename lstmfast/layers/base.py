@@ -204,7 +204,7 @@ class Layer(Weighted):
             themselves by DLPack or `__cuda_array_interface__`. Its outputs are of `lstmfast.cuda`.
         precision : str, optional
             What products are calculated in, of float32 layers: "float32" (as None) or "bfloat16";
-            on "cuda" also "tf32" or "float16".
+            on "cpu" also "int8", which cannot train; on "cuda" also "tf32" or "float16".
 
         Raises
         ------

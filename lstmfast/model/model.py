@@ -46,7 +46,8 @@ class Model(Chain):
     precision : str, optional
         What products of float32 matrices are calculated in: "float32" (as None) or "bfloat16",
         on "cuda" also "tf32", the faster the fewer their bits; weights and sums stay float32.
-        "float16", on "cuda", serves to predict, not to train: small gradients would become zero.
+        "float16", on "cuda", and "int8", on "cpu", serve to predict, not to train: small gradients
+        would become zero.
     seed : int, optional
         Of the initial weights and of shuffling: the same seed gives the same bits, at any number
         of threads. Without it both differ from run to run.
@@ -413,9 +414,10 @@ class Model(Chain):
         return optimizer
 
     def _check_precision_to_train(self) -> None:
-        if self.precision == "float16":
-            expected = "'float32', 'tf32' or 'bfloat16' to train (float16 would need a scaled loss)"
-            raise ValueError(f"precision: expected {expected}, got 'float16'")
+        """float16 would need a scaled loss, int8 has no gradients."""
+        if self.precision in ("float16", "int8"):
+            expected = "'float32', 'tf32' or 'bfloat16' to train"
+            raise ValueError(f"precision: expected {expected}, got {self.precision!r}")
 
     def _compiled(self) -> tuple[Optimizer, Loss]:
         if self.optimizer is None or self.loss is None:

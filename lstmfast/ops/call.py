@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..arguments import Array, check_shape, flag
-from .checks import not_empty
+from .checks import check_trains, not_empty
 from .keys import check_layers, keys_of_cell, keys_of_noise, order_keys, seed_of, way_back_keys
 from .options import PLAIN, QUIET, CellOptions, Noise
 from .weights import Weights, is_stack, outputs_of, weights_of
@@ -102,6 +102,8 @@ def checked(
     keys = keys_of_cell(options, training) | keys_of_noise(noise)
     keys |= order_keys(lengths is not None or mask is not None, pad, reverse, both)
     keys |= way_back_keys(truncate, recompute)
+    if training:
+        check_trains(precision)
     if flag("return_cells", return_cells):
         keys["cells"] = 1
     if resets is not None:

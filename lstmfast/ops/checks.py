@@ -15,7 +15,8 @@ POOLED = 1 << 18  # bytes
 PADS = ("zeros", "repeat")  # what outputs hold where no step is taken
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 # What products of arrays of each dtype can be calculated in on the CPU.
-PRECISIONS = {"float32": ("float32", "bfloat16"), "float64": ("float64",)}
+PRECISIONS = {"float32": ("float32", "bfloat16", "int8"), "float64": ("float64",)}
+BITS = {"bfloat16": 16.0, "int8": 8.0}  # of factors that are narrower than their arrays
 
 
 def is_double(array: Array) -> bool:
@@ -44,11 +45,31 @@ def float_array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Ar
 
 
 def precision_of(precision: Any, dtype: np.dtype[Any]) -> str | None:
-    """Return "bfloat16" if products are calculated in it, None if in the dtype; else ValueError."""
+    """Return "bfloat16" or "int8" if products are calculated in it, None if in the dtype.
+
+    Raises
+    ------
+    ValueError
+        Arrays of this dtype have no such products.
+    """
     if precision is None:
         return None
     found = choice("precision", precision, PRECISIONS[dtype.name])
     return None if found == dtype.name else found
+
+
+def check_trains(precision: str | None) -> None:
+    """Raise ValueError if there are no gradients in a precision."""
+    if precision == "int8":
+        expected = "None, 'float32' or 'bfloat16' in training"
+        raise ValueError(f"precision: expected {expected}, got 'int8', which has no gradients")
+
+
+def check_terms(name: str, count: int, precision: str | None) -> None:
+    """Raise ValueError if a precision does not sum so many products."""
+    if precision == "int8" and count > capi.LARGEST_SUM:
+        most = capi.LARGEST_SUM
+        raise ValueError(f"{name}: expected at most {most} columns in int8, got {count}")
 
 
 def new(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:

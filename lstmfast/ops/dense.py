@@ -9,6 +9,8 @@ import numpy as np
 from .. import capi
 from ..arguments import Array, check_shape, integer
 from .checks import (
+    check_terms,
+    check_trains,
     dense,
     float_array,
     is_double,
@@ -21,7 +23,7 @@ from .checks import (
 
 __all__ = ["dense_backward", "dense_forward", "embedding_backward", "embedding_forward"]
 
-NARROW = 2  # bfloat16, as capi numbers kinds of products: float32 is 0, float64 1
+KINDS = {"float32": 0, "float64": 1, "bfloat16": 2, "int8": 3}  # of products, as capi has them
 
 
 def dense_forward(
@@ -30,7 +32,8 @@ def dense_forward(
     """y (M, N) = x (M, K) W (K, N) + b (N,), a new array; b None: zeros.
 
     precision: what products are calculated in: None or the arrays' own; of float32 arrays also
-    "bfloat16", x and W rounded to it, sums not.
+    "bfloat16" and "int8", x and W rounded to it (of int8 rows of x and columns of W each by its
+    largest number), sums not.
 
     Raises
     ------
@@ -39,7 +42,9 @@ def dense_forward(
     """
     x, W = _factors(x, W)
     (M, K), N = x.shape, W.shape[1]
-    kind = NARROW if precision_of(precision, x.dtype) else int(is_double(x))
+    precision = precision_of(precision, x.dtype)
+    check_terms("x", K, precision)
+    kind = KINDS[precision or x.dtype.name]
     b = None if b is None else dense("b", b, (N,), x.dtype)
     y = new((M, N), x.dtype)
     capi.product(kind, M, N, K, x, _row(x), W, _row(W), 1, y, b)
@@ -59,7 +64,9 @@ def dense_backward(
     x, W = _factors(x, W)
     x = np.ascontiguousarray(x)
     (M, K), N = x.shape, W.shape[1]
-    kind = NARROW if precision_of(precision, x.dtype) else int(is_double(x))
+    precision = precision_of(precision, x.dtype)
+    check_trains(precision)
+    kind = KINDS[precision or x.dtype.name]
     dy = dense("dy", dy, (M, N), x.dtype)
     dx = _input_gradient(kind, dy, W) if need_dx else None
     dW, db = new((K, N), x.dtype), np.empty(N, x.dtype)

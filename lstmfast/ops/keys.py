@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ..arguments import LARGEST, LARGEST_SEED, choice, flag, integer
-from .checks import PADS
+from .checks import BITS, PADS
 from .options import PLAIN, QUIET, CellOptions, Noise
 
 __all__ = [
-    "check_layers", "keys_of_cell", "keys_of_noise", "order_keys", "seed_of",
+    "check_layers", "keys_of_cell", "keys_of_noise", "keys_of_precision", "order_keys", "seed_of",
     "way_back_keys",
 ]  # fmt: skip
 
-NARROW = {"precision": 16.0}  # products in bfloat16
 MOST_STEPS = 2**24  # that the C-level configuration takes
 
 
@@ -31,6 +30,11 @@ def keys_of_noise(noise: Any) -> dict[str, float]:
     if not isinstance(noise, Noise):
         raise ValueError(f"noise: expected Noise, got {type(noise).__name__}")
     return {} if noise is QUIET or noise == QUIET else noise.keys()
+
+
+def keys_of_precision(precision: str | None) -> dict[str, float]:
+    """precision: as `checks.precision_of` gives it."""
+    return {} if precision is None else {"precision": BITS[precision]}
 
 
 def order_keys(ragged: bool, pad: Any, reverse: Any, both: bool) -> dict[str, float]:

@@ -13,7 +13,7 @@ from ..arguments import Array, UsedOnce, flag
 from . import checks
 from .call import Call, Sizes, checked, checked_upstream
 from .checks import dense, describe, new, strides
-from .keys import NARROW, keys_of_cell, keys_of_noise, order_keys
+from .keys import keys_of_cell, keys_of_noise, keys_of_precision, order_keys
 from .options import PLAIN, QUIET, CellOptions, Noise
 from .weights import Weights, gradients_for, layer_of
 
@@ -156,8 +156,8 @@ def lstm_forward(
     return_sequences : give h of every step, else None in its place.
     return_cells : give c of every step, too (of the last layer; 0 where no step is taken).
     precision : what products with W_ih and W_hh are calculated in: None or the arrays' own dtype;
-        of float32 arrays also "bfloat16", their factors rounded to it, sums not; on a GPU "tf32"
-        or "float16", too.
+        of float32 arrays also "bfloat16", their factors rounded to it, sums not, and in inference
+        "int8", in the same way (docs/precision.md); on a GPU "tf32" or "float16", not "int8".
     resets : bool in the shape of x without its last axis: where rows begin anew. A reset at t
         stands between the steps t - 1 and t, whichever of them is taken first: before t, or in the
         direction from the last step to the first before t - 1. There the row goes on from reset_h
@@ -193,9 +193,7 @@ def lstm_forward(
 
 def handle_of(call: Call) -> Any:
     """A handle of a call's weights, which it packs when a pass needs them."""
-    keys = call.keys
-    if call.precision:
-        keys = keys | NARROW
+    keys = call.keys | keys_of_precision(call.precision)
     return layer_of(call.weights, keys, training=call.training, batch_size=1, borrow=True)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..arguments import Array, flag
 from . import checks, foreign
 from .call import call_on, static_of
-from .keys import NARROW, keys_of_cell, keys_of_noise, order_keys
+from .keys import keys_of_cell, keys_of_noise, keys_of_precision, order_keys
 from .lstm import forward_rooms
 from .options import PLAIN, QUIET, CellOptions, Noise
 from .weights import is_stack, layer_of, weights_of
@@ -71,7 +71,7 @@ class PreparedLSTM:
         ragged = flag("variable_lengths", variable_lengths)
         keys |= order_keys(ragged, pad, reverse, both) | {"resets": 1.0}
         parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, both, None, W_static=W_static)
-        keys |= NARROW if checks.precision_of(precision, parts[0].W_ih.dtype) else {}
+        keys |= keys_of_precision(checks.precision_of(precision, parts[0].W_ih.dtype))
         self._static_size = parts[0].static_size
         self._layer = layer_of(parts, keys, training=False, batch_size=1, borrow=False)
         self._dtype, self._stacked = parts[0].W_ih.dtype, is_stack(W_ih)

@@ -10,7 +10,7 @@ import numpy as np
 from ..arguments import Array, check_shape, integer
 from . import foreign
 from .checks import dense, float_array, new, not_empty, precision_of, row_numbers, writable
-from .keys import NARROW, keys_of_cell, keys_of_noise
+from .keys import keys_of_cell, keys_of_noise, keys_of_precision
 from .options import PLAIN, QUIET, CellOptions, Noise
 from .weights import is_stack, layer_of, weights_of
 
@@ -63,7 +63,7 @@ class LSTMStream:
             )
         parts = weights_of(W_ih, W_hh, b, p, W_hr, norm, False, None, W_static=W_static)
         keys = keys_of_cell(options, training=False) | keys_of_noise(noise)
-        keys |= NARROW if precision_of(precision, parts[0].W_ih.dtype) else {}
+        keys |= keys_of_precision(precision_of(precision, parts[0].W_ih.dtype))
         layer = layer_of(parts, keys, training=False, batch_size=B, borrow=False)
         leading = (layer.parts, B) if is_stack(W_ih) else (B,)
         self._layer = layer

@@ -202,6 +202,9 @@ def layer_of(
         keys = {**keys, "layer_norm": 1}
     if first.static_size:
         keys = {**keys, "static_size": first.static_size}
+    if keys.get("precision") == checks.BITS["int8"]:
+        checks.check_terms("W_ih", first.W_ih.shape[1], "int8")
+        checks.check_terms("W_hh", directions * outputs_of(first), "int8")
     is_double = first.W_ih.dtype == np.float64
     layer = capi.Handle(first.W_ih.shape[1], H, is_double, training, batch_size, keys)
     (layer.borrow if borrow else layer.load)(parts)

@@ -25,6 +25,7 @@ from guarded import placed
 
 import lstmfast
 from lstmfast import capi, ops
+from lstmfast.kernels.isa import up_to
 
 SIDES = ("end", "begin")
 
@@ -43,6 +44,8 @@ def drawn_case(rng):
     chosen, training = chosen_options(rng), bool(rng.integers(4))
     if not training and "only" in chosen:
         del chosen["only"]
+    if not training and rng.integers(3) == 0:
+        chosen = {name: of for name, of in chosen.items() if name != "bfloat16"} | {"int8": True}
     least = (1, 1, 1, 2 if chosen.get("proj") else 1)  # orthogonal weights: 4H >= P
     shape = tuple(int(n) for n in rng.integers(least, (12, 20, 40, 70)))
     return family.family_case(
@@ -184,9 +187,7 @@ def main():
     given = parser.parse_args()
     if given.child is not None:
         return child(given.seed, given.child, given.count - given.child, given.side == "end")
-    known = ["v2", "v3", "v4", "v4bf16"]
-    isas = given.isa or (known[: known.index(capi.best_isa()) + 1]
-                         if capi.best_isa() in known else [capi.best_isa()])  # fmt: skip
+    isas = given.isa or up_to(capi.best_isa())
     sides = [given.side] if given.side else SIDES
     found = [
         f for isa in isas for side in sides for f in faults(isa, side, given.seed, given.count)
