@@ -90,6 +90,43 @@ cdef int product_with_scratch(const lf_table *k, lf_product *a) noexcept nogil:
     return status
 
 
+cdef class PackedQuads:
+    """A matrix (K, N) packed in int8, for products with many left factors."""
+
+    cdef void *start
+    cdef int64_t K, N
+
+    def __cinit__(self, int64_t K, int64_t N, B, int64_t b_k, int64_t b_n):
+        cdef const lf_table *k = kernels_of(LF_I8)
+        cdef lf_product a
+        cdef int status
+        self.K, self.N = K, N
+        self.start = lf_take(quads_size(k, K, N))
+        check(LF_EMEMORY if self.start == NULL else LF_OK)
+        a.B, a.K, a.N, a.b_k, a.b_n = source(B), K, N, b_k, b_n
+        with nogil:
+            status = pack_quads(k, &a, self.start)
+        check(status)
+
+    def product(self, int64_t M, A, int64_t a_row, C, bias):
+        """C (M, N) = A (M, K) · B + bias."""
+        cdef lf_product a
+        cdef lf_watch watch
+        cdef int status
+        a.A, a.B, a.C, a.bias = source(A), self.start, target(C), source(bias)
+        a.M, a.N, a.K, a.a_row, a.b_k, a.b_n, a.c_row = M, self.N, self.K, a_row, 0, 0, self.N
+        lf_watch_begin(&watch)
+        with nogil:
+            status = narrow_product(lf_kernels(LF_I8), &a, quads(self.K))
+        check(status | lf_watch_end(&watch))
+
+    def __reduce__(self):
+        raise TypeError("lstmfast.capi.PackedQuads: expected a copy of the matrix, got one of itself")
+
+    def __dealloc__(self):
+        lf_give(self.start)
+
+
 def outer(int kind, int64_t R, int64_t M, int64_t N, A, X, C, right_sums):
     """C (M, N) = Aᵀ · X and right_sums (N,) = Σ rows of X, for A (R, M), X (R, N) contiguous."""
     cdef const lf_table *k = kernels_of(kind)

@@ -17,10 +17,15 @@ from .base import Layer
 from .dense import Dense
 from .embedding import Embedding
 from .lstm import LSTM
+from .quantized import QuantizedDense, QuantizedEmbedding, QuantizedLSTM
 from .simple_rnn import SimpleRNN
 
-__all__ = ["LSTM", "Dense", "Embedding", "Layer", "SimpleRNN"]
+__all__ = ["LSTM", "Dense", "Embedding", "Layer", "QuantizedDense", "QuantizedEmbedding",
+           "QuantizedLSTM", "SimpleRNN"]  # fmt: skip
 
 CLASSES: dict[str, type[Layer]] = {
-    made.__name__: made for made in (Embedding, LSTM, SimpleRNN, Dense)
-}
+    made.__name__: made
+    for made in (
+        Embedding, LSTM, SimpleRNN, Dense, QuantizedEmbedding, QuantizedLSTM, QuantizedDense,
+    )
+}  # fmt: skip

@@ -183,7 +183,7 @@ class Layer(Weighted):
             raise ValueError(f"{self.name}: is built already")
         choice("dtype", dtype, DTYPES)
         shapes = self.param_shapes(input_shape)
-        self.params = held_params(params, shapes, dtype)
+        self.params = held_params(params, shapes, self.param_dtypes(shapes, dtype))
         self.input_shape = self.input_shape or tuple(input_shape)
         self._regularizers = self._rules("regularizer", shapes)
         self._constraints = self._rules("constraint", shapes)
@@ -238,6 +238,10 @@ class Layer(Weighted):
             name: shape[::-1] if name in self.transposed else shape
             for name, shape in shapes.items()
         }
+
+    def param_dtypes(self, shapes: dict[str, Any], dtype: str) -> dict[str, str]:
+        """Return the dtype of each of `params`, whose shapes are given, in a layer of `dtype`."""
+        return dict.fromkeys(shapes, dtype)
 
     def check_input(self, x: Array) -> None:
         """Raise ValueError unless x holds real numbers or truth values in a shape that is taken."""

@@ -41,14 +41,14 @@ def check_precision(precision: Any, device: str, dtypes: Iterable[str]) -> None:
 
 
 def held_params(
-    params: dict[str, Array], shapes: dict[str, tuple[int, ...]], dtype: str
+    params: dict[str, Array], shapes: dict[str, tuple[int, ...]], dtypes: dict[str, str]
 ) -> dict[str, Array]:
-    """Return copies of `params` in `dtype`; ValueError for other names, shapes or an overflow."""
+    """Return copies of `params` in `dtypes`; ValueError for other names, shapes or an overflow."""
     if list(params) != list(shapes):
         raise ValueError(f"params: expected {list(shapes)}, got {list(params)}")
     for name, shape in shapes.items():
         check_shape(f"params[{name!r}]", params[name].shape, shape)
-    return {name: _held(name, param, dtype) for name, param in params.items()}
+    return {name: _held(name, param, dtypes[name]) for name, param in params.items()}
 
 
 def _held(name: str, param: Any, dtype: str) -> Array:

@@ -105,13 +105,17 @@ class Dense(Layer):
         x = dense_rows(self._as_floats(x))
         shape = self.output_shape(x.shape)
         is_matrix = len(shape) == 2
-        y = self._ops.dense_forward(
-            x if is_matrix else x.reshape(-1, x.shape[-1]), self.params["kernel"],
-            self.params.get("bias"), precision=self.precision,
-        )  # fmt: skip
+        y = self._product(x if is_matrix else x.reshape(-1, x.shape[-1]))
         if training:
             self._cache = (x, None)
         return y if is_matrix else y.reshape(shape)
+
+    def _product(self, x: Array) -> Array:
+        """(M, units) of x (M, K)."""
+        y: Array = self._ops.dense_forward(
+            x, self.params["kernel"], self.params.get("bias"), precision=self.precision
+        )
+        return y
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """Fill `grads` and return the gradient of x. See `Layer.backward`."""

@@ -312,31 +312,11 @@ class LSTM(Parts):
         x = self._as_floats(x)
         self.output_shape(float_like("x", x).shape)
         h0, c0 = self._start(x.shape[1 if self.time_major else 0], initial_state)
-        y, state, cache, *cells = self._ops.lstm_forward(
-            x,
-            h0=h0,
-            c0=c0,
-            **self._weights(),
-            options=self.options,
-            noise=self.noise,
-            seed=self._noise_seed() if training else None,
-            bidirectional=self.bidirectional,
-            lengths=lengths,
-            mask=mask,
-            pad=self.pad,
-            reverse=self.go_backwards,
-            truncate=self.truncate,
-            recompute=self.recompute,
-            batch_first=not self.time_major,
-            training=training,
-            return_sequences=self.return_sequences,
-            return_cells=self.return_cells,
-            precision=self.precision,
-            resets=resets,
-            reset_h=adopt_all("reset_h", reset_h),
-            reset_c=adopt_all("reset_c", reset_c),
+        y, state, cache, *cells = self._pass(
+            x, h0, c0, training, lengths=lengths, mask=mask, resets=resets,
+            reset_h=adopt_all("reset_h", reset_h), reset_c=adopt_all("reset_c", reset_c),
             x_static=adopt_all("x_static", x_static),
-        )
+        )  # fmt: skip
         if training:
             self._cache = cache
         if self.stateful:
@@ -345,6 +325,17 @@ class LSTM(Parts):
         if not (self.return_state or self.return_cells):
             return output
         return (output, *(state if self.return_state else ()), *map(self._in_order, cells))
+
+    def _pass(self, x: Any, h0: Any, c0: Any, training: bool, **given: Any) -> Any:
+        """What `ops.lstm_forward` returns for the layer's weights and options."""
+        return self._ops.lstm_forward(
+            x, h0=h0, c0=c0, **self._weights(), options=self.options, noise=self.noise,
+            seed=self._noise_seed() if training else None, bidirectional=self.bidirectional,
+            pad=self.pad, reverse=self.go_backwards, truncate=self.truncate,
+            recompute=self.recompute, batch_first=not self.time_major, training=training,
+            return_sequences=self.return_sequences, return_cells=self.return_cells,
+            precision=self.precision, **given,
+        )  # fmt: skip
 
     def backward(
         self,

@@ -11,7 +11,7 @@ from ..arguments import Array, Shape, check_shape, shown
 from ..constraints import Constraint
 from ..initializers import Initializer
 from ..ops.dispatch import float_like
-from ..ops.placement import assign_all, to_host
+from ..ops.placement import assign_all
 from ..ops.weights import Norm
 from ..regularizers import Regularizer
 from .checks import features_of, rounded
@@ -113,7 +113,7 @@ class Parts(Recurrent):
 
         `taken` is applied to each array.
         """
-        params = self.params
+        params = self.floats()
         if taken is not None:
             params = {name: taken(param) for name, param in params.items()}
         parts = [self._part_of(params, at) for at in self.suffixes()]
@@ -155,12 +155,9 @@ class Parts(Recurrent):
         """
         if not self.params:
             raise ValueError("get_parts: the layer is not built; call it, or build(input_shape)")
+        params = self.floats_on_host()
         return [
-            {
-                kind_of(name): np.array(to_host(self.params[name]))
-                for name in self.params
-                if name in of
-            }
+            {kind_of(name): np.array(params[name]) for name in params if name in of}
             for of in self._names_of_parts()
         ]
 

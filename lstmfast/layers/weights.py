@@ -46,10 +46,18 @@ class Weighted:
         self._check_built()
         return str(self._dtype)
 
+    def floats(self) -> dict[str, Array]:
+        """Return the weights as `ops` takes them: `params`."""
+        return self.params
+
+    def floats_on_host(self) -> dict[str, Array]:
+        """Return the same as arrays of NumPy."""
+        return {name: to_host(param) for name, param in self.floats().items()}
+
     def get_weights(self) -> list[Array]:
         """Return copies of the weights in Keras's order and layout."""
         self._check_built()
-        return [self._inside(name, to_host(param)).copy() for name, param in self.params.items()]
+        return [self._inside(name, of).copy() for name, of in self.floats_on_host().items()]
 
     def set_weights(self, weights: Sequence[Array]) -> None:
         """Copy weights, in Keras's order and layout, into the layer.

@@ -10,6 +10,7 @@ import numpy as np
 from ..arguments import LARGEST_SEED, Array, Shape, choice, integer, shape_text, shown
 from ..layers import Dense, Layer
 from ..layers.checks import DTYPES, check_precision, in_a_list, sizes
+from ..layers.quantized import Quantized
 from ..layers.recurrent import Recurrent
 from ..losses import Crossentropy, Loss
 from ..ops.placement import assign_all, check_device
@@ -40,6 +41,8 @@ class Chain:
         self.layers = with_unique_names(layers)
         self.rng = np.random.default_rng(self.seed)
         self.input_shape: Shape | None = None
+        if any(isinstance(layer, Quantized) for layer in self.layers):
+            precision = precision or "int8"
         self._check_place(device, precision)
         self.device, self.precision = device, precision
         if self.layers[0].input_shape is not None:

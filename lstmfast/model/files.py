@@ -1,6 +1,9 @@
-"""Model files: safetensors with a config in the header, format 1.
+"""Model files: safetensors with a config in the header, formats 1 and 2.
 
-The header's metadata holds `format` ("1") and `config`, a JSON text. Tensors are named
+The header's metadata holds `format` and `config`, a JSON text. Tensors of format 1 are F32 or F64;
+format 2 is the same with I8 (weights in steps of their scales) and BF16 (the upper halves of
+float32 weights, as which they are read) beside them, and is written where it must be. Tensors are
+named
 `layers/<layer>/<parameter>` and `optimizer/<slot>/<layer>/<parameter>`, in the layout of
 `Layer.params`. Nothing here knows what a model is: it writes all of a file or none, and reads
 tensors only when they are what the caller expects.
@@ -27,9 +30,12 @@ from ..disk import Source, StrPath, replace
 
 __all__ = ["Reader", "StrPath", "opened", "write"]
 
-FORMAT = "1"
-NAMES_OF_DTYPES = {"float32": "F32", "float64": "F64"}
-LITTLE: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float64": np.dtype("<f8")}
+FORMATS = {"1": ("F32", "F64"), "2": ("F32", "F64", "I8", "BF16")}
+NAMES_OF_DTYPES = {"float32": "F32", "float64": "F64", "int8": "I8"}
+LITTLE: dict[str, np.dtype[Any]] = {
+    name: np.dtype(kind)
+    for name, kind in (("F32", "<f4"), ("F64", "<f8"), ("I8", "i1"), ("BF16", "<u2"))
+}
 ITEM_SIZES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "I16": 2, "U16": 2, "F16": 2,
     "BF16": 2, "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
@@ -46,6 +52,8 @@ MOST_AXES = 8
 def write(path: StrPath, config: dict[str, Any], tensors: Mapping[str, Array]) -> None:
     """Write a model file; an earlier file of that name stays until the new one is complete.
 
+    Tensors are float32, float64 or int8.
+
     Raises
     ------
     ValueError
@@ -57,10 +65,16 @@ def write(path: StrPath, config: dict[str, Any], tensors: Mapping[str, Array]) -
     for name, tensor in tensors.items():
         _check_finite(name, tensor)
     _check_plain(config)
-    metadata = {"format": FORMAT, "config": json.dumps(config, allow_nan=False)}
+    metadata = {"format": _format_of(tensors), "config": json.dumps(config, allow_nan=False)}
     content = to_bytes(dict(tensors), metadata)
     _check_limits(content[8 : 8 + int.from_bytes(content[:8], "little")])
     replace(path, content)
+
+
+def _format_of(tensors: Mapping[str, Array]) -> str:
+    """The least format that can hold tensors of these dtypes."""
+    dtypes = {NAMES_OF_DTYPES[tensor.dtype.name] for tensor in tensors.values()}
+    return next(number for number, known in FORMATS.items() if dtypes <= set(known))
 
 
 class Entry(NamedTuple):
@@ -87,6 +101,7 @@ class Reader:
         self._source = source
         metadata, self._entries, self._start = _header(source)
         self.config = _config(metadata)
+        self._format = metadata["format"]
         self.names = set(self._entries)
 
     def check_names(self, expected: set[str], prefix: str = "") -> None:
@@ -97,8 +112,10 @@ class Reader:
         if extra := sorted(found - expected):
             raise ValueError(f"tensors: expected {sorted(expected)}, got also {extra}")
 
-    def read(self, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> dict[str, Array]:
-        """Return the tensors of these names, new arrays.
+    def read(
+        self, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str]
+    ) -> dict[str, Array]:
+        """Return the tensors of these names, new arrays of these dtypes; bfloat16 as float32.
 
         Raises
         ------
@@ -107,8 +124,8 @@ class Reader:
             meanwhile.
         """
         for name, shape in shapes.items():
-            self._check_entry(name, shape, dtype)
-        tensors = {name: self._tensor(self._entries[name], dtype) for name in shapes}
+            self._check_entry(name, shape, dtypes[name])
+        tensors = {name: self._tensor(self._entries[name]) for name in shapes}
         self._source.check_same()
         for name, tensor in tensors.items():
             _check_finite(name, tensor)
@@ -117,13 +134,19 @@ class Reader:
     def _check_entry(self, name: str, shape: tuple[int, ...], dtype: str) -> None:
         entry = self._entries[name]
         check_shape(name, entry.shape, shape)
-        if entry.dtype != NAMES_OF_DTYPES[dtype]:
+        fits = (NAMES_OF_DTYPES[dtype], "BF16" if dtype == "float32" else None)
+        if entry.dtype not in fits:
             raise ValueError(f"{name}: expected dtype {dtype}, got {entry.dtype}")
+        if entry.dtype not in FORMATS[self._format]:
+            found = f"{entry.dtype} in format {self._format}"
+            raise ValueError(f"{name}: expected dtype {dtype}, got {found}")
 
-    def _tensor(self, entry: Entry, dtype: str) -> Array:
+    def _tensor(self, entry: Entry) -> Array:
         content = self._source.read(self._start + entry.start, entry.stop - entry.start)
-        here = content.view(LITTLE[dtype]).reshape(entry.shape)
-        return here if here.dtype.isnative else here.astype(dtype)
+        here = content.view(LITTLE[entry.dtype]).reshape(entry.shape)
+        if entry.dtype == "BF16":
+            return (here.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return here if here.dtype.isnative else here.astype(here.dtype.newbyteorder("="))
 
 
 @contextmanager
@@ -279,9 +302,9 @@ def _check_gaps(entries: Iterable[Entry], size: int) -> None:
 
 
 def _config(metadata: Mapping[str, str]) -> dict[str, Any]:
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format")
-        raise ValueError(f"format: expected {FORMAT!r} of an lstmfast model, got {found!r}")
+    if metadata.get("format") not in FORMATS:
+        known, found = " or ".join(map(repr, FORMATS)), metadata.get("format")
+        raise ValueError(f"format: expected {known} of an lstmfast model, got {found!r}")
     try:
         config = _parsed(metadata["config"])
     except (KeyError, ValueError, RecursionError) as error:

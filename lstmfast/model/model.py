@@ -18,13 +18,14 @@ import numpy as np
 from .. import losses, optimizers
 from ..arguments import Array, Shape, choice, flag, integer
 from ..layers import Layer
+from ..layers.quantized import Quantized
 from ..losses import AnyLoss, Loss
 from ..ops.placement import to_device, to_host
 from ..optimizers import Optimizer
 from ..samples import Data, as_array, check_held, split
 from ..samples import with_same_length as paired
 from ..whole import or_as_before
-from . import files, saving
+from . import files, quantizing, saving
 from .chain import Chain, check_loss, metric_names, shapes_through
 from .fitting import History, Progress, RunningMean, Steps, batches
 
@@ -59,6 +60,8 @@ class Model(Chain):
         Those without a name of their own get one that is unique here: lstm, lstm_1, ...
     optimizer, loss, metrics
         What `compile` was given, as objects and a list of names.
+    report : Report or None
+        Of a Model that `quantize` made: the error layer by layer.
 
     Notes
     -----
@@ -85,6 +88,7 @@ class Model(Chain):
         precision: str | None = None,
     ):
         super().__init__(layers, dtype, seed, name, device, precision)
+        self.report: quantizing.Report | None = None
         self.optimizer: Optimizer | None = None
         self.loss: Loss | None = None
         self.metrics: list[str] = []
@@ -267,6 +271,44 @@ class Model(Chain):
         if self.optimizer is not None:
             self.optimizer.to(device)
 
+    def quantize(
+        self, precision: str = "int8", calibration: Any = None, batch_size: int = 32
+    ) -> Model:
+        """Return a new Model for inference whose LSTM, Dense and Embedding weights are int8.
+
+        A quarter of the memory; what is rounded, and what it gains and costs: docs/precision.md.
+        Layers without such a form stay float32. The new Model predicts and evaluates (without
+        regularizers), streams, saves and loads, but does not train.
+
+        Parameters
+        ----------
+        precision : {"int8"}
+        calibration : array_like, optional
+            Inputs as of `predict`, on which `report` tells the error of each layer's outputs.
+            Nothing else depends on them: scales follow from the weights, and from x and h as they
+            come.
+        batch_size : int
+            Of the calibration.
+
+        Returns
+        -------
+        Model
+            Its `report` holds the error layer by layer (`print(small.report)`).
+
+        Raises
+        ------
+        ValueError
+            When the model is not built, is no float32 model on the CPU, is quantized already, or a
+            weight is NaN or Inf; or for data that `predict` would not take.
+        """
+        choice("precision", precision, ("int8",))
+        if self.device != "cpu":
+            raise ValueError(f"device: expected the CPU to quantize on, got {self.device!r}")
+        small = quantizing.quantize(self, calibration, batch_size, Model)
+        if self.optimizer is not None:
+            small.compile(**saving.compiled_like(self))
+        return small
+
     # Files.
 
     def save(self, path: files.StrPath, include_optimizer: bool = True) -> None:
@@ -300,9 +342,12 @@ class Model(Chain):
         Raises
         ------
         ValueError
-            When a name, shape or dtype differs, or a value is NaN or Inf; nothing is changed.
+            When a name, shape or dtype differs, a value is NaN or Inf, or the model is quantized;
+            nothing is changed.
         """
-        self._built_layers()
+        for layer in self._built_layers():
+            if isinstance(layer, Quantized):
+                layer.check_weights([])
         saving.load_weights(self, path)
 
     # What the above is made of.
@@ -431,10 +476,10 @@ def load(path: files.StrPath) -> Model:
     Raises
     ------
     ValueError
-        When the file is cut short, is no lstmfast file of format 1, holds names, shapes, dtypes or
-        values (NaN, Inf) that do not make a model, is no regular file (a FIFO, a device), changes
-        while it is read, or has a header beyond 8 MiB, 500,000 values or a depth of 32; the text
-        says what was expected and found, in a line.
+        When the file is cut short, is no lstmfast file of format 1 or 2, holds names, shapes,
+        dtypes or values (NaN, Inf) that do not make a model, is no regular file (a FIFO, a device),
+        changes while it is read, or has a header beyond 8 MiB, 500,000 values or a depth of 32; the
+        text says what was expected and found, in a line.
     FileNotFoundError
     """
     with files.opened(path) as file:

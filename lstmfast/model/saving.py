@@ -1,6 +1,6 @@
 """Between a model and a file: which tensors, and the config that tells what they are.
 
-The config of format 1 is `{"model": ..., "compile": ... or null, "training": ... or null}`. The
+The config is `{"model": ..., "compile": ... or null, "training": ... or null}`. The
 model is a graph, in which each layer names its inputs; a chain is its simplest case, and the only
 one so far.
 """
@@ -77,7 +77,7 @@ def load(file: files.Reader, make: Callable[..., Model]) -> Model:
     input_shape = _input_shape(graph["input_shape"])
     shapes = _expected(chain, input_shape, optimizer if iterations else None)
     file.check_names(set(shapes))
-    tensors = file.read(shapes, graph["dtype"])
+    tensors = file.read(shapes, _dtypes(chain, input_shape, shapes, graph["dtype"]))
 
     _adopt(chain, input_shape, tensors, graph["dtype"])
     model = make(chain, dtype=graph["dtype"], seed=graph["seed"], name=graph["name"])
@@ -96,7 +96,8 @@ def load_weights(model: Model, path: files.StrPath) -> None:
     shapes = _expected(model.layers, model.input_shape, None)
     with files.opened(path) as file:
         file.check_names(set(shapes), "layers/")
-        tensors = file.read(shapes, model.dtype)
+        dtypes = _dtypes(model.layers, model.input_shape, shapes, model.dtype)
+        tensors = file.read(shapes, dtypes)
     assign_all(model.params, list(tensors.values()))
 
 
@@ -127,6 +128,11 @@ def _compile_config(model: Model) -> dict[str, Any] | None:
         return None
     loss = None if model.loss is None else model.loss.get_config()
     return {"optimizer": model.optimizer.get_config(), "loss": loss, "metrics": model.metrics}
+
+
+def compiled_like(model: Model) -> dict[str, Any]:
+    """Return the arguments for `Model.compile` of another model, with a new optimizer."""
+    return _compiled(_compile_config(model))
 
 
 # Configs in.
@@ -204,6 +210,17 @@ def _expected(chain: list[Layer], input_shape: Shape, optimizer: Optimizer | Non
     slots = optimizer.slot_names if optimizer else ()
     shapes = {f"layers/{name}": size for name, size in own.items()}
     return shapes | {f"optimizer/{slot}/{name}": own[name] for slot in slots for name in own}
+
+
+def _dtypes(
+    chain: list[Layer], input_shape: Shape, names: Iterable[str], dtype: str
+) -> dict[str, str]:
+    """Return the dtype of each tensor of `_expected`."""
+    own: dict[str, str] = {}
+    for layer, shape in zip(chain, shapes_through(chain, input_shape), strict=False):
+        dtypes = layer.param_dtypes(layer.param_shapes(shape), dtype)
+        own |= {f"layers/{layer.name}/{name}": of for name, of in dtypes.items()}
+    return {name: own.get(name, dtype) for name in names}
 
 
 def _adopt(chain: list[Layer], input_shape: Shape, tensors: dict[str, Array], dtype: str) -> None:

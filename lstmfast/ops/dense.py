@@ -21,7 +21,9 @@ from .checks import (
     whole_numbers,
 )
 
-__all__ = ["dense_backward", "dense_forward", "embedding_backward", "embedding_forward"]
+__all__ = [
+    "PreparedDense", "dense_backward", "dense_forward", "embedding_backward", "embedding_forward",
+]  # fmt: skip
 
 KINDS = {"float32": 0, "float64": 1, "bfloat16": 2, "int8": 3}  # of products, as capi has them
 
@@ -49,6 +51,34 @@ def dense_forward(
     y = new((M, N), x.dtype)
     capi.product(kind, M, N, K, x, _row(x), W, _row(W), 1, y, b)
     return y
+
+
+class PreparedDense:
+    """`dense_forward` in int8 with W (K, N) packed once; b (N,), or None. Float32; copied.
+
+    May be run from several threads at once.
+    """
+
+    def __init__(self, W: Array, b: Array | None = None):
+        float_array("W", W, np.dtype(np.float32))
+        check_shape("W", W.shape, ("K", "N"))
+        not_empty("W", W)
+        check_terms("W", len(W), "int8")
+        W = rows_in_place("W", W)
+        K, N = W.shape
+        self._b = None if b is None else dense("b", b, (N,), W.dtype).copy()
+        self._W = capi.PackedQuads(K, N, W, _row(W), 1)
+        self._shape = K, N
+
+    def forward(self, x: Array) -> Array:
+        """Return y (M, N) for x (M, K); ValueError where that does not fit."""
+        K, N = self._shape
+        check_shape("x", float_array("x", x, np.dtype(np.float32)).shape, ("M", K))
+        not_empty("x", x)
+        x = rows_in_place("x", x)
+        y = new((len(x), N), x.dtype)
+        self._W.product(len(x), x, _row(x), y, self._b)
+        return y
 
 
 def dense_backward(
@@ -102,14 +132,15 @@ def _row(matrix: Array) -> int:
 
 
 def embedding_forward(ids: Array, table: Array) -> Array:
-    """table[ids]: (*ids.shape, E) for ids of any integer type and table (V, E).
+    """table[ids]: (*ids.shape, E) for ids of any integer type and table (V, E), floats or int8.
 
     Raises
     ------
     ValueError
         An id is not in 0..V-1, or is no integer.
     """
-    float_array("table", table)
+    if getattr(table, "dtype", None) != np.int8:
+        float_array("table", table)
     check_shape("table", table.shape, ("V", "E"))
     return np.take(table, whole_numbers("ids", ids, len(table)), axis=0)
 
