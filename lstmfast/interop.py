@@ -248,11 +248,11 @@ def from_onnx(W: Any, R: Any, B: Any = None, P: Any = None) -> list[Part]:
     D, H = sizes.known["D"], sizes.known["H"]
     if D > 2:
         raise ValueError(f"W: expected 1 or 2 directions, got shape {W.shape}")
-    parts = [{"W_ih": _from_iofg(W[d]), "W_hh": _from_iofg(R[d])} for d in range(D)]
+    parts = [{"W_ih": from_iofg(W[d]), "W_hh": from_iofg(R[d])} for d in range(D)]
     if B is not None:
         B = sizes.fit("B", B, ("D", "8H"))
         for d, part in enumerate(parts):
-            part["b"] = _from_iofg(B[d, : 4 * H] + B[d, 4 * H :])
+            part["b"] = from_iofg(B[d, : 4 * H] + B[d, 4 * H :])
     if P is not None:
         P = sizes.fit("P", P, ("D", "3H"))
         for d, part in enumerate(parts):
@@ -279,10 +279,10 @@ def to_onnx(
         raise ValueError(f"parts: expected one layer in 1 or 2 directions, got {len(parts)} parts")
     sizes = _Sizes()
     read = [_checked(f"parts[{d}]", p, ("b", "p"), sizes, parts[0]) for d, p in enumerate(parts)]
-    W, R = (np.stack([_to_iofg(part[name]) for part in read]) for name in ("W_ih", "W_hh"))
+    W, R = (np.stack([to_iofg(part[name]) for part in read]) for name in ("W_ih", "W_hh"))
     B = P = None
     if "b" in read[0]:
-        B = np.stack([np.concatenate([_to_iofg(p["b"]), np.zeros_like(p["b"])]) for p in read])
+        B = np.stack([np.concatenate([to_iofg(p["b"]), np.zeros_like(p["b"])]) for p in read])
     if "p" in read[0]:
         P = np.stack([part["p"][[0, 2, 1]].reshape(-1) for part in read])
     return W, R, B, P
@@ -378,11 +378,13 @@ def _keras_groups(arrays: Sequence[Array]) -> list[range]:
     return groups
 
 
-def _from_iofg(array: Array) -> Array:
+def from_iofg(array: Array) -> Array:
+    """Rows of gates in ONNX's order in ours: i, f, g, o."""
     i, o, f, g = np.split(array, 4)
     return np.concatenate([i, f, g, o])
 
 
-def _to_iofg(array: Array) -> Array:
+def to_iofg(array: Array) -> Array:
+    """Rows of gates in our order in ONNX's."""
     i, f, g, o = np.split(array, 4)
     return np.concatenate([i, o, f, g])

@@ -214,7 +214,7 @@ def test_another_kind_of_file_is_refused(path):
 
 def test_safetensors_of_others_are_refused(path):
     save_file({"weight": np.zeros(3)}, path)
-    with pytest.raises(ValueError, match="format: expected '1' of an lstmfast model, got None"):
+    with pytest.raises(ValueError, match="format: expected '1' or '2' of an lstmfast model, got None"):
         load(path)
 
 
@@ -281,7 +281,7 @@ def test_a_config_that_makes_no_model_is_refused(path, alter, text):
 @pytest.mark.parametrize(
     ("metadata", "text"),
     [
-        ({"format": "2"}, "format: expected '1' of an lstmfast model, got '2'"),
+        ({"format": "3"}, "format: expected '1' or '2' of an lstmfast model, got '3'"),
         ({"config": "{"}, "config: expected JSON"),
         ({"config": "[" * 100_000}, "config: expected JSON"),
         ({"config": "[]"}, "config: expected a JSON object, got list"),

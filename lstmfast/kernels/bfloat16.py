@@ -61,26 +61,40 @@ def has_halves(simd):
     return simd.real == types.float32
 
 
+def _upper_halves(builder, vector, value):
+    return builder.lshr(_rounded(builder, vector, value), constant(vector, 16))
+
+
 @lru_cache(None)
 def make_store_halves(simd):
     """store_halves(p, i, v, n): v's lanes, or the first n, as bfloat16 from the i-th at p on.
 
     Of float64 there is no such form, and it does nothing.
     """
-    vector, width = simd.vector, simd.width
     if not has_halves(simd):
         return njit(error_model="numpy")(lambda p, i, v, n: None)
-    halves = ir.VectorType(I16, width)
+    return make_store_small(simd, 16, _upper_halves)
 
-    def rounded(builder, args):
-        bits = builder.lshr(_rounded(builder, vector, args[2]), constant(vector, 16))
-        first = builder.gep(builder.bitcast(args[0], I16.as_pointer()), [args[1]])
-        return builder.trunc(bits, halves), builder.bitcast(first, halves.as_pointer())
+
+@lru_cache(None)
+def make_store_small(simd, size, number):
+    """store_small(p, i, v, n): of v's lanes, or the first n, numbers of `size` bits.
+
+    They go to the i-th such number at p and those behind it; number(builder, vector, v) emits
+    integers of which they are the low bits.
+    """
+    vector, width, small = simd.vector, simd.width, ir.IntType(size)
+    several = ir.VectorType(small, width)
+
+    def placed(builder, args):
+        made = builder.trunc(number(builder, vector, args[2]), several)
+        first = builder.gep(builder.bitcast(args[0], small.as_pointer()), [args[1]])
+        return made, builder.bitcast(first, several.as_pointer())
 
     @intrinsic
     def store(typing, p, i, v):
         def emit(ctx, builder, sig, args):
-            builder.store(*rounded(builder, args), align=2)
+            builder.store(*placed(builder, args), align=size // 8)
             return ctx.get_dummy_value()
 
         return types.void(simd.pointer, types.intp, vector), emit
@@ -88,22 +102,22 @@ def make_store_halves(simd):
     @intrinsic
     def masked_store(typing, p, i, v, n):
         def emit(ctx, builder, sig, args):
-            value, place = rounded(builder, args)
+            value, place = placed(builder, args)
             mask = tail_mask(builder, vector, args[3])
-            name = f"llvm.masked.store.v{width}i16.p0"
-            call(builder, name, ir.VoidType(), value, place, ir.IntType(32)(2), mask)
+            name, align = f"llvm.masked.store.v{width}i{size}.p0", ir.IntType(32)(size // 8)
+            call(builder, name, ir.VoidType(), value, place, align, mask)
             return ctx.get_dummy_value()
 
         return types.void(simd.pointer, types.intp, vector, types.intp), emit
 
     @njit(error_model="numpy")
-    def store_halves(p, i, v, n):
+    def store_small(p, i, v, n):
         if n >= width:
             store(p, i, v)
         else:
             masked_store(p, i, v, n)
 
-    return store_halves
+    return store_small
 
 
 # ---------------------------------------------------------------- products

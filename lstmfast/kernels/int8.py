@@ -17,15 +17,14 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from .bfloat16 import I16, has_halves
+from .bfloat16 import I16, has_halves, make_store_small
 from .isa import SPLIT
-from .simd import Lanes, call, constant, lanes, tail_mask, unrolled
+from .simd import Lanes, at, call, constant, lanes, unrolled
 
 HEAD = 2
 LARGEST = 1 << 17  # 127² · LARGEST < 2³¹
 LEAST = 1e-30  # the largest number of a row is taken for no less: scales are never zero
 STEPS = 127  # of the largest number
-I8 = ir.IntType(8)
 ROUNDING = 12582912.0  # 1.5 · 2²³: in a sum with it the low bits are the nearest integer
 
 
@@ -135,46 +134,16 @@ def make_largest_of(simd):
 
 @lru_cache(None)
 def make_store_bytes(simd):
-    """store_bytes(y, i, v, n): the low bytes of v, or of its first n lanes, become bytes of a row.
+    """store_bytes(p, i, v, n): the low bytes of v, or of its first n lanes, as left rows have them.
 
-    A left row, whose head is at y: its bytes from the i-th on.
+    They go to the i-th byte at p and those behind it.
     """
-    vector, width, zero = simd.vector, simd.width, zero_of(simd.isa)
-    bytes_of = ir.VectorType(I8, width)
+    zero = zero_of(simd.isa)
 
-    def placed(builder, args):
-        bits = builder.add(builder.bitcast(args[2], vector.llvm_int), constant(vector, zero))
-        start = builder.gep(args[0], [ir.IntType(64)(HEAD)])
-        first = builder.gep(builder.bitcast(start, I8.as_pointer()), [args[1]])
-        return builder.trunc(bits, bytes_of), builder.bitcast(first, bytes_of.as_pointer())
+    def bytes_of(builder, vector, value):
+        return builder.add(builder.bitcast(value, vector.llvm_int), constant(vector, zero))
 
-    @intrinsic
-    def store(typing, y, i, v):
-        def emit(ctx, builder, sig, args):
-            builder.store(*placed(builder, args), align=1)
-            return ctx.get_dummy_value()
-
-        return types.void(simd.pointer, types.intp, vector), emit
-
-    @intrinsic
-    def masked_store(typing, y, i, v, n):
-        def emit(ctx, builder, sig, args):
-            value, place = placed(builder, args)
-            mask = tail_mask(builder, vector, args[3])
-            name = f"llvm.masked.store.v{width}i8.p0"
-            call(builder, name, ir.VoidType(), value, place, ir.IntType(32)(1), mask)
-            return ctx.get_dummy_value()
-
-        return types.void(simd.pointer, types.intp, vector, types.intp), emit
-
-    @njit(error_model="numpy")
-    def store_bytes(y, i, v, n):
-        if n >= width:
-            store(y, i, v)
-        else:
-            masked_store(y, i, v, n)
-
-    return store_bytes
+    return make_store_small(simd, 8, bytes_of)
 
 
 @lru_cache(None)
@@ -195,7 +164,7 @@ def make_quantise(simd):
             y[0] = m / real(STEPS)
         steps = splat(real(STEPS) / m)
         for j in range(begin, min(end, n), W):
-            store_bytes(y, j, nearest(load_n(x, j, n - j) * steps), n - j)
+            store_bytes(at(y, HEAD), j, nearest(load_n(x, j, n - j) * steps), n - j)
 
     return quantise
 
@@ -226,7 +195,7 @@ def by_signs(builder, vector, a, b, c):
     ones, count = "llvm.x86.avx2.pmadd.wd", 4 * vector.width
     if vector.width == 4:
         ones = "llvm.x86.sse2.pmadd.wd"
-    as_bytes, halves = ir.VectorType(I8, count), ir.VectorType(I16, count // 2)
+    as_bytes, halves = ir.VectorType(ir.IntType(8), count), ir.VectorType(I16, count // 2)
     a, b = builder.bitcast(a, as_bytes), builder.bitcast(b, as_bytes)
     not_poison = ir.Constant(ir.IntType(1), 0)
     size = call(builder, f"llvm.abs.v{count}i8", as_bytes, a, not_poison)

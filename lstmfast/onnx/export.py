@@ -13,10 +13,12 @@ from ..arguments import Shape, integer
 from ..config import __version__
 from ..interop import to_onnx
 from ..layers import LSTM, Dense, Embedding, Layer, SimpleRNN
+from ..layers.quantized import Quantized, QuantizedDense, QuantizedEmbedding, QuantizedLSTM
 from ..model import Model
 from ..model.chain import shapes_through
 from ..ops import activations
 from ..ops.placement import to_host
+from . import quantized
 from .activations import ONNX_NAMES, attributes_of
 from .graph import Graph, Signal
 from .limits import check_limits
@@ -55,7 +57,9 @@ def export(model: Model, path: disk.StrPath, *, opset: int = OPSET) -> None:
     Notes
     -----
     The input "input" is (batch, time, I), or for an Embedding ids (batch, time) of int64; the
-    output is "output". Batch and time are symbolic. What happens in training alone (dropout,
+    output is "output". Batch and time are symbolic. Of a quantized Model weights stay int8: its
+    LSTM is ONNX Runtime's DynamicQuantizeLSTM, which rounds x and h in its own way. What happens in
+    training alone (dropout,
     regularizers, truncation) leaves no trace. ONNX Runtime has no LSTM in float64.
     """
     onnx = onnx_package("export")
@@ -104,8 +108,10 @@ def _model_proto(onnx: Any, model: Model, opset: int) -> Any:
         graph.nodes, model.name or "model", [first], [last], graph.initializers
     )
     opsets = [helper.make_opsetid("", opset)]
+    if any(node.domain for node in graph.nodes):
+        opsets.append(helper.make_opsetid(quantized.DOMAIN, 1))
     return helper.make_model(
-        made, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets),
+        made, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets[:1]),
         producer_name="lstmfast", producer_version=__version__,
     )  # fmt: skip
 
@@ -127,7 +133,7 @@ def _writer(layer: Layer) -> Callable[[Graph, Any, Signal], Signal]:
 
 
 def _embedding(graph: Graph, layer: Embedding, x: Signal) -> Signal:
-    table = graph.weight(f"{layer.name}/embeddings", to_host(layer.params["embeddings"]))
+    table = _matrix(graph, layer, "embeddings")
     vectors = graph.node("Gather", f"{layer.name}/Gather", [table, x.name], axis=0)
     return replace(x, name=vectors, rank=x.rank + 1)
 
@@ -142,10 +148,19 @@ def _lstm(graph: Graph, layer: LSTM, x: Signal) -> Signal:
     for k in range(layer.num_layers):
         name = f"{layer.name}/{k}" if layer.num_layers > 1 else layer.name
         W, R, B, P = to_onnx(parts[k * D : (k + 1) * D])
+        more: list[str] = []
+        if isinstance(layer, QuantizedLSTM):
+            of = quantized.written(layer, k)
+            W, R = of.W, of.R
+            more = _weights(graph, name, W_scale=of.W_scale, W_zero_point=of.zero,
+                            R_scale=of.R_scale, R_zero_point=of.zero)  # fmt: skip
         inputs = [x.name, *_weights(graph, name, W=W, R=R, B=B), *[""] * 3]
-        inputs += _weights(graph, name, P=P)
+        inputs += [*_weights(graph, name, P=P), *more]
         steps = k < layer.num_layers - 1 or layer.return_sequences
-        output = _recurrent(graph, "LSTM", name, layer, inputs, steps, attributes)
+        kind, domain = ("LSTM", "") if not more else (quantized.OPERATOR, quantized.DOMAIN)
+        output = _recurrent(
+            graph, kind, name, layer, inputs, steps, attributes | {"domain": domain}
+        )
         x = _side_by_side(graph, name, layer, output, steps)
     return _in_order_of_steps(graph, layer, x)
 
@@ -175,10 +190,10 @@ def _simple_rnn(graph: Graph, layer: SimpleRNN, x: Signal) -> Signal:
 
 def _dense(graph: Graph, layer: Dense, x: Signal) -> Signal:
     name = f"{layer.name}/MatMul"
-    kernel, *bias = _weights(graph, layer.name, **layer.params)
-    value = graph.node("MatMul", name, [x.name, kernel])
+    value = graph.node("MatMul", name, [x.name, _matrix(graph, layer, "kernel")])
     if layer.use_bias:
-        value = graph.node("Add", f"{layer.name}/Add", [value, *bias])
+        bias = graph.weight(f"{layer.name}/bias", to_host(layer.params["bias"]))
+        value = graph.node("Add", f"{layer.name}/Add", [value, bias])
     if layer.activation == "softmax":
         value = graph.node("Softmax", f"{layer.name}/Softmax", [value], axis=-1)
     elif layer.activation != "linear":
@@ -190,6 +205,7 @@ def _dense(graph: Graph, layer: Dense, x: Signal) -> Signal:
 RNN_PARAMS = ("W_ih", "W_hh", "b")
 WRITERS: dict[type[Layer], Callable[[Graph, Any, Signal], Signal]] = {
     Embedding: _embedding, LSTM: _lstm, SimpleRNN: _simple_rnn, Dense: _dense,
+    QuantizedEmbedding: _embedding, QuantizedLSTM: _lstm, QuantizedDense: _dense,
 }  # fmt: skip
 
 
@@ -203,6 +219,17 @@ def _refuse(layer: Layer, **wanted: Any) -> None:
         if found != value:
             expected = f"{value}, as ONNX has no such option"
             raise ValueError(f"{layer.name}: {option}: expected {expected}, got {found!r}")
+
+
+def _matrix(graph: Graph, layer: Embedding | Dense, name: str) -> str:
+    """Add a matrix; of a quantized layer in int8, behind a node that gives it as floats."""
+    matrix = graph.weight(f"{layer.name}/{name}", to_host(layer.params[name]))
+    if not isinstance(layer, Quantized):
+        return matrix
+    scale = graph.weight(f"{layer.name}/{name}_scale", layer.params[f"{name}_scale"])
+    axis = 1 - layer.axes[name]
+    place = f"{layer.name}/DequantizeLinear"
+    return graph.node("DequantizeLinear", place, [matrix, scale], axis=axis)
 
 
 def _weights(graph: Graph, name: str, **arrays: Any) -> list[str]:

@@ -12,6 +12,7 @@ from ..arguments import Array, check_shape, choice
 from ..layers import LSTM, Embedding, SimpleRNN
 from ..ops import activations
 from ..ops.options import CellOptions
+from . import quantized
 from .activations import NAMES, activations_of
 from .arithmetic import OPERATORS as ARITHMETIC
 from .arithmetic import Inputs, add_integers, optional, required, sizes
@@ -117,7 +118,7 @@ def lstm(chain: Chain, node: Node, inputs: Inputs) -> list[Value]:
     )  # fmt: skip
     if options[0] != options[-1]:
         raise ValueError("activations: expected the same ones in both directions, got others")
-    weights = (weight(inputs, 1, "W"), weight(inputs, 2, "R"))
+    weights = _matrices(node, inputs)
     others = (optional_weight(inputs, 3, "B"), optional_weight(inputs, 7, "P"))
     check_shape("W", weights[0].shape, (COUNTS[direction], "4H", "I"))
     parts = interop.from_onnx(*weights, *others)
@@ -126,6 +127,13 @@ def lstm(chain: Chain, node: Node, inputs: Inputs) -> list[Value]:
     arguments = _arguments(options[0]) | {"units": H, "peepholes": "p" in parts[0]}
     arguments["use_bias"] = "b" in parts[0]
     return _added(chain, flow, LSTM, arguments, parts, direction, node)
+
+
+def _matrices(node: Node, inputs: Inputs) -> tuple[Array, Array]:
+    """W and R; of a DynamicQuantizeLSTM as the float32 numbers that they stand for."""
+    if node.kind == quantized.OPERATOR:
+        return quantized.matrices_of(node, inputs)
+    return weight(inputs, 1, "W"), weight(inputs, 2, "R")
 
 
 def _arguments(options: CellOptions) -> dict[str, Any]:
@@ -206,6 +214,8 @@ def _added(
 OPERATORS: dict[str, Callable[[Chain, Node, Inputs], Any]] = {
     **ARITHMETIC,
     "Add": add,
+    "DequantizeLinear": quantized.dequantize,
+    quantized.OPERATOR: lstm,
     "Gather": gather,
     "Gemm": gemm,
     "LSTM": lstm,

@@ -16,6 +16,7 @@ from .flow import Axis, Flow
 from .layer_operators import OPERATORS
 from .limits import check_limits
 from .package import onnx_package
+from .quantized import DOMAIN, OPERATOR
 from .reader import Node, Unreadable, content_of, value_of
 from .signatures import Kinds
 from .values import Size, Value
@@ -30,6 +31,9 @@ NUMBERS = {"FLOAT": "float32", "DOUBLE": "float64"}
 
 def load(path: StrPath, *, time_major: bool = False) -> Model:
     """Return the Model that an ONNX file holds: a chain of LSTM, RNN, Embedding and Dense.
+
+    Weights in int8 or uint8 (ONNX Runtime's DynamicQuantizeLSTM, DequantizeLinear) become float32
+    ones of the same values; `Model.quantize` makes them int8 again.
 
     Parameters
     ----------
@@ -197,13 +201,17 @@ def _needed(onnx: Any, graph: Any, opset: int) -> list[Node]:
         if wanted.intersection(filter(None, proto.output)):
             wanted.update(proto.input)
             found.append(Node(onnx, proto, opset))
-    unknown = [node for node in reversed(found) if node.domain or node.kind not in OPERATORS]
+    unknown = [node for node in reversed(found) if not _is_known(node)]
     if unknown:
         node = next((node for node in unknown if node.kind in ("Loop", "Scan")), unknown[0])
         expected = f"an operator of those that layers are made of ({', '.join(sorted(OPERATORS))})"
         found_one = f"{node.domain} {node.kind}".strip()
         raise ValueError(f"{node.label}: expected {expected}, got {found_one}")
     return found[::-1]
+
+
+def _is_known(node: Node) -> bool:
+    return node.kind in OPERATORS and node.domain == (DOMAIN if node.kind == OPERATOR else "")
 
 
 def _follow(chain: Chain, node: Node, values: dict[str, Value], kinds: Kinds) -> None:

@@ -16,13 +16,15 @@ from ..disk import Source
 from .beside import Beside
 from .values import MOST_SIZES, Size, Sizes, Value, Weight
 
-__all__ = ["Node", "Unreadable", "content_of", "value_of"]
+__all__ = ["Node", "Steps", "Unreadable", "content_of", "value_of"]
 
 MOST_BYTES = 2**31  # of a protobuf message
 FLOATS = {"FLOAT": "<f4", "DOUBLE": "<f8"}
 INTEGERS = {"INT32": "<i4", "INT64": "<i8", "BOOL": "?"}
+STEPS = {"INT8": "i1", "UINT8": "u1"}
 FIELDS = {"FLOAT": "float_data", "DOUBLE": "double_data", "INT32": "int32_data",
-          "INT64": "int64_data", "BOOL": "int32_data"}  # fmt: skip
+          "INT64": "int64_data", "BOOL": "int32_data", "INT8": "int32_data",
+          "UINT8": "int32_data"}  # fmt: skip
 MOST_DIMS = 8
 
 T = TypeVar("T")
@@ -33,6 +35,13 @@ class Unreadable(Value):
 
     def __init__(self, what: str):
         self.what = what
+
+
+class Steps(Value):
+    """An array of int8 or uint8, which scales make weights of."""
+
+    def __init__(self, array: Array):
+        self.array, self.what = array, f"{array.dtype} numbers {list(array.shape)}"
 
 
 def content_of(path: Any) -> bytes:
@@ -64,6 +73,8 @@ def value_of(onnx: Any, tensor: Any, beside: Beside | None = None) -> Value:
     array = _data(tensor, kind, math.prod(dims), external).reshape(dims)
     if kind in FLOATS:
         return Weight(array)
+    if kind in STEPS:
+        return Steps(array)
     if array.ndim > 1 or array.size > MOST_SIZES:
         return Unreadable(f"a tensor of {kind} with the shape {dims}")
     return Sizes(tuple(Size(int(i)) for i in array.reshape(-1)), array.ndim == 0)
@@ -78,13 +89,18 @@ def _kind(onnx: Any, number: int) -> str:
 
 def _data(tensor: Any, kind: str, count: int, external: memoryview | None) -> Array:
     """The elements of a tensor, of which there must be `count`."""
-    dtype = np.dtype((FLOATS | INTEGERS)[kind])
+    dtype = np.dtype((FLOATS | INTEGERS | STEPS)[kind])
     field = getattr(tensor, FIELDS[kind])
     listed = external is None and not tensor.HasField("raw_data")
     raw: Any = tensor.raw_data if external is None else external
     found = len(field) if listed else len(raw) / dtype.itemsize
     if found != count or (raw and len(field)) or (external is not None and tensor.raw_data):
         raise ValueError(f"{tensor.name}: expected {count} elements by its shape, got {found:g}")
+    if listed and kind in STEPS:
+        whole = np.fromiter(field, np.int32, count)
+        if count and not np.iinfo(dtype).min <= whole.min() <= whole.max() <= np.iinfo(dtype).max:
+            raise ValueError(f"{tensor.name}: expected numbers of {kind}, got larger ones")
+        return whole.astype(dtype)
     if listed:
         return np.fromiter(field, dtype, count)
     return np.frombuffer(raw, dtype).astype(dtype.newbyteorder("="), copy=False)
