@@ -214,7 +214,9 @@ def test_another_kind_of_file_is_refused(path):
 
 def test_safetensors_of_others_are_refused(path):
     save_file({"weight": np.zeros(3)}, path)
-    with pytest.raises(ValueError, match="format: expected '1' or '2' of an lstmfast model, got None"):
+    with pytest.raises(
+        ValueError, match="format: expected '1' or '2' of an lstmfast model, got None"
+    ):
         load(path)
 
 
