@@ -312,10 +312,11 @@ class LSTM(Parts):
         x = self._as_floats(x)
         self.output_shape(float_like("x", x).shape)
         h0, c0 = self._start(x.shape[1 if self.time_major else 0], initial_state)
-        y, state, cache, *cells = self._pass(
-            x, h0, c0, training, lengths=lengths, mask=mask, resets=resets,
+        run, told = self._runner(training)
+        y, state, cache, *cells = run(
+            x, h0=h0, c0=c0, lengths=lengths, mask=mask, resets=resets,
             reset_h=adopt_all("reset_h", reset_h), reset_c=adopt_all("reset_c", reset_c),
-            x_static=adopt_all("x_static", x_static),
+            x_static=adopt_all("x_static", x_static), **told,
         )  # fmt: skip
         if training:
             self._cache = cache
@@ -326,16 +327,17 @@ class LSTM(Parts):
             return output
         return (output, *(state if self.return_state else ()), *map(self._in_order, cells))
 
-    def _pass(self, x: Any, h0: Any, c0: Any, training: bool, **given: Any) -> Any:
-        """What `ops.lstm_forward` returns for the layer's weights and options."""
-        return self._ops.lstm_forward(
-            x, h0=h0, c0=c0, **self._weights(), options=self.options, noise=self.noise,
-            seed=self._noise_seed() if training else None, bidirectional=self.bidirectional,
-            pad=self.pad, reverse=self.go_backwards, truncate=self.truncate,
-            recompute=self.recompute, batch_first=not self.time_major, training=training,
-            return_sequences=self.return_sequences, return_cells=self.return_cells,
-            precision=self.precision, **given,
-        )  # fmt: skip
+    def _runner(self, training: bool) -> tuple[Any, dict[str, Any]]:
+        """`ops.lstm_forward`, or what stands for it, and what it is told of the layer."""
+        told = {
+            "options": self.options, "noise": self.noise, "bidirectional": self.bidirectional,
+            "seed": self._noise_seed() if training else None, "pad": self.pad,
+            "reverse": self.go_backwards, "truncate": self.truncate, "recompute": self.recompute,
+            "batch_first": not self.time_major, "training": training,
+            "return_sequences": self.return_sequences, "return_cells": self.return_cells,
+            "precision": self.precision,
+        }  # fmt: skip
+        return self._ops.lstm_forward, self._weights() | told
 
     def backward(
         self,

@@ -103,20 +103,21 @@ class QuantizedLSTM(Quantized, LSTM):
     def set_parts(self, parts: Any) -> None:
         self.check_weights(parts)
 
-    def _pass(self, x: Any, h0: Any, c0: Any, training: bool, **given: Any) -> Any:
+    def _runner(self, training: bool) -> tuple[Any, dict[str, Any]]:
         self._check_inference(training)
         if self.return_cells:  # which prepared layers do not give
-            return super()._pass(x, h0, c0, False, **given)
+            return super()._runner(False)
         if self._prepared is None:
             self._prepared = ops.PreparedLSTM(
                 **self._weights(), options=self.options, noise=self.noise,
                 bidirectional=self.bidirectional, variable_lengths=True, pad=self.pad,
                 reverse=self.go_backwards, precision="int8",
             )  # fmt: skip
-        y, state = self._prepared.forward(
-            x, h0, c0, batch_first=not self.time_major, return_sequences=self.return_sequences,
-            **given,
-        )  # fmt: skip
+        told = {"batch_first": not self.time_major, "return_sequences": self.return_sequences}
+        return self._run_prepared, told
+
+    def _run_prepared(self, x: Any, **given: Any) -> Any:
+        y, state = self._prepared.forward(x, **given)
         return y, state, None
 
 
