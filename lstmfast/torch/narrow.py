@@ -16,6 +16,7 @@ __all__ = ["dtypes_beside", "dtypes_of_results", "is_under_autocast", "precision
 NARROW = torch.bfloat16
 FLOATS = (torch.float32, torch.float64)
 MIXED = (torch.float32, NARROW)
+HAS_FUSED = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # in bfloat16, on this processor
 
 
 def is_under_autocast(x: Tensor) -> bool:
@@ -42,9 +43,11 @@ def dtypes_of_results(x: Tensor, c0: Any, fused: bool, projected: bool) -> Any:
 
     Its fused layer, which takes whole batches without a projection, makes all bfloat16 under
     autocast; elsewhere states keep their dtype, x's if there are none, and only the product of a
-    projection is bfloat16.
+    projection is bfloat16. Without AVX-512 the fused layer takes no x in bfloat16 (and raises for
+    one in float32).
     """
     if not is_under_autocast(x):
         return (NARROW, NARROW) if x.dtype is NARROW else None
+    fused = fused and (x.dtype is not NARROW or HAS_FUSED)
     kept = x.dtype if c0 is None else c0.dtype
     return (NARROW if fused or projected else kept), (NARROW if fused else kept)
