@@ -22,13 +22,17 @@ PRECISIONS = {
 Rows = Mapping[str, bool | str]
 
 NO_RNN = "SimpleRNN has no kernels on a GPU"
+NO_INT8 = "weights in int8 are for the CPU"
 NO_NORM = "there is no layer normalisation on a GPU"
 KEPT = "all activations are kept on a GPU"
 NO_RESETS = "no kernel begins rows anew on a GPU"
 NO_STATICS = "no kernel adds static inputs on a GPU"
 HOST_RULE = "it is calculated on the CPU alone"
 
-LAYERS: Rows = {"Embedding": True, "LSTM": True, "SimpleRNN": NO_RNN, "Dense": True}
+LAYERS: Rows = {
+    "Embedding": True, "LSTM": True, "SimpleRNN": NO_RNN, "Dense": True,
+    "QuantizedEmbedding": NO_INT8, "QuantizedLSTM": NO_INT8, "QuantizedDense": NO_INT8,
+}  # fmt: skip
 OPTIONS_OF_LSTM: Rows = {
     "activation": True, "recurrent_activation": True, "output_activation": True,
     "peepholes": True, "coupled": True, "clip": True, "cell_clip": True, "num_layers": True,
