@@ -211,7 +211,6 @@ cdef extern from "config.h" nogil:
     double lf_dropout_scale(double rate)
     int64_t lf_stream(int64_t part, int64_t purpose)
     int lf_is_varied(const lf_config *config)
-    int lf_needs_whole_rows(const lf_config *config)
     void lf_describe_cell(const lf_config *config, lf_layer *a)
 
 cdef extern from "handles.h" nogil:

@@ -59,8 +59,8 @@ def export(model: Model, path: disk.StrPath, *, opset: int = OPSET) -> None:
     The input "input" is (batch, time, I), or for an Embedding ids (batch, time) of int64; the
     output is "output". Batch and time are symbolic. Of a quantized Model weights stay int8: its
     LSTM is ONNX Runtime's DynamicQuantizeLSTM, which rounds x and h in its own way. What happens in
-    training alone (dropout,
-    regularizers, truncation) leaves no trace. ONNX Runtime has no LSTM in float64.
+    training alone (dropout, regularizers, truncation) leaves no trace. ONNX Runtime has no LSTM in
+    float64.
     """
     onnx = onnx_package("export")
     if not isinstance(model, Model) or not model.built:
