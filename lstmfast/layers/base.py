@@ -59,6 +59,8 @@ class Layer(Weighted):
         "cpu", or "cuda": where the weights are; see `to`.
     precision : str or None
         What products are calculated in, if not in the dtype; see `to`.
+    trainable : bool
+        False keeps the weights as they are: `trained` is empty, and training passes the layer over.
 
     Notes
     -----
@@ -67,6 +69,9 @@ class Layer(Weighted):
     """
 
     takes_ids = False
+    takes_list = False  # is the input a list of arrays, and `input_shape` one of shapes?
+    takes_mask = False  # has `forward` an argument `mask`?
+    supports_masking = False  # does it take inputs with a mask?
     draws = True  # from `rng` in training, as far as is known
     precision: str | None = None
 
@@ -84,6 +89,7 @@ class Layer(Weighted):
         self.seed = None if seed is None else integer("seed", seed, 0, LARGEST_SEED)
         self.input_shape = None if input_shape is None else with_batch(input_shape)
         self.rng: np.random.Generator | None = None  # of what is drawn in training: a Model's
+        self.trainable = True
         self._cache: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -110,8 +116,22 @@ class Layer(Weighted):
         """Return the output; with `training`, keep what one `backward` needs."""
         raise NotImplementedError
 
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+    def compute_mask(self, x: Any, mask: Any = None) -> Any:
+        """Return the mask of the output, bool, its axes the first of the output's; None: no mask.
+
+        Parameters
+        ----------
+        x : the input
+        mask : ndarray of bool, or None
+            The input's: which of its steps count; of a list of inputs a list.
+        """
+        return mask if self.supports_masking else None
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Any:
         """Fill `grads` and return the gradient of x, or None unless `need_dx`.
+
+        All that it needs of the forward pass lies in `_cache`: a layer that is used several times
+        in a graph gets each use's own put back there. Of a list of inputs the gradient is a list.
 
         Parameters
         ----------

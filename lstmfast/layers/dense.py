@@ -38,6 +38,7 @@ class Dense(Layer):
     """
 
     draws = False
+    supports_masking = True
     roles: ClassVar = {"kernel": "kernel", "bias": "bias"}
 
     def __init__(

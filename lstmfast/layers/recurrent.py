@@ -13,6 +13,7 @@ from ..initializers import Initializer
 from ..ops.foreign import adopt_all
 from ..ops.placement import to_device
 from ..regularizers import Regularizer
+from ..whole import Attributes
 from .base import Layer
 
 __all__ = ["Recurrent"]
@@ -37,6 +38,7 @@ class Recurrent(Layer):
     recurrent_constraint: Constraint | None
     bias_constraint: Constraint | None
     use_bias: bool
+    takes_mask = supports_masking = True
     return_sequences: bool
     return_state: bool
     go_backwards: bool
@@ -89,6 +91,12 @@ class Recurrent(Layer):
     ) -> Any:
         """Run the layer over a batch of sequences."""
         raise NotImplementedError
+
+    def changing(self) -> Attributes:
+        return [*super().changing(), *([(self, "_state", self._state)] if self.stateful else [])]
+
+    def compute_mask(self, x: Any, mask: Any = None) -> Any:
+        return mask if self.return_sequences else None
 
     def reset_state(self) -> None:
         """Let a stateful layer start its next batch, of any size, from zeros."""

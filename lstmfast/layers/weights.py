@@ -12,6 +12,7 @@ from ..constraints import Constraint
 from ..ops import host
 from ..ops.placement import assign_all, to_host
 from ..regularizers import Regularizer
+from ..whole import Attributes
 from .checks import in_a_list, rounded
 
 __all__ = ["Weighted", "kind_of"]
@@ -22,7 +23,9 @@ class Weighted:
 
     name: str
     device = "cpu"
+    trainable: bool
     roles: ClassVar[dict[str, str]] = {}  # kind of param: what Keras's arguments call it
+    statistics: ClassVar[tuple[str, ...]] = ()  # params that `forward` changes in training
 
     def __init__(self) -> None:
         self.params: dict[str, Array] = {}
@@ -45,6 +48,20 @@ class Weighted:
         """Of the weights, so of every float array that goes in and comes out."""
         self._check_built()
         return str(self._dtype)
+
+    @property
+    def trained(self) -> dict[str, Array]:
+        """Those of `params` that an optimizer changes."""
+        if not self.trainable:
+            return {}
+        return {name: w for name, w in self.params.items() if name not in self.statistics}
+
+    def changing(self) -> Attributes:
+        """What a forward pass in training changes, as it is now: for `whole.or_as_before`.
+
+        A layer with `statistics` puts new arrays into a new `params`, so that this goes back.
+        """
+        return [(self, "params", self.params)] if self.statistics else []
 
     def floats(self) -> dict[str, Array]:
         """Return the weights as `ops` takes them: `params`."""
