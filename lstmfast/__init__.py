@@ -33,7 +33,7 @@ from . import threadpool as _threadpool
 from .config import __version__, get_include, show_config
 from .constraints import Constraint
 from .initializers import Initializer
-from .layers import LSTM, Dense, Embedding, Layer, SimpleRNN
+from .layers import LSTM, Dense, Embedding, Input, Layer, SimpleRNN
 from .losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
 from .model import Model, load
 from .model.fitting import History
@@ -57,7 +57,7 @@ _threadpool.watch()
 
 __all__ = [
     "LSTM", "SGD", "Activation", "Adam", "CategoricalCrossentropy", "CellOptions", "Constraint",
-    "Dense", "Embedding", "History", "Initializer", "LSTMCache", "LSTMGradients", "LSTMStream",
+    "Dense", "Embedding", "History", "Initializer", "Input", "LSTMCache", "LSTMGradients", "LSTMStream",
     "Layer", "MeanSquaredError", "Model", "Noise", "Norm", "PreparedLSTM", "Regularizer",
     "SimpleRNN", "SparseCategoricalCrossentropy", "__version__", "constraints", "get_include",
     "get_num_threads", "initializers", "interop", "load", "lstm_backward", "lstm_forward", "ops",

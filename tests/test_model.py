@@ -366,7 +366,7 @@ DENSE = Dense(2)
         (lambda: Model(Dense(2)), "layers: expected a list of one layer or more"),
         (lambda: Model([Dense]), "layers: expected a list of one layer or more"),
         (lambda: Model([DENSE, DENSE]), "layers: expected each layer once"),
-        (lambda: Model([Dense(2), Embedding(2, 2)]), "layers: expected ids at the first layer"),
+        (lambda: Model([Dense(2), Embedding(2, 2)]), "layers: expected ids at the inputs"),
         (lambda: Model([Dense(2, name="a"), Dense(2, name="a")]), "layers: expected different"),
         (lambda: Model([Dense(2, name="input")]), "layers: expected different names, none of"),
         (lambda: Model([Dense(2)], dtype="float16"), "dtype: expected one of 'float32'"),

@@ -19,8 +19,9 @@ from .embedding import Embedding
 from .lstm import LSTM
 from .quantized import QuantizedDense, QuantizedEmbedding, QuantizedLSTM
 from .simple_rnn import SimpleRNN
+from .symbolic import Input
 
-__all__ = ["LSTM", "Dense", "Embedding", "Layer", "QuantizedDense", "QuantizedEmbedding",
+__all__ = ["LSTM", "Dense", "Embedding", "Input", "Layer", "QuantizedDense", "QuantizedEmbedding",
            "QuantizedLSTM", "SimpleRNN"]  # fmt: skip
 
 CLASSES: dict[str, type[Layer]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +21,8 @@ from ..ops.placement import check_device, on_device, to_device
 from ..regularizers import Regularizer
 from ..whole import Attributes
 from .checks import DTYPES, check_precision, held_params, sizes, with_batch
+from .stepping import Stepper
+from .symbolic import connected, is_symbolic
 from .weights import Weighted, kind_of
 
 __all__ = ["Layer"]
@@ -84,7 +87,7 @@ class Layer(Weighted):
         super().__init__()
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"name: expected a word without '/', got {shown(name)}")
-        self.name = name or type(self).__name__.lower()
+        self.name = name or snake_case(type(self).__name__)
         self.has_own_name = name is not None
         self.seed = None if seed is None else integer("seed", seed, 0, LARGEST_SEED)
         self.input_shape = None if input_shape is None else with_batch(input_shape)
@@ -156,6 +159,48 @@ class Layer(Weighted):
         """Draw a weight, in Keras's layout, from the initializer of its role."""
         made: Initializer = getattr(self, f"{self.roles[kind_of(name)]}_initializer")
         return made(shape, rng)
+
+    # In a graph: layers with several outputs, or with arguments that are tensors.
+
+    def output_shapes(self, input_shape: Any, **constants: Any) -> list[Shape]:
+        """Return the shape of each output of a call with these arguments."""
+        return [self.output_shape(input_shape)]
+
+    def outputs_of(self, **constants: Any) -> int:
+        """Return how many outputs a call with these arguments has."""
+        return 1
+
+    def side_shapes(self, input_shape: Any) -> dict[str, Shape | list[Shape]]:
+        """Return the arguments of `forward` that may be tensors, with the shape that each has."""
+        return {}
+
+    def needed_sides(self) -> tuple[str, ...]:
+        """Name those that every call must have."""
+        return ()
+
+    def check_constant(self, name: str, value: Any) -> None:
+        """Raise ValueError unless `forward` has an argument of this name."""
+        known = set(inspect.signature(self.forward).parameters) - {"x", "mask", "lengths"}
+        choice("argument", name, sorted(known))
+        if not isinstance(value, (bool, int, float, str)):
+            raise ValueError(f"{name}: expected a word, a number or a flag, got {shown(value)}")
+
+    def backward_of(self, gradients: list[Any], need_dx: bool = True) -> Any:
+        """Go back as `backward` does, from the gradient of each output, None for zeros."""
+        return self.backward(gradients[0], need_dx)
+
+    def side_gradients(self) -> dict[str, Any]:
+        """Return, after `backward`, the gradient of each of `side_shapes`."""
+        return {}
+
+    def mask_arguments(self, mask: Any) -> dict[str, Any]:
+        """Return what `forward` is told of a mask that came with its input."""
+        return {"mask": mask}
+
+    def stepper(self, batch_size: int) -> Stepper:
+        """Return what takes one step at a time with a copy of the weights: for `Model.stream`."""
+        kind = type(self).__name__
+        raise ValueError(f"{self.name}: expected a layer that can go step by step, got {kind}")
 
     # What follows from it.
 
@@ -269,10 +314,16 @@ class Layer(Weighted):
             raise ValueError(f"x: expected real numbers, got dtype {x.dtype}")
         self.output_shape(x.shape)
 
-    def __call__(self, x: Array) -> Array:
-        """Return the output for x; the first call builds the layer for the shape and dtype of x."""
+    def __call__(self, x: Any, **arguments: Any) -> Any:
+        """Return the output for x; the first call builds the layer for the shape and dtype of x.
+
+        Of a tensor of a graph (see `Input`), the tensor that will come out. Arguments are those of
+        `forward`.
+        """
+        if is_symbolic(x):
+            return connected(self, x, arguments)
         self._build_for(x)
-        return self.forward(x)
+        return self.forward(x, **arguments)
 
     # Helpers.
 
@@ -319,3 +370,9 @@ class Layer(Weighted):
         """Return the size of the last input axis, or its letter while that is open."""
         known = None if self.input_shape is None else self.input_shape[-1]
         return letter if known is None else known
+
+
+def snake_case(name: str) -> str:
+    """Return a class's name as Keras 3 names its layers: SimpleRNN, Conv1D: simple_rnn, conv1d."""
+    parts = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", parts).lower()

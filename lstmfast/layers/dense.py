@@ -10,6 +10,7 @@ from ..ops import activations
 from ..ops.placement import is_own
 from .base import Layer
 from .checks import features_of
+from .stepping import Stepper, dense_stepper, same_stepper
 
 __all__ = ["ACTIVATIONS", "Dense", "dense_rows"]
 
@@ -110,6 +111,11 @@ class Dense(Layer):
         if training:
             self._cache = (x, None)
         return y if is_matrix else y.reshape(shape)
+
+    def stepper(self, batch_size: int) -> Stepper:
+        if self.device == "cpu" and self.precision is None:
+            return dense_stepper(self, batch_size)
+        return same_stepper(self)
 
     def _product(self, x: Array) -> Array:
         """(M, units) of x (M, K)."""

@@ -9,6 +9,7 @@ import numpy as np
 from .. import constraints, initializers, regularizers
 from ..arguments import Array, Shape, check_shape, integer
 from .base import Layer
+from .stepping import Stepper, same_stepper
 
 __all__ = ["Embedding"]
 
@@ -89,6 +90,9 @@ class Embedding(Layer):
         if training:
             self._cache = x
         return y
+
+    def stepper(self, batch_size: int) -> Stepper:
+        return same_stepper(self)
 
     def backward(self, dy: Array, need_dx: bool = True) -> None:
         """Fill `grads`; ids have no gradient, so the answer is None. See `Layer.backward`."""

@@ -13,6 +13,7 @@ from ..ops.foreign import adopt_all
 from ..ops.options import CellOptions, Noise
 from ..ops.placement import to_host
 from .lstm_parts import Parts
+from .stepping import Stepper
 
 __all__ = ["LSTM"]
 
@@ -82,9 +83,10 @@ class LSTM(Parts):
         x and all outputs of steps have the time as their first axis. Not within a Model.
     go_backwards : bool
         Take the steps from the last to the first; the outputs come in that order, too.
-    pad : {"zeros", "repeat"}
+    pad : {"zeros", "repeat"}, optional
         What the outputs hold where `lengths` or a `mask` leave a step out: zeros as in PyTorch, or
-        the output before as in Keras.
+        the output before as in Keras. None: zeros, but in a Model whose layers pass a mask on,
+        as in Keras.
     stateful : bool
         Start each batch from the state that the batch before it ended in, row by row, until
         `reset_state`. No gradient flows into the batch before.
@@ -163,7 +165,7 @@ class LSTM(Parts):
         return_cells: bool = False,
         time_major: bool = False,
         go_backwards: bool = False,
-        pad: str = "zeros",
+        pad: str | None = None,
         stateful: bool = False,
         name: str | None = None,
         input_shape: Shape | None = None,
@@ -276,6 +278,7 @@ class LSTM(Parts):
         reset_h: Array | None = None,
         reset_c: Array | None = None,
         x_static: Array | None = None,
+        pad: str | None = None,
     ) -> Any:
         """Run the layer over a batch of sequences.
 
@@ -296,6 +299,8 @@ class LSTM(Parts):
         reset_h, reset_c : optional
             What they go on from, shaped as the initial h and c; None: zeros.
         x_static : (B, static_size), needed with `static_size`
+        pad : {"zeros", "repeat"}, optional
+            For a layer without a `pad` of its own; None: "zeros".
 
         Returns
         -------
@@ -312,7 +317,7 @@ class LSTM(Parts):
         x = self._as_floats(x)
         self.output_shape(float_like("x", x).shape)
         h0, c0 = self._start(x.shape[1 if self.time_major else 0], initial_state)
-        run, told = self._runner(training)
+        run, told = self._runner(training, self.pad or pad or "zeros")
         y, state, cache, *cells = run(
             x, h0=h0, c0=c0, lengths=lengths, mask=mask, resets=resets,
             reset_h=adopt_all("reset_h", reset_h), reset_c=adopt_all("reset_c", reset_c),
@@ -327,17 +332,47 @@ class LSTM(Parts):
             return output
         return (output, *(state if self.return_state else ()), *map(self._in_order, cells))
 
-    def _runner(self, training: bool) -> tuple[Any, dict[str, Any]]:
+    def _runner(self, training: bool, pad: str) -> tuple[Any, dict[str, Any]]:
         """`ops.lstm_forward`, or what stands for it, and what it is told of the layer."""
         told = {
             "options": self.options, "noise": self.noise, "bidirectional": self.bidirectional,
-            "seed": self._noise_seed() if training else None, "pad": self.pad,
+            "seed": self._noise_seed() if training else None, "pad": pad,
             "reverse": self.go_backwards, "truncate": self.truncate, "recompute": self.recompute,
             "batch_first": not self.time_major, "training": training,
             "return_sequences": self.return_sequences, "return_cells": self.return_cells,
             "precision": self.precision,
         }  # fmt: skip
         return self._ops.lstm_forward, self._weights() | told
+
+    def output_shapes(self, input_shape: Any, **constants: Any) -> list[Shape]:
+        if self.time_major:
+            raise ValueError("time_major: expected False in a graph, got True")
+        shapes = [self.output_shape(input_shape)]
+        if self.return_state:
+            shapes += [(*self._leading(input_shape[0]), self.state_size),
+                       (*self._leading(input_shape[0]), self.units)]  # fmt: skip
+        return shapes + ([(*input_shape[:2], self.directions * self.units)] * self.return_cells)
+
+    def outputs_of(self, **constants: Any) -> int:
+        return 1 + 2 * self.return_state + self.return_cells
+
+    def side_shapes(self, input_shape: Any) -> dict[str, Shape | list[Shape]]:
+        leading = self._leading(input_shape[0])
+        state: list[Shape] = [(*leading, self.state_size), (*leading, self.units)]
+        static: dict[str, Shape | list[Shape]] = {"x_static": (input_shape[0], self.static_size)}
+        return {"initial_state": state} | (static if self.static_size else {})
+
+    def needed_sides(self) -> tuple[str, ...]:
+        return ("x_static",) if self.static_size else ()
+
+    def backward_of(self, gradients: list[Any], need_dx: bool = True) -> Any:
+        dy, *others = gradients
+        dstate = (others.pop(0), others.pop(0)) if self.return_state else (None, None)
+        dcells = others[0] if others else None
+        return self.backward(dy, need_dx, dstate=dstate, dcells=dcells)
+
+    def side_gradients(self) -> dict[str, Any]:
+        return {**super().side_gradients(), "x_static": self.static_grad}
 
     def backward(
         self,
@@ -398,6 +433,13 @@ class LSTM(Parts):
             x_static=x_static,
             precision=self.precision if self.device == "cpu" else None,
         )
+
+    def stepper(self, batch_size: int) -> Stepper:
+        self._check_forward_in_time()
+        if self.static_size:
+            raise ValueError(f"{self.name}: static_size: expected 0 to stream, got some")
+        stream = self.stream(batch_size)
+        return Stepper(stream.step, stream.reset)
 
     @property
     def state(self) -> tuple[Array, Array] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -103,22 +104,25 @@ class QuantizedLSTM(Quantized, LSTM):
     def set_parts(self, parts: Any) -> None:
         self.check_weights(parts)
 
-    def _runner(self, training: bool) -> tuple[Any, dict[str, Any]]:
+    def _runner(self, training: bool, pad: str) -> tuple[Any, dict[str, Any]]:
         self._check_inference(training)
         if self.return_cells:  # which prepared layers do not give
-            return super()._runner(False)
-        if self._prepared is None:
-            self._prepared = ops.PreparedLSTM(
+            return super()._runner(False, pad)
+        self._prepared = self._prepared or {}
+        if pad not in self._prepared:
+            self._prepared[pad] = ops.PreparedLSTM(
                 **self._weights(), options=self.options, noise=self.noise,
-                bidirectional=self.bidirectional, variable_lengths=True, pad=self.pad,
+                bidirectional=self.bidirectional, variable_lengths=True, pad=pad,
                 reverse=self.go_backwards, precision="int8",
             )  # fmt: skip
         told = {"batch_first": not self.time_major, "return_sequences": self.return_sequences}
-        return self._run_prepared, told
+        return partial(_outputs_of, self._prepared[pad]), told
 
-    def _run_prepared(self, x: Any, **given: Any) -> Any:
-        y, state = self._prepared.forward(x, **given)
-        return y, state, None
+
+def _outputs_of(prepared: Any, x: Any, **given: Any) -> Any:
+    """What `ops.lstm_forward` returns, of prepared weights."""
+    y, state = prepared.forward(x, **given)
+    return y, state, None
 
 
 class QuantizedDense(Quantized, Dense):

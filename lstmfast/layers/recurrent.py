@@ -15,6 +15,7 @@ from ..ops.placement import to_device
 from ..regularizers import Regularizer
 from ..whole import Attributes
 from .base import Layer
+from .symbolic import connected, is_symbolic
 
 __all__ = ["Recurrent"]
 
@@ -44,14 +45,21 @@ class Recurrent(Layer):
     go_backwards: bool
     stateful: bool
     time_major = False
+    pad: str | None
+    initial_state_grads: Any
     _state: Any
 
     def __init__(
-        self, units: int, pad: str, name: str | None, input_shape: Shape | None, seed: int | None
+        self,
+        units: int,
+        pad: str | None,
+        name: str | None,
+        input_shape: Shape | None,
+        seed: int | None,
     ):
         super().__init__(name, seed, input_shape)
         self.units = integer("units", units, 1)
-        self.pad = choice("pad", pad, ops.PADS)
+        self.pad = None if pad is None else choice("pad", pad, ops.PADS)
         self._state = None
 
     def _set_by_role(self, kind: str, **given: Any) -> None:
@@ -76,7 +84,11 @@ class Recurrent(Layer):
         """Return the output for x, from `initial_state` where given.
 
         The first call builds the layer for the shape and dtype of x. Arguments as for `forward`.
+        Of a tensor of a graph (see `Input`), the tensors that will come out.
         """
+        if is_symbolic(x):
+            given = {"initial_state": initial_state, "lengths": lengths, "mask": mask, **others}
+            return connected(self, x, given)
         self._build_for(x)
         return self.forward(x, initial_state=initial_state, lengths=lengths, mask=mask, **others)
 
@@ -98,6 +110,18 @@ class Recurrent(Layer):
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         return mask if self.return_sequences else None
 
+    def mask_arguments(self, mask: Any) -> dict[str, Any]:
+        """Rows that are padded at their end are told by their lengths, which save steps."""
+        pad = self.pad or "repeat"
+        if mask is None:
+            return {}
+        lengths = mask.sum(axis=1)
+        padded = np.arange(mask.shape[1]) < lengths[:, None]
+        return {"pad": pad, **({"lengths": lengths} if (mask == padded).all() else {"mask": mask})}
+
+    def side_gradients(self) -> dict[str, Any]:
+        return {"initial_state": self.initial_state_grads}
+
     def reset_state(self) -> None:
         """Let a stateful layer start its next batch, of any size, from zeros."""
         self._state = None
@@ -112,6 +136,11 @@ class Recurrent(Layer):
         if not self.go_backwards:
             return steps
         return self._ops.flipped(steps, 0 if self.time_major else 1)
+
+    def _check_forward_in_time(self) -> None:
+        if self.go_backwards:
+            expected = "False to stream, as the steps still to come are unknown"
+            raise ValueError(f"{self.name}: go_backwards: expected {expected}, got True")
 
     def _kept(self, batch: int) -> Any:
         """Return the state to go on from, None for zeros; ValueError unless it has x's rows."""

@@ -9,6 +9,7 @@ from ..ops import activations
 from ..ops.checks import float_array
 from .checks import features_of
 from .recurrent import Recurrent
+from .stepping import Stepper, recurrent_stepper
 
 __all__ = ["SimpleRNN"]
 
@@ -34,9 +35,10 @@ class SimpleRNN(Recurrent):
         Return (output, last state). Such a layer stands alone: a Model takes one output.
     go_backwards : bool
         Take the steps from the last to the first; the outputs come in that order, too.
-    pad : {"zeros", "repeat"}
-        What the outputs hold where `lengths` or a `mask` leave a step out: zeros, or the output
-        before as in Keras.
+    pad : {"zeros", "repeat"}, optional
+        What the outputs hold where `lengths` or a `mask` leave a step out: zeros as in PyTorch, or
+        the output before as in Keras. None: zeros, but in a Model whose layers pass a mask on,
+        as in Keras.
     stateful : bool
         Start each batch from the state that the batch before it ended in, row by row, until
         `reset_state`. No gradient flows into the batch before.
@@ -88,7 +90,7 @@ class SimpleRNN(Recurrent):
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
-        pad: str = "zeros",
+        pad: str | None = None,
         stateful: bool = False,
         name: str | None = None,
         input_shape: Shape | None = None,
@@ -136,6 +138,7 @@ class SimpleRNN(Recurrent):
         *,
         lengths: Any = None,
         mask: Array | None = None,
+        pad: str | None = None,
     ) -> Any:
         """Run the layer over a batch of sequences.
 
@@ -151,6 +154,8 @@ class SimpleRNN(Recurrent):
             Row b takes its first lengths[b] steps.
         mask : bool (B, T), optional
             In place of lengths: the steps to take; the others leave the state as it is.
+        pad : {"zeros", "repeat"}, optional
+            For a layer without a `pad` of its own; None: "zeros".
 
         Returns
         -------
@@ -175,7 +180,7 @@ class SimpleRNN(Recurrent):
             activation=self.activation,
             lengths=lengths,
             mask=mask,
-            pad=self.pad,
+            pad=self.pad or pad or "zeros",
             reverse=self.go_backwards,
             batch_first=True,
             training=training,
@@ -187,6 +192,24 @@ class SimpleRNN(Recurrent):
             self._state = h_n.copy()
         y = h_n if y is None else self._in_order(y)
         return (y, h_n.copy()) if self.return_state else y
+
+    def output_shapes(self, input_shape: Any, **constants: Any) -> list[Shape]:
+        state: list[Shape] = [(input_shape[0], self.units)] if self.return_state else []
+        return [self.output_shape(input_shape), *state]
+
+    def outputs_of(self, **constants: Any) -> int:
+        return 1 + self.return_state
+
+    def side_shapes(self, input_shape: Any) -> dict[str, Shape | list[Shape]]:
+        return {"initial_state": [(input_shape[0], self.units)]}
+
+    def backward_of(self, gradients: list[Any], need_dx: bool = True) -> Any:
+        dy, *others = gradients
+        return self.backward(dy, need_dx, dh_n=others[0] if others else None)
+
+    def stepper(self, batch_size: int) -> Stepper:
+        self._check_forward_in_time()
+        return recurrent_stepper(self, batch_size)
 
     def backward(
         self, dy: Array | None, need_dx: bool = True, *, dh_n: Array | None = None

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from .. import capi
 from ..arguments import Array, choice
@@ -17,8 +14,9 @@ from ..whole import Attributes
 
 if TYPE_CHECKING:
     from . import Model
+    from .feeding import Samples
 
-__all__ = ["History", "Progress", "RunningMean", "Steps", "batches"]
+__all__ = ["History", "Progress", "RunningMean", "Steps"]
 
 
 class History:
@@ -142,13 +140,13 @@ class Steps:
         self.constrained = any([layer.is_constrained for layer in model.layers])
         self.draws = any([layer.draws for layer in model.layers])
 
-    def take(self, x: Array, y: Array) -> AnyLoss:
+    def take(self, batch: Samples) -> AnyLoss:
         """Take a step on a batch as the layers take it; return the loss before it."""
         model, optimizer = self.model, self.optimizer
         weights, attributes, iterations = *self._before(), optimizer.iterations
         copies = [weight.copy() for weight in weights]
         try:
-            loss, grads = model._gradients(x, y)
+            loss, grads = model._gradients(batch)
             optimizer.apply(self.params, grads)
             if self.constrained:
                 model.constrain()
@@ -167,11 +165,3 @@ class Steps:
         slots = optimizer.slots
         attributes += [(optimizer, "slots", slots), (optimizer, "iterations", optimizer.iterations)]
         return [*self.params, *(slot for kept in slots.values() for slot in kept)], attributes
-
-
-def batches(samples: int, batch_size: int, rng: np.random.Generator | None) -> Iterator[Any]:
-    """Yield what to index the samples with: slices, or with `rng` shuffled positions."""
-    order = None if rng is None else rng.permutation(samples)
-    for start in range(0, samples, batch_size):
-        stop = min(start + batch_size, samples)
-        yield slice(start, stop) if order is None else order[start:stop]

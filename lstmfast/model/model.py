@@ -9,30 +9,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from .. import losses, optimizers
-from ..arguments import Array, Shape, choice, flag, integer
-from ..layers import Layer
+from .. import optimizers
+from ..arguments import Array, choice, flag, integer
 from ..layers.quantized import Quantized
 from ..losses import AnyLoss, Loss
 from ..ops.placement import to_device, to_host
 from ..optimizers import Optimizer
-from ..samples import Data, as_array, check_held, split
-from ..samples import with_same_length as paired
+from ..samples import check_held
 from ..whole import or_as_before
-from . import files, quantizing, saving
-from .chain import Chain, check_loss, metric_names, shapes_through
-from .fitting import History, Progress, RunningMean, Steps, batches
+from . import files, passes, quantizing, saving, summary
+from .described import described
+from .feeding import Samples, as_masks, batches, check_inputs, split, taken
+from .fitting import History, Progress, RunningMean, Steps
+from .heads import Heads, metric_names
+from .network import Network, chain_of, end_keys, graph_of
+from .streaming import ModelStream
 
 __all__ = ["Model", "load"]
 
 
-class Model(Chain):
+class Model(Network):
     """A chain of layers that can be trained.
 
     Parameters
@@ -79,19 +84,34 @@ class Model(Chain):
 
     def __init__(
         self,
-        layers: Sequence[Layer],
+        layers: Any = None,
+        outputs: Any = None,
         *,
+        inputs: Any = None,
         device: str = "cpu",
         dtype: str = "float32",
         seed: int | None = None,
         name: str | None = None,
         precision: str | None = None,
     ):
-        super().__init__(layers, dtype, seed, name, device, precision)
+        if outputs is not None and layers is not None and inputs is None:
+            layers, inputs = None, layers
+        graph = graph_of(layers, inputs, outputs)
+        super().__init__(graph, dtype, seed, name, device, precision)
+        self.name_ends(end_keys(inputs), end_keys(outputs))
         self.report: quantizing.Report | None = None
         self.optimizer: Optimizer | None = None
-        self.loss: Loss | None = None
+        self.loss: Any = None
         self.metrics: list[str] = []
+        self._heads: Heads | None = None
+
+    def add(self, layer: Any) -> None:
+        """Put one more layer at the end of a chain that is not compiled yet."""
+        if not self.graph.is_chain or self.optimizer is not None:
+            raise ValueError("layer: expected a chain that is not compiled to add to")
+        graph = chain_of([*self.layers, layer])
+        graph.entries = self.graph.entries
+        self._set_graph(graph)
 
     # Training.
 
@@ -100,6 +120,7 @@ class Model(Chain):
         optimizer: str | Optimizer = "adam",
         loss: str | Loss | None = None,
         metrics: Sequence[str] | None = None,
+        loss_weights: Any = None,
     ) -> None:
         """Choose how to train.
 
@@ -119,10 +140,10 @@ class Model(Chain):
         ValueError
             For unknown names, and for a loss or metric that does not fit; nothing is changed then.
         """
-        chosen = None if loss is None else losses.get(loss)
-        check_loss(chosen, self.layers)
-        checked = metric_names(metrics, chosen)
-        self.optimizer, self.loss, self.metrics = optimizers.get(optimizer), chosen, checked
+        heads = Heads(self.graph, self.output_names, loss, loss_weights)
+        checked = metric_names(metrics, heads.loss)
+        self.optimizer, self._heads, self.metrics = optimizers.get(optimizer), heads, checked
+        self.loss = heads.loss
 
     def fit(
         self,
@@ -174,15 +195,15 @@ class Model(Chain):
         choice("verbose", verbose, (0, 1, 2))
         if flag("shuffle", shuffle) and any(layer.stateful for layer in self._recurrent()):
             raise ValueError("shuffle: expected False for a model with stateful layers, got True")
-        data, validation = split(x, y, validation_split, validation_data)
+        data, validation = self._parts(x, y, validation_split, validation_data)
         for part in (data, validation) if validation else (data,):
             self._check_data(part, batch_size)
         if validation:
-            self._check_rows(len(data[0]), len(validation[0]), batch_size)
-        self._build_for(data[0])
+            self._check_rows(len(data), len(validation), batch_size)
+        self._build_for(data.xs)
         history = History()
         for epoch in range(first, last):
-            with Progress(verbose, f"Epoch {epoch + 1}/{last}", len(data[0])) as progress:
+            with Progress(verbose, f"Epoch {epoch + 1}/{last}", len(data)) as progress:
                 logs = self._epoch(data, batch_size, shuffle, optimizer, progress)
                 if validation:
                     found = self._evaluated(validation, batch_size)
@@ -199,7 +220,7 @@ class Model(Chain):
         """
         optimizer = self._optimizer()
         batch = self._one_batch(x, y)  # which builds the model
-        loss = Steps(self, optimizer).take(*batch)
+        loss = Steps(self, optimizer).take(batch)
         return self._result(loss)
 
     def gradients(self, x: Any, y: Any) -> tuple[float, list[Array]]:
@@ -214,7 +235,7 @@ class Model(Chain):
         """
         batch = self._one_batch(x, y)
         before = [*self._states(), *self._generator()]
-        loss, grads = or_as_before(before, self._gradients, *batch)
+        loss, grads = or_as_before(before, self._gradients, batch)
         return loss.mean, grads
 
     def evaluate(
@@ -224,11 +245,11 @@ class Model(Chain):
 
         As in Keras, the loss holds what the regularizers add.
         """
-        data = paired(x, y)
+        data = taken(self, x, y)
         self._compiled()
         self._check_data(data, batch_size)
-        self._build_for(data[0])
-        with Progress(verbose, "Evaluate", len(data[0])) as progress:
+        self._build_for(data.xs)
+        with Progress(verbose, "Evaluate", len(data)) as progress:
             logs = self._evaluated(data, batch_size, progress)
             progress.finish(logs)
         return list(logs.values()) if self.metrics else logs["loss"]
@@ -238,17 +259,21 @@ class Model(Chain):
 
         NaN and Inf go through; numbers that the dtype cannot hold are a ValueError.
         """
-        x = as_array("x", x)
-        _, *trailing = self._check_x(x, batch_size)
-        self._build_for(x)
-        outputs = np.empty([len(x), *(size or 0 for size in trailing)], self.dtype)
-        with Progress(verbose, "Predict", len(x)) as progress:
-            for at in batches(len(x), batch_size, None):
-                batch = to_device(self._cast(x[at]), self.device)
-                outputs[at] = to_host(or_as_before(self._states(), self._run, batch))
+        data = taken(self, x, has_targets=False)
+        shapes = check_inputs(self, data.xs, batch_size, finite=False)
+        self._build_for(data.xs)
+        found = [
+            np.empty([len(data), *(size or 0 for size in shape[1:])], self.dtype)
+            for shape in shapes
+        ]
+        with Progress(verbose, "Predict", len(data)) as progress:
+            for at in batches(len(data), batch_size, None):
+                tape = or_as_before(self._states(), self._pass, self._cast(data[at]))
+                for outputs, value in zip(found, tape.outputs, strict=True):
+                    outputs[at] = to_host(value)
                 progress.step(at.stop - at.start, {})
             progress.finish({})
-        return outputs
+        return self._as_given(found)
 
     def to(self, device: str, precision: str | None = None) -> Model:
         """Bring weights and the optimizer's state to another device, and return the model.
@@ -258,7 +283,7 @@ class Model(Chain):
         ValueError
             As the constructor; the model is then as it was.
         """
-        self._check_place(device, precision)
+        self._check_place(self.layers, device, precision)
         before = [one for layer in self.layers for one in layer.as_it_is()] + self._states()
         places = [(self, "device", self.device), (self, "precision", self.precision)]
         or_as_before([*before, *places], self._move, device, precision)
@@ -270,6 +295,44 @@ class Model(Chain):
         self.device, self.precision = device, precision
         if self.optimizer is not None:
             self.optimizer.to(device)
+
+    def summary(self, print_fn: Callable[[str], Any] = print, show_trainable: bool = False) -> None:
+        """Print a table of the layers: output shapes, numbers of weights, what each takes."""
+        self._built_layers()
+        summary.summary(self, print_fn, flag("show_trainable", show_trainable))
+
+    def plot(self, path: files.StrPath, show_shapes: bool = True) -> None:
+        """Draw the graph into a file: .png, .svg, .pdf, or .dot, which needs no program.
+
+        Raises
+        ------
+        ImportError
+            Without the package graphviz, or the program dot where it is needed.
+        """
+        self._built_layers()
+        summary.plot(self, path, flag("show_shapes", show_shapes))
+
+    def to_json(self) -> str:
+        """Return the description of the graph, without weights, as model files hold it."""
+        self._built_layers()
+        return json.dumps(described(self))
+
+    def stream(self, batch_size: int = 1) -> ModelStream:
+        """Return a step-by-step runner of the whole model, with a copy of its present weights.
+
+        >>> stream = model.stream()
+        >>> y = stream.step(x)              # x (1, I), y (1, N); states stay in the stream
+        """
+        return ModelStream(self, batch_size)
+
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        """Return the outputs for one batch, as the layers give them."""
+        batch = self._cast(taken(self, x, has_targets=False))
+        check_inputs(self, batch.xs, len(batch), finite=False)
+        self._build_for(batch.xs)
+        before = [*self._states(), *self._generator()]
+        run = or_as_before(before, self._run, batch.xs, as_masks(batch), flag("training", training))
+        return self._as_given(run.outputs)
 
     def quantize(
         self, precision: str = "int8", calibration: Any = None, batch_size: int = 32
@@ -352,98 +415,133 @@ class Model(Chain):
 
     # What the above is made of.
 
-    def _gradients(self, x: Array, y: Array) -> tuple[AnyLoss, list[Array]]:
-        _, loss = self._compiled()
+    def _gradients(self, batch: Samples) -> tuple[AnyLoss, list[Array]]:
+        _, heads = self._compiled()
         self._check_precision_to_train()
-        found, dy = loss.backward(self._run(x, True, loss.wants_logits), y)
-        first, *others = self.layers
-        for layer in reversed(others):
-            dy = layer.backward(dy)  # type: ignore[assignment]
-        first.backward(dy, need_dx=False)
+        self._lend_rng()
+        tape = passes.forward(self.graph, batch.xs, as_masks(batch), True, heads.linear)
+        found, gradients = heads.backward(tape, batch.ys, batch.weights)
+        passes.backward(tape, gradients)
         found = found.plus(self.penalty())
         for layer in self.layers:
-            layer.add_penalty_gradients()
-        return found, [grad for layer in self.layers for grad in layer.grads.values()]
+            if layer.trainable:
+                layer.add_penalty_gradients()
+        return found, [layer.grads[name] for layer in self.layers for name in layer.trained]
 
     def _epoch(
         self,
-        data: Data,
+        data: Samples,
         batch_size: int,
         shuffle: bool,
         optimizer: Optimizer,
         progress: Progress,
     ) -> dict[str, float]:
         mean, steps = RunningMean(self.metrics), Steps(self, optimizer)
-        for x, y in self._batches(data, batch_size, self.rng if shuffle else None):
-            mean.add(steps.take(x, y))
-            progress.step(len(x), mean.logs())
+        for batch in self._batches(data, batch_size, self.rng if shuffle else None):
+            mean.add(steps.take(batch))
+            progress.step(len(batch), mean.logs())
         return mean.result()
 
     def _batches(
-        self, data: Data, batch_size: int, rng: np.random.Generator | None = None
-    ) -> Iterator[Data]:
-        """Yield the batches as the layers and the loss take them, where the model is."""
-        (x, y), loss = data, self._compiled()[1]
-        chosen = batches(len(x), batch_size, rng)
+        self, data: Samples, batch_size: int, rng: np.random.Generator | None = None
+    ) -> Iterator[Samples]:
+        """Yield the batches as the layers and the losses take them, where the model is."""
+        chosen = batches(len(data), batch_size, rng)
         if self.device == "cpu":
-            return ((self._cast(x[at]), y[at]) for at in chosen)
-        shape = shapes_through(self.layers, x.shape)[-1]
-        pairs = ((self._cast(x[at]), loss.targets(y[at], shape, self.dtype)) for at in chosen)
-        return import_module("lstmfast.cuda.runtime.prefetch").ahead(pairs)
+            return (self._cast(data[at]) for at in chosen)
+        return self._ahead(self._with_targets(self._cast(data[at])) for at in chosen)
+
+    def _ahead(self, pairs: Iterator[Samples]) -> Iterator[Samples]:
+        """Yield these batches on the GPU, where each is sent before the one before it is used."""
+        sent: deque[Samples] = deque()
+
+        def arrays() -> Iterator[tuple[Array, ...]]:
+            for batch in pairs:
+                sent.append(batch)
+                yield (*batch.xs, *batch.ys)
+
+        for found in import_module("lstmfast.cuda.runtime.prefetch").ahead(arrays()):
+            batch = sent.popleft()
+            count = len(batch.xs)
+            yield replace(batch, xs=list(found[:count]), ys=list(found[count:]))
 
     def _evaluated(
-        self, data: Data, batch_size: int, progress: Progress | None = None
+        self, data: Samples, batch_size: int, progress: Progress | None = None
     ) -> dict[str, float]:
         mean, penalty = RunningMean(self.metrics), self.penalty()
-        _, loss = self._compiled()
-        for x, y in self._batches(data, batch_size):
-            outputs = or_as_before(self._states(), self._run, x, False, loss.wants_logits)
-            mean.add(loss.forward(outputs, y).plus(penalty))
+        _, heads = self._compiled()
+        for batch in self._batches(data, batch_size):
+            tape = or_as_before(self._states(), self._pass, batch, heads.linear)
+            mean.add(heads.forward(tape, batch.ys, batch.weights).plus(penalty))
             if progress is not None:
-                progress.step(len(x), mean.logs())
+                progress.step(len(batch), mean.logs())
         return mean.result()
+
+    def _pass(self, batch: Samples, linear: Sequence[int] = ()) -> passes.Tape:
+        """Run a batch without training."""
+        xs = [to_device(x, self.device) for x in batch.xs]
+        return self._run(xs, as_masks(batch), False, linear)
 
     def _result(self, loss: AnyLoss) -> float | list[float]:
         mean = RunningMean(self.metrics)
         mean.add(loss)
         return list(mean.result().values()) if self.metrics else loss.mean
 
-    def _cast(self, x: Array) -> Array:
-        """Return one batch as the first layer takes it; a copy only where it must be."""
-        dtype = np.dtype(self.dtype)
-        if self.layers[0].takes_ids:
-            dtype = x.dtype if x.dtype in (np.int32, np.int64) else np.dtype(np.int64)
-        return np.ascontiguousarray(x, dtype)
+    def _as_given(self, outputs: list[Array]) -> Any:
+        """Return outputs as they were given to the constructor: one, a list, or a dict."""
+        if self.output_keys is not None:
+            return dict(zip(self.output_keys, outputs, strict=True))
+        return outputs[0] if len(outputs) == 1 else outputs
 
-    def _one_batch(self, x: Any, y: Any) -> Data:
-        x, y = paired(x, y)
-        self._check_data((x, y), len(x))
-        self._build_for(x)
+    def _cast(self, batch: Samples) -> Samples:
+        """Return one batch as the layers take it; copies only where they must be."""
+        found = []
+        for n, x in enumerate(batch.xs):
+            dtype = np.dtype(self.dtype)
+            if self.graph.takes_ids(n):
+                dtype = x.dtype if x.dtype in (np.int32, np.int64) else np.dtype(np.int64)
+            found.append(np.ascontiguousarray(x, dtype))
+        return replace(batch, xs=found)
+
+    def _with_targets(self, batch: Samples) -> Samples:
+        """Return one batch with its targets as they go to a GPU."""
+        _, heads = self._compiled()
+        shapes = self.graph.output_shapes([x.shape for x in batch.xs])
+        return replace(batch, ys=heads.targets(batch.ys, shapes, self.dtype))
+
+    def _one_batch(self, x: Any, y: Any) -> Samples:
+        batch = taken(self, x, y)
+        self._check_data(batch, len(batch))
+        self._build_for(batch.xs)
+        batch = self._cast(batch)
         if self.device == "cpu":
-            return self._cast(x), y
-        targets = self._compiled()[1].targets(
-            y, shapes_through(self.layers, x.shape)[-1], self.dtype
-        )
-        return to_device(self._cast(x), self.device), to_device(targets, self.device)
+            return batch
+        batch = self._with_targets(batch)
+        xs, ys = ([to_device(a, self.device) for a in arrays] for arrays in (batch.xs, batch.ys))
+        return replace(batch, xs=xs, ys=ys)
 
-    def _check_data(self, data: Data, batch_size: int) -> None:
+    def _parts(self, x: Any, y: Any, fraction: float, given: Any) -> tuple[Samples, Samples | None]:
+        """Return the data to train on and to validate on."""
+        data = taken(self, x, y)
+        if given is None:
+            return split(data, fraction)
+        if fraction:
+            raise ValueError("validation_split: expected 0 with validation_data, got both")
+        if not isinstance(given, (tuple, list)) or len(given) != 2:
+            kind = type(given).__name__
+            raise ValueError(f"validation_data: expected (x, y), got {kind}")
+        try:
+            return data, taken(self, *given)
+        except ValueError as error:
+            raise ValueError(f"validation_data: {error}") from error
+
+    def _check_data(self, data: Samples, batch_size: int) -> None:
         """Raise ValueError unless all samples can go in and all targets be learnt."""
-        (x, y), (_, loss) = data, self._compiled()
-        shape = self._check_x(x, batch_size)
-        check_held("x", x, self.dtype)
-        loss.check(y, shape)
-        check_held("y", y, self.dtype, finite=False)  # NaN and Inf are out already
-
-    def _check_x(self, x: Array, batch_size: int) -> Shape:
-        """Return the shape of the outputs; ValueError unless all samples can go in."""
-        size = integer("batch_size", batch_size, 1)
-        self.layers[0].check_input(x)
-        check_held("x", x, self.dtype, finite=False)
-        shapes = shapes_through(self.layers, x.shape)
-        if len(x) > size and len(x) % size and any(layer.stateful for layer in self._recurrent()):
-            expected = f"a multiple of batch_size {size} for stateful layers"
-            raise ValueError(f"x: expected {expected}, got {len(x)} samples")
-        return shapes[-1]
+        _, heads = self._compiled()
+        shapes = check_inputs(self, data.xs, batch_size, finite=True)
+        heads.check(data.ys, shapes)
+        for y in data.ys:
+            check_held("y", y, self.dtype, finite=False)  # NaN and Inf are out already
 
     def _check_rows(self, samples: int, validation: int, batch_size: int) -> None:
         """Raise ValueError if stateful layers would meet batches of unlike size."""
@@ -464,10 +562,10 @@ class Model(Chain):
             expected = "'float32', 'tf32' or 'bfloat16' to train"
             raise ValueError(f"precision: expected {expected}, got {self.precision!r}")
 
-    def _compiled(self) -> tuple[Optimizer, Loss]:
-        if self.optimizer is None or self.loss is None:
+    def _compiled(self) -> tuple[Optimizer, Heads]:
+        if self.optimizer is None or self._heads is None or not self._heads.learns:
             raise ValueError("loss: expected one from compile(optimizer, loss), got None")
-        return self.optimizer, self.loss
+        return self.optimizer, self._heads
 
 
 def load(path: files.StrPath) -> Model:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..arguments import Array
 from ..layers import Layer
 from ..layers.quantized import Quantized, quantized
-from ..samples import as_array
 from ..whole import or_as_before
-from .fitting import batches
+from . import passes
+from .feeding import Samples, as_masks, batches, check_inputs, taken
 
 if TYPE_CHECKING:
     from . import Model
@@ -74,19 +73,21 @@ def quantize(model: Model, calibration: Any, batch_size: int, make: Any) -> Mode
         raise ValueError(f"dtype: expected a float32 model to quantize, got {model.dtype}")
     if any(isinstance(layer, Quantized) for layer in model._built_layers()):
         raise ValueError(f"{model.name}: expected a model that is not quantized yet, got one")
-    x = None if calibration is None else as_array("calibration", calibration)
-    if x is not None:
-        model._check_x(x, batch_size)
-    layers = [quantized(layer) for layer in model.layers]
-    small: Model = make(layers, seed=model.seed, name=model.name, precision="int8")
-    outputs: list[Any] = [(None, None)] * len(layers)
-    if x is not None:
+    data = None if calibration is None else taken(model, calibration, has_targets=False)
+    if data is not None:
+        check_inputs(model, data.xs, batch_size, finite=False)
+    narrow = {layer: quantized(layer) for layer in model.layers}
+    graph = model.graph.with_layers(narrow)
+    small: Model = make(graph, seed=model.seed, name=model.name, precision="int8")
+    small.name_ends(model.input_keys, model.output_keys)
+    errors: dict[Layer, Any] = {}
+    if data is not None:
         before = [*model._states(), *small._states()]
-        outputs = or_as_before(before, _errors_of_outputs, model, small, x, batch_size)
+        errors = or_as_before(before, _errors_of_outputs, model, small, data, batch_size)
         for layer, state, value in before:
             setattr(layer, state, value)
-    pairs = zip(model.layers, layers, outputs, strict=True)
-    small.report = Report(tuple(_row(*pair) for pair in pairs))
+    rows = (_row(one, narrow[one], errors.get(one, (None, None))) for one in model.layers)
+    small.report = Report(tuple(rows))
     return small
 
 
@@ -107,18 +108,20 @@ def _share(error: float, size: float) -> float:
 
 
 def _errors_of_outputs(
-    model: Model, small: Model, x: Array, batch_size: int
-) -> list[tuple[float, float]]:
+    model: Model, small: Model, data: Samples, batch_size: int
+) -> dict[Layer, tuple[float, float]]:
     """For each layer its outputs' error relative to them, and the largest."""
-    count = len(model.layers)
-    errors, sizes, largest = np.zeros(count), np.zeros(count), np.zeros(count)
-    for at in batches(len(x), batch_size, None):
-        y = z = model._cast(x[at])
-        for k, (layer, narrow) in enumerate(zip(model.layers, small.layers, strict=True)):
-            y, z = layer.forward(y), narrow.forward(z)
-            apart = np.subtract(z, y, dtype=float)
-            errors[k] += np.square(apart).sum()
-            sizes[k] += np.square(y, dtype=float).sum()
-            largest[k] = max(largest[k], abs(apart).max())
-    shares = map(_share, errors, sizes)
-    return list(zip(shares, map(float, largest), strict=True))
+    sums = {layer: np.zeros(3) for layer in model.layers}  # of errors, of outputs; the largest
+    for at in batches(len(data), batch_size, None):
+        batch = model._cast(data[at])
+        exact, rounded = (
+            passes.forward(one.graph, batch.xs, as_masks(batch), keep=True)
+            for one in (model, small)
+        )
+        for step in model.graph.steps:
+            y, z = exact.values[step.outputs[0]], rounded.values[step.outputs[0]]
+            apart, found = np.subtract(z, y, dtype=float), sums[step.layer]
+            found[0] += np.square(apart).sum()
+            found[1] += np.square(y, dtype=float).sum()
+            found[2] = max(found[2], abs(apart).max())
+    return {layer: (_share(*found[:2]), float(found[2])) for layer, found in sums.items()}

@@ -1,32 +1,28 @@
 """Between a model and a file: which tensors, and the config that tells what they are.
 
-The config is `{"model": ..., "compile": ... or null, "training": ... or null}`. The
-model is a graph, in which each layer names its inputs; a chain is its simplest case, and the only
-one so far.
+The config is `{"model": ..., "compile": ... or null, "training": ... or null}`; what a model is, a
+graph in which each layer names its inputs, `described` tells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import layers, losses, optimizers
-from ..arguments import Array, Shape, construct, integer, keys
+from .. import losses, optimizers
+from ..arguments import Array, construct, integer, keys
 from ..layers import Layer
-from ..layers.checks import DTYPES
 from ..ops.placement import assign_all, to_host
 from ..optimizers import Optimizer
 from . import files
-from .chain import shapes_through
+from .described import described, graph_of
 
 if TYPE_CHECKING:
     from . import Model
 
 __all__ = ["load", "load_weights", "save"]
-
-INPUT = "input"  # what the first layer's input is called in the graph
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -34,16 +30,16 @@ Shapes = dict[str, tuple[int, ...]]
 def save(model: Model, path: files.StrPath, include_optimizer: bool) -> None:
     """Write a built model; see `Model.save`."""
     names = [name for name, _ in _named_params(model.layers)]
-    params = map(to_host, model.params)
+    params = [to_host(param) for layer in model.layers for param in layer.params.values()]
     tensors = dict(zip((f"layers/{name}" for name in names), params, strict=True))
-    config = {"model": _model_config(model), "compile": _compile_config(model), "training": None}
+    config = {"model": described(model), "compile": _compile_config(model), "training": None}
     if include_optimizer:
         optimizer = model.optimizer
         iterations = _checked_iterations(model) if optimizer else 0
         config["training"] = {"iterations": iterations, "rng": model.rng.bit_generator.state}
         for slot, arrays in optimizer.slots.items() if optimizer else ():
-            kept = map(to_host, arrays)
-            tensors |= dict(zip((f"optimizer/{slot}/{n}" for n in names), kept, strict=True))
+            trained = (f"optimizer/{slot}/{name}" for name in _trained_names(model.layers))
+            tensors |= dict(zip(trained, map(to_host, arrays), strict=True))
     files.write(path, config, tensors)
 
 
@@ -68,23 +64,27 @@ def load(file: files.Reader, make: Callable[..., Model]) -> Model:
     No weight is drawn: the layers adopt the file's tensors before they go into the model.
     """
     config = keys("config", file.config, ("model", "compile", "training"))
-    graph = keys("model", config["model"], MODEL_KEYS)
-    chain = _chain(graph)
+    graph, arguments = graph_of(config["model"])
     compiled = None if config["compile"] is None else _compiled(config["compile"])
     iterations, rng = _training(config["training"])
     optimizer = compiled["optimizer"] if compiled else None
+    remembered = optimizer if iterations else None
 
-    input_shape = _input_shape(graph["input_shape"])
-    shapes = _expected(chain, input_shape, optimizer if iterations else None)
-    file.check_names(set(shapes))
-    tensors = file.read(shapes, _dtypes(chain, input_shape, shapes, graph["dtype"]))
+    shapes = graph.built_shapes([entry.shape or () for entry in graph.entries])
+    own, trained = _expected(shapes), _trained_of(graph.layers, shapes)
+    expected = {f"layers/{name}": size for name, size in own.items()}
+    expected |= _of_slots(own, remembered, trained)
+    file.check_names(set(expected))
+    tensors = file.read(expected, _dtypes(shapes, expected, arguments["dtype"]))
 
-    _adopt(chain, input_shape, tensors, graph["dtype"])
-    model = make(chain, dtype=graph["dtype"], seed=graph["seed"], name=graph["name"])
+    _adopt(shapes, tensors, arguments["dtype"])
+    ends = arguments.pop("keys")
+    model = make(graph, **arguments)
+    model.name_ends(*ends)
     if compiled:
         model.compile(**compiled)
     if optimizer:
-        optimizer.restore(iterations, _slots(optimizer if iterations else None, chain, tensors))
+        optimizer.restore(iterations, _slots(remembered, trained, tensors))
     if rng is not None:
         model.rng = rng
     return model
@@ -92,35 +92,15 @@ def load(file: files.Reader, make: Callable[..., Model]) -> Model:
 
 def load_weights(model: Model, path: files.StrPath) -> None:
     """Copy a file's layer tensors into a built model, all or none; see `Model.load_weights`."""
-    assert model.input_shape is not None
-    shapes = _expected(model.layers, model.input_shape, None)
+    shapes = model.graph.built_shapes(model.input_shapes or [])
+    expected = {f"layers/{name}": size for name, size in _expected(shapes).items()}
     with files.opened(path) as file:
-        file.check_names(set(shapes), "layers/")
-        dtypes = _dtypes(model.layers, model.input_shape, shapes, model.dtype)
-        tensors = file.read(shapes, dtypes)
-    assign_all(model.params, list(tensors.values()))
+        file.check_names(set(expected), "layers/")
+        tensors = file.read(expected, _dtypes(shapes, expected, model.dtype))
+    assign_all([w for layer in model.layers for w in layer.params.values()], list(tensors.values()))
 
 
-# Configs out.
-
-
-def _model_config(model: Model) -> dict[str, Any]:
-    names = [INPUT, *(layer.name for layer in model.layers)]
-    nodes = [
-        {"class": type(layer).__name__, "config": layer.get_config(), "inputs": [source]}
-        for layer, source in zip(model.layers, names, strict=False)
-    ]
-    return {
-        "name": model.name,
-        "dtype": model.dtype,
-        "seed": model.seed,
-        "input_shape": list(model.input_shape or ()),
-        "layers": nodes,
-        "outputs": names[-1:],
-    }
-
-
-MODEL_KEYS = ("name", "dtype", "seed", "input_shape", "layers", "outputs")
+# Configs.
 
 
 def _compile_config(model: Model) -> dict[str, Any] | None:
@@ -133,34 +113,6 @@ def _compile_config(model: Model) -> dict[str, Any] | None:
 def compiled_like(model: Model) -> dict[str, Any]:
     """Return the arguments for `Model.compile` of another model, with a new optimizer."""
     return _compiled(_compile_config(model))
-
-
-# Configs in.
-
-
-def _chain(graph: Any) -> list[Layer]:
-    """Return new layers, not built; ValueError unless the graph is a chain of known ones."""
-    if graph["dtype"] not in DTYPES:
-        raise ValueError(f"dtype: expected one of {DTYPES}, got {graph['dtype']!r}")
-    if not isinstance(graph["layers"], list) or not graph["layers"]:
-        raise ValueError(f"layers: expected a list of one or more, got {graph['layers']!r}")
-    chain: list[Layer] = []
-    source = INPUT
-    for index, node in enumerate(graph["layers"]):
-        chain.append(_layer(f"layers[{index}]", node, source))
-        source = chain[-1].name
-    if graph["outputs"] != [source]:
-        raise ValueError(f"outputs: expected {[source]}, got {graph['outputs']!r}")
-    return chain
-
-
-def _layer(name: str, node: Any, source: str) -> Layer:
-    node = keys(name, node, ("class", "config", "inputs"))
-    if node["inputs"] != [source]:
-        raise ValueError(f"{name}: expected the inputs {[source]}, got {node['inputs']!r}")
-    if not isinstance(node["config"], dict) or not isinstance(node["config"].get("name"), str):
-        raise ValueError(f"{name}: expected a config with a name, got {node['config']!r}")
-    return construct(name, {**node["config"], "class": node["class"]}, layers.CLASSES)
 
 
 def _compiled(config: Any) -> dict[str, Any]:
@@ -186,54 +138,64 @@ def _training(config: Any) -> tuple[int, np.random.Generator | None]:
     return integer("iterations", config["iterations"], 0), rng
 
 
-def _input_shape(found: Any) -> Shape:
-    if not isinstance(found, list) or not found:
-        raise ValueError(f"input_shape: expected a list of sizes, got {found!r}")
-    return tuple(None if size is None else integer("input_shape", size, 1) for size in found)
-
-
 # Tensors.
 
 
-def _named_params(chain: Iterable[Layer]) -> list[tuple[str, Array]]:
+def _named_params(layers: Iterable[Layer]) -> list[tuple[str, Array]]:
     return [
-        (f"{layer.name}/{name}", param) for layer in chain for name, param in layer.params.items()
+        (f"{layer.name}/{name}", param) for layer in layers for name, param in layer.params.items()
     ]
 
 
-def _expected(chain: list[Layer], input_shape: Shape, optimizer: Optimizer | None) -> Shapes:
-    """Return the name and shape of each tensor; with an optimizer, those of its slots too."""
-    own: Shapes = {}
-    for layer, shape in zip(chain, shapes_through(chain, input_shape), strict=False):
-        for name, size in layer.param_shapes(shape).items():
-            own[f"{layer.name}/{name}"] = size
+def _trained_names(layers: Iterable[Layer]) -> list[str]:
+    """The names of what an optimizer changes, as `Model.params` has them."""
+    return [f"{layer.name}/{name}" for layer in layers for name in layer.trained]
+
+
+def _trained_of(layers: Iterable[Layer], shapes: dict[Layer, Any]) -> list[str]:
+    """The same of layers that are not built, for inputs of these shapes."""
+    return [
+        f"{layer.name}/{name}"
+        for layer in layers
+        if layer.trainable
+        for name in layer.param_shapes(shapes[layer])
+        if name not in layer.statistics
+    ]
+
+
+def _expected(shapes: dict[Layer, Any]) -> Shapes:
+    """Return the name and shape of each layer's tensors, for layers of these inputs."""
+    return {
+        f"{layer.name}/{name}": size
+        for layer, shape in shapes.items()
+        for name, size in layer.param_shapes(shape).items()
+    }
+
+
+def _of_slots(own: Shapes, optimizer: Optimizer | None, trained: Iterable[str]) -> Shapes:
     slots = optimizer.slot_names if optimizer else ()
-    shapes = {f"layers/{name}": size for name, size in own.items()}
-    return shapes | {f"optimizer/{slot}/{name}": own[name] for slot in slots for name in own}
+    return {f"optimizer/{slot}/{name}": own[name] for slot in slots for name in trained}
 
 
-def _dtypes(
-    chain: list[Layer], input_shape: Shape, names: Iterable[str], dtype: str
-) -> dict[str, str]:
-    """Return the dtype of each tensor of `_expected`."""
+def _dtypes(shapes: dict[Layer, Any], names: Iterable[str], dtype: str) -> dict[str, str]:
+    """Return the dtype of each of these tensors."""
     own: dict[str, str] = {}
-    for layer, shape in zip(chain, shapes_through(chain, input_shape), strict=False):
+    for layer, shape in shapes.items():
         dtypes = layer.param_dtypes(layer.param_shapes(shape), dtype)
         own |= {f"layers/{layer.name}/{name}": of for name, of in dtypes.items()}
     return {name: own.get(name, dtype) for name in names}
 
 
-def _adopt(chain: list[Layer], input_shape: Shape, tensors: dict[str, Array], dtype: str) -> None:
-    for layer, shape in zip(chain, shapes_through(chain, input_shape), strict=False):
+def _adopt(shapes: dict[Layer, Any], tensors: dict[str, Array], dtype: str) -> None:
+    for layer, shape in shapes.items():
         names = layer.param_shapes(shape)
         params = {name: tensors[f"layers/{layer.name}/{name}"] for name in names}
         layer.adopt(params, shape, dtype)
 
 
 def _slots(
-    optimizer: Optimizer | None, chain: list[Layer], tensors: dict[str, Array]
+    optimizer: Optimizer | None, trained: Sequence[str], tensors: dict[str, Array]
 ) -> dict[str, list[Array]]:
     """Return what `optimizer.restore` takes."""
-    names = [name for name, _ in _named_params(chain)]
     slots = optimizer.slot_names if optimizer else ()
-    return {slot: [tensors[f"optimizer/{slot}/{name}"] for name in names] for slot in slots}
+    return {slot: [tensors[f"optimizer/{slot}/{name}"] for name in trained] for slot in slots}

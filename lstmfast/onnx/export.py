@@ -15,7 +15,6 @@ from ..interop import to_onnx
 from ..layers import LSTM, Dense, Embedding, Layer, SimpleRNN
 from ..layers.quantized import Quantized, QuantizedDense, QuantizedEmbedding, QuantizedLSTM
 from ..model import Model
-from ..model.chain import shapes_through
 from ..ops import activations
 from ..ops.placement import to_host
 from . import quantized
@@ -93,7 +92,9 @@ def _check_weights(model: Model) -> None:
 def _model_proto(onnx: Any, model: Model, opset: int) -> Any:
     """Return onnx.ModelProto."""
     assert model.input_shape is not None
-    shapes = shapes_through(model.layers, model.input_shape)
+    if not model.graph.is_chain:
+        raise ValueError(f"model: expected a chain of layers, got a graph ({model.name})")
+    shapes = model.graph.shapes([model.input_shape])
     graph, signal = Graph(onnx), Signal("input", len(shapes[0]))
     for layer in model.layers:
         signal = _writer(layer)(graph, layer, signal)

@@ -1,0 +1,221 @@
+"""Graphs before there are numbers: `Input`, and what a layer gives that is called with a `Tensor`.
+
+>>> ids = Input((None,), dtype="int32")
+>>> y, h, c = LSTM(64, return_state=True)(Embedding(1000, 32)(ids))
+>>> h                                           # <Tensor lstm: (None, 64)>
+
+A `Tensor` knows the `Node` that it comes from, a node its layer and the tensors it takes. `Model`
+makes a graph of them; nothing is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from ..arguments import Shape, check_shape, choice, shape_text, shown
+from .checks import sizes
+
+if TYPE_CHECKING:
+    from .base import Layer
+
+__all__ = ["Input", "InputLayer", "Node", "Tensor", "connected", "is_symbolic", "tensors_in"]
+
+KINDS = {
+    "float32": "float", "float64": "float", "float": "float", "int32": "ids", "int64": "ids",
+    "int": "ids",
+}  # fmt: skip
+serials = count()
+
+
+class InputLayer:
+    """Where a graph begins: a shape, the batch included, and whether ids or numbers come in."""
+
+    def __init__(self, shape: Shape, kind: str | None, name: str | None):
+        self.shape, self.kind = shape, kind
+        self.name, self.has_own_name = name or "input_layer", name is not None
+
+
+class Node:
+    """One call of a layer.
+
+    Attributes
+    ----------
+    layer : Layer or InputLayer
+    inputs : list of Tensor
+        One, unless the layer `takes_list`.
+    sides : dict of str to Tensor or tuple of Tensor
+        Arguments of the call, such as `initial_state`, that are tensors, too.
+    constants : dict
+        The others.
+    outputs : list of Tensor
+    """
+
+    def __init__(self, layer: Any, inputs: list[Tensor], sides: dict[str, Any],
+                 constants: dict[str, Any], shapes: list[Shape]):  # fmt: skip
+        self.serial = next(serials)  # later than those of all that it takes
+        self.layer, self.inputs, self.sides, self.constants = layer, inputs, sides, constants
+        self.outputs = [Tensor(shape, self, index) for index, shape in enumerate(shapes)]
+
+    def sources(self) -> Iterator[Tensor]:
+        """Yield all tensors that the call takes."""
+        yield from self.inputs
+        for side in self.sides.values():
+            yield from tensors_in(side)
+
+
+class Tensor:
+    """What a layer will give: its shape, None for the sizes that are open (the batch first)."""
+
+    def __init__(self, shape: Shape, node: Node, index: int):
+        self.shape, self.node, self.index = shape, node, index
+
+    @property
+    def name(self) -> str:
+        """The name of the layer that it comes from."""
+        return str(self.node.layer.name)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __repr__(self) -> str:
+        return f"<Tensor {self.name}: {shape_text(self.shape)}>"
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError(f"{self!r}: expected an array, got a tensor of a graph, without numbers")
+
+    def __iter__(self) -> Any:
+        raise TypeError(f"{self!r}: is one tensor, not several")
+
+
+def Input(
+    shape: Shape, dtype: str | None = None, name: str | None = None, batch_size: int | None = None
+) -> Tensor:
+    """Begin a graph.
+
+    Parameters
+    ----------
+    shape : tuple
+        Of one sample, without the batch: (None, 8) for sequences of any length of eight numbers.
+    dtype : str, optional
+        "int32" or "int64" for ids, else a float dtype: data is cast to the Model's own anyway.
+        Without it, ids where an Embedding takes them.
+    name : str, optional
+        By which `fit` finds this input in a dict.
+    batch_size : int, optional
+        For the reader; any number of samples is taken.
+
+    Returns
+    -------
+    Tensor
+        To call layers with.
+
+    Raises
+    ------
+    ValueError
+        For a shape that is none, an unknown dtype, or a name that is none.
+    """
+    if shape != () or not isinstance(shape, tuple):
+        shape = sizes("shape", (shape,) if isinstance(shape, int) else shape, 1)
+    if batch_size is not None:
+        sizes("batch_size", (batch_size,), 1)
+    if name is not None and (not isinstance(name, str) or not name or "/" in name):
+        raise ValueError(f"name: expected a word without '/', got {shown(name)}")
+    kind = None if dtype is None else KINDS[choice("dtype", dtype, KINDS)]
+    return Node(InputLayer((None, *shape), kind, name), [], {}, {}, [(None, *shape)]).outputs[0]
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a tensor, a list or a dict, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from tensors_in(part)
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from tensors_in(part)
+
+
+def is_symbolic(x: Any) -> bool:
+    """Is this a tensor, or a list that holds one?"""
+    return isinstance(x, Tensor) or (
+        isinstance(x, (list, tuple)) and any(isinstance(part, Tensor) for part in x)
+    )
+
+
+def connected(layer: Layer, x: Any, arguments: dict[str, Any]) -> Any:
+    """Return what `layer` gives for x, a tensor or a list of them: a tensor, or a tuple of several.
+
+    Raises
+    ------
+    ValueError
+        Named by the layer, when it does not take inputs of these shapes, or such arguments.
+    """
+    try:
+        inputs = _inputs_of(layer, x)
+        shape = [one.shape for one in inputs] if layer.takes_list else inputs[0].shape
+        sides, constants = _arguments_of(layer, shape, arguments)
+        shapes = layer.output_shapes(shape, **constants)
+    except ValueError as error:
+        raise ValueError(f"{layer.name}: {error}") from error
+    outputs = Node(layer, inputs, sides, constants, shapes).outputs
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+def _inputs_of(layer: Layer, x: Any) -> list[Tensor]:
+    found = list(x) if isinstance(x, (list, tuple)) else [x]
+    if not all(isinstance(one, Tensor) for one in found):
+        kinds = ", ".join(type(one).__name__ for one in found)
+        raise ValueError(f"x: expected tensors of a graph alone, got {kinds}")
+    if isinstance(x, Tensor) == layer.takes_list:
+        expected = "a list of tensors" if layer.takes_list else "one tensor"
+        raise ValueError(f"x: expected {expected}, got {shown(x)}")
+    return found
+
+
+def _arguments_of(
+    layer: Layer, shape: Any, arguments: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tell tensors from constants; ValueError for tensors where none are taken, or of other shapes.
+
+    And for constants that the call does not know.
+    """
+    sides: dict[str, Any] = {}
+    constants: dict[str, Any] = {}
+    expected = layer.side_shapes(shape)
+    for name, value in arguments.items():
+        if value is None:
+            continue
+        if not any(True for _ in tensors_in(value)):
+            layer.check_constant(name, value)
+            constants[name] = value
+            continue
+        if name not in expected:
+            raise ValueError(f"{name}: expected no tensor of a graph, got {shown(value)}")
+        sides[name] = _side(name, value, expected[name])
+    if missing := [name for name in layer.needed_sides() if name not in sides]:
+        raise ValueError(f"{missing[0]}: expected a tensor in the call, got none")
+    return sides, constants
+
+
+def _side(name: str, value: Any, expected: Shape | list[Shape]) -> Any:
+    if not isinstance(expected, list):
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name}: expected one tensor, got {shown(value)}")
+        _check_side(name, value, expected)
+        return value
+    parts = (value,) if isinstance(value, Tensor) else tuple(value)
+    if len(parts) != len(expected) or not all(isinstance(part, Tensor) for part in parts):
+        raise ValueError(f"{name}: expected {len(expected)} tensors, got {shown(value)}")
+    for index, (part, shape) in enumerate(zip(parts, expected, strict=True)):
+        _check_side(f"{name}[{index}]", part, shape)
+    return parts
+
+
+def _check_side(name: str, tensor: Tensor, expected: Shape) -> None:
+    letters = "BTUVW"
+    wanted = [letters[n] if size is None else size for n, size in enumerate(expected)]
+    check_shape(name, tensor.shape, wanted)

@@ -1,0 +1,319 @@
+"""Graphs of layers: gradients against central differences, shared layers, states, files, names."""
+
+import json
+
+import numpy as np
+import pytest
+from agreement import assert_all_equal, difference_quotient
+
+import lstmfast
+from lstmfast import LSTM, Dense, Embedding, Input, Model, SimpleRNN
+
+GRADIENT_BAR = 1e-6  # the issue's; measured: 2e-10
+B, T, V = 3, 4, 6
+
+
+def seq2seq(**arguments):
+    """Return an encoder whose state starts a decoder: two inputs, one output."""
+    source, target = Input((None,), name="source"), Input((None,), name="target")
+    _, h, c = LSTM(3, return_state=True)(Embedding(V, 2)(source))
+    y = LSTM(3, return_sequences=True)(Embedding(V, 2)(target), initial_state=[h, c])
+    outputs = Dense(V, "softmax")(y)
+    return Model(inputs=[source, target], outputs=outputs, **{"seed": 0, **arguments})
+
+
+def twins(**arguments):
+    """Return two inputs that go through the same layers, and one of them through a third."""
+    a, b = Input((None, 2), name="a"), Input((None, 2), name="b")
+    shared, head = LSTM(3), Dense(2, "tanh")
+    first, second = head(shared(a)), head(shared(b))
+    return Model([a, b], [first, second, Dense(1)(first)], **{"seed": 0, **arguments})
+
+
+def data_of(model, seed=0):
+    rng = np.random.default_rng(seed)
+    if len(model.output_names) == 1:
+        return [rng.integers(0, V, (B, T)), rng.integers(0, V, (B, T + 1))], rng.integers(
+            0, V, (B, T + 1)
+        )
+    x = [rng.normal(size=(B, T, 2)), rng.normal(size=(B, T + 2, 2))]
+    return x, [rng.normal(size=(B, n)) for n in (2, 2, 1)]
+
+
+def check_gradients(model, x, y):
+    """Hold the gradient of each weight against central differences of `evaluate`."""
+    rng = np.random.default_rng(5)
+    model.set_weights([rng.normal(0, 0.5, weight.shape) for weight in model.get_weights()])
+    loss, grads = model.gradients(x, y)
+    first = model.evaluate(x, y)
+    assert loss == pytest.approx(first[0] if isinstance(first, list) else first, rel=1e-12)
+    for param, grad in zip(model.params, grads, strict=True):
+        expected = difference_quotient(lambda: np.atleast_1d(model.evaluate(x, y))[0], param)
+        np.testing.assert_allclose(grad, expected, rtol=0, atol=GRADIENT_BAR)
+        assert np.abs(expected).max() > 1e-4
+
+
+@pytest.mark.parametrize("make", [seq2seq, twins])
+def test_gradients(make):
+    model = make(dtype="float64")
+    model.compile("sgd", "sparse_categorical_crossentropy" if make is seq2seq else "mse")
+    check_gradients(model, *data_of(model))
+
+
+def test_the_decoder_learns_through_the_encoder():
+    model = seq2seq(dtype="float64")
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = data_of(model)
+    grads = dict(zip([id(p) for p in model.params], model.gradients(x, y)[1], strict=True))
+    assert np.abs(grads[id(model.get_layer("lstm").params["W_hh"])]).max() > 0
+
+
+# ---------------------------------------------------------------- the order of layers, names
+
+
+def test_layers_come_in_keras_order():
+    pytest.importorskip("keras")
+    for make in (seq2seq, twins, diamond):
+        theirs, ours = in_keras(make), make()
+        names = [one.name for one in theirs.layers if type(one).__name__ != "InputLayer"]
+        assert [type(one).__name__ for one in ours.layers] == [
+            type(theirs.get_layer(name)).__name__ for name in names
+        ]
+        shapes = [weight.shape for weight in theirs.get_weights()]
+        assert [weight.shape for weight in ours.get_weights()] == shapes
+
+
+def diamond(**arguments):
+    """Return a graph whose two ways are of unlike length."""
+    x = Input((4,), name="x")
+    short = Dense(3, name="short")(x)
+    long = Dense(5, name="second")(Dense(6, name="first")(x))
+    return Model(x, {"long": Dense(2, name="end")(long), "short": short}, **arguments)
+
+
+def in_keras(make):
+    """Return the model that `make` makes, of Keras's layers."""
+    import keras
+
+    own = {name: getattr(keras.layers, name) for name in ("LSTM", "Dense", "Embedding", "Input")}
+    own["Model"] = lambda *given, seed=None, **named: keras.Model(*given, **named)
+    scope = dict(make.__globals__) | own
+    return type(make)(make.__code__, scope, make.__name__)()
+
+
+def test_names():
+    model = twins()
+    assert [layer.name for layer in model.layers] == ["lstm", "dense", "dense_1"]
+    assert model.input_names == ["a", "b"]
+    assert model.output_names == ["dense_0", "dense_2", "dense_1"]
+    assert SimpleRNN(2).name == "simple_rnn"
+    with pytest.raises(ValueError, match="layers: expected different names"):
+        Model(x := Input((2,)), Dense(2, name="a")(Dense(2, name="a")(x)))
+
+
+def test_a_layer_keeps_its_name_in_a_second_model():
+    first = seq2seq()
+    encoder = first.get_layer("lstm")
+    names = [layer.name for layer in first.layers]
+    x = Input((None, 2))
+    Model(x, encoder(x))
+    assert [layer.name for layer in first.layers] == names
+
+
+# ---------------------------------------------------------------- data in, outputs out
+
+
+def test_inputs_by_list_and_by_name_are_the_same():
+    model = seq2seq()
+    x, y = data_of(model)
+    expected = model.predict(x)
+    named = {"target": x[1], "source": x[0]}
+    np.testing.assert_array_equal(model.predict(named), expected)
+    np.testing.assert_array_equal(model(x), expected)
+    model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    assert model.evaluate(named, y) == model.evaluate(x, y)
+    model.fit(named, y, verbose=0, validation_data=(x, y))
+
+
+def test_outputs_of_a_dict_come_as_a_dict():
+    model = diamond(seed=0)
+    x = np.ones((5, 4), "f4")
+    found = model.predict(x, batch_size=2)
+    assert list(found) == ["long", "short"]
+    assert [a.shape for a in found.values()] == [(5, 2), (5, 3)]
+    model.compile("sgd", {"long": "mse"})
+    before = model.get_layer("short").get_weights()
+    model.fit(x, {"long": np.ones((5, 2)), "short": np.zeros((5, 3))}, verbose=0)
+    assert_all_equal(model.get_layer("short").get_weights(), before)
+
+
+def test_loss_weights():
+    model = diamond(seed=0, dtype="float64")
+    x, y = np.ones((5, 4)), {"long": np.ones((5, 2)), "short": np.ones((5, 3))}
+    parts = []
+    for weights in ({"long": 1, "short": 0}, {"long": 0, "short": 1}, {"long": 2, "short": 0.5}):
+        model.compile("sgd", "mse", loss_weights=weights)
+        parts.append(model.gradients(x, y))
+    assert parts[2][0] == pytest.approx(2 * parts[0][0] + 0.5 * parts[1][0], rel=1e-12)
+    for one, other, both in zip(*(grads for _, grads in parts), strict=True):
+        np.testing.assert_allclose(both, 2 * one + 0.5 * other, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda m, x: m.predict(x[0]), "x: expected a list of 2, or a dict by name: source, tar"),
+        (lambda m, x: m.predict(x[:1]), "x: expected a list of 2"),
+        (lambda m, x: m.predict({"source": x[0]}), "x: expected the keys"),
+        (lambda m, x: m.predict([x[0], x[1][:2]]), "x: expected 3 samples"),
+        (lambda m, x: m.predict([x[0], x[1] + 0.5]), "x: expected integer ids"),
+        (lambda m, x: m.get_layer("gru"), "name: expected one of"),
+        (lambda m, x: m.get_layer(index=9), "index: expected"),
+        (lambda m, x: Model([Dense(2)], inputs=Input((2,))), "layers: expected None"),
+        (lambda m, x: Model(Input((2,)), Dense(2)(Input((2,)))), "inputs: expected all tensors"),
+        (lambda m, x: Model([i := Input((2,)), Input((3,))], Dense(2)(i)), "inputs: expected tens"),
+        (lambda m, x: LSTM(3)(Input((5,))), r"lstm: x: expected \(B, T, I\)"),
+        (lambda m, x: LSTM(3, name="a")(Input((4, 2)), initial_state=[Input((2,)), Input((3,))]),
+         r"a: initial_state\[0\]: expected \(B, 3\), got \(None, 2\)"),
+        (lambda m, x: Dense(3)(Input((4,)), gain=2), "dense: argument: expected one of"),
+        (lambda m, x: LSTM(2, static_size=2)(Input((4, 2))), "lstm: x_static: expected a tensor"),
+        (lambda m, x: Embedding(3, 2)(Dense(2)(Input((4,)))), None),
+        (lambda m, x: np.asarray(Input((2,))), TypeError),
+    ],
+)  # fmt: skip
+def test_what_is_refused(call, text):
+    model = seq2seq()
+    x, _ = data_of(model)
+    if text is None:
+        tensor = call(model, x)
+        with pytest.raises(ValueError, match="layers: expected ids at the inputs alone"):
+            Model(next(iter(roots(tensor))), tensor)
+        return
+    error = text if isinstance(text, type) else ValueError
+    with pytest.raises(error, match=None if isinstance(text, type) else f"^({text})"):
+        call(model, x)
+
+
+def roots(tensor):
+    """Yield the inputs that a tensor comes from."""
+    if not tensor.node.inputs:
+        yield tensor
+    for source in tensor.node.sources():
+        yield from roots(source)
+
+
+# ---------------------------------------------------------------- training goes on
+
+
+@pytest.mark.parametrize("make", [seq2seq, twins, diamond])
+def test_files(make, tmp_path):
+    model = make(seed=3)
+    inputs = {
+        name: shape for name, shape in zip(model.input_names, model.input_shapes, strict=True)
+    }
+    rng = np.random.default_rng(0)
+    if make is seq2seq:
+        x, y = data_of(model)
+        loss = "sparse_categorical_crossentropy"
+    else:
+        x = [rng.normal(size=[B, *(T if n is None else n for n in s[1:])]) for s in inputs.values()]
+        x = x if len(x) > 1 else x[0]
+        outputs = model.predict(x)
+        keyed = isinstance(outputs, dict)
+        y = {k: v + 1 for k, v in outputs.items()} if keyed else [v + 1 for v in outputs]
+        loss = "mse"
+    model.compile("adam", loss)
+    model.train_on_batch(x, y)
+    model.save(tmp_path / "model")
+    other = lstmfast.load(tmp_path / "model")
+    assert [a.name for a in other.layers] == [a.name for a in model.layers]
+    assert (other.input_names, other.output_names) == (model.input_names, model.output_names)
+    assert json.loads(other.to_json()) == json.loads(model.to_json())
+    for _ in range(2):
+        assert other.train_on_batch(x, y) == model.train_on_batch(x, y)
+    assert_all_equal(other.get_weights(), model.get_weights())
+
+
+def test_layers_that_are_held_stay(tmp_path):
+    model = seq2seq()
+    x, y = data_of(model)
+    encoder = model.get_layer("lstm")
+    encoder.trainable = False
+    model.compile("adam", "sparse_categorical_crossentropy")
+    before, head = encoder.get_weights(), model.get_layer("dense").get_weights()
+    model.fit(x, y, verbose=0)
+    assert_all_equal(encoder.get_weights(), before)
+    assert np.abs(model.get_layer("dense").get_weights()[0] - head[0]).max() > 0
+    model.save(tmp_path / "held")
+    other = lstmfast.load(tmp_path / "held")
+    assert not other.get_layer("lstm").trainable
+    assert other.train_on_batch(x, y) == model.train_on_batch(x, y)
+
+
+def test_summary_tells_what_is_connected():
+    lines = []
+    seq2seq().summary(lines.append, show_trainable=True)
+    text = "\n".join(lines)
+    assert "lstm[1], lstm[2]" in text and "Connected to" in text and "source (Input)" in text
+    assert lines[-1] == "Total parameters: 192"
+
+
+# ---------------------------------------------------------------- steps
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("last", [None, "softmax", "tanh", "relu"])
+def test_streams_step_the_whole_model(dtype, last):
+    model = Model(
+        [Embedding(V, 3), LSTM(4, return_sequences=True, num_layers=2),
+         SimpleRNN(5, return_sequences=True), Dense(3, last)], seed=0, dtype=dtype,
+    )  # fmt: skip
+    ids = np.random.default_rng(0).integers(0, V, (2, 7))
+    expected = model.predict(ids)
+    stream = model.stream(2)
+    for _ in range(2):
+        found = np.stack([stream.step(ids[:, t]) for t in range(7)], axis=1)
+        np.testing.assert_allclose(
+            found, expected, rtol=0, atol=3e-7 if dtype == "float32" else 1e-15
+        )
+        stream.reset()
+    for t in range(3):
+        stream.step(ids[:, t])
+    stream.reset([1])
+    found = stream.step(ids[:, 0])
+    np.testing.assert_allclose(found[1], expected[1, 0], rtol=0, atol=3e-7)
+    assert np.abs(found[0] - expected[0, 0]).max() > 1e-4
+
+
+def test_a_stream_has_its_own_weights():
+    model = Model([LSTM(4, input_shape=(None, 2)), Dense(3)], seed=0)
+    stream, x = model.stream(), np.ones((1, 2), "f4")
+    first = stream.step(x)
+    model.set_weights([weight * 0 for weight in model.get_weights()])
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(x), first)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Model([LSTM(2, bidirectional=True, input_shape=(None, 2))]), "bidirectional"),
+        (lambda: Model([LSTM(2, go_backwards=True, input_shape=(None, 2))]), "lstm: go_backwards"),
+        (seq2seq, "lstm_1: expected layers that take one input"),
+        (lambda: Model([Dense(2)]), "model: is not built"),
+    ],
+)
+def test_streams_that_cannot_be(make, text):
+    with pytest.raises(ValueError, match=text):
+        make().stream()
+
+
+def test_steps_that_do_not_fit():
+    model = Model([LSTM(4, input_shape=(None, 2)), Dense(3)], seed=0)
+    stream = model.stream()
+    first = stream.step(np.ones((1, 2)))
+    for bad in (np.ones((2, 2)), np.ones((1, 3)), np.ones((1, 1, 2)), np.array([["a", "b"]])):
+        with pytest.raises(ValueError, match=r"^x: expected"):
+            stream.step(bad)
+    stream.reset()
+    np.testing.assert_array_equal(stream.step([[1.0, 1.0]]), first)
