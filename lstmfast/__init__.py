@@ -56,12 +56,12 @@ from .regularizers import Regularizer
 _threadpool.watch()
 
 __all__ = [
-    "Activation", "Adam", "CategoricalCrossentropy", "CellOptions", "Constraint", "Dense",
-    "Embedding", "History", "Initializer", "Input", "LSTM", "LSTMCache", "LSTMGradients",
+    "LSTM", "SGD", "Activation", "Adam", "CategoricalCrossentropy", "CellOptions", "Constraint",
+    "Dense", "Embedding", "History", "Initializer", "Input", "LSTMCache", "LSTMGradients",
     "LSTMStream", "Layer", "MeanSquaredError", "Model", "Noise", "Norm", "PreparedLSTM",
-    "Regularizer", "SGD", "SimpleRNN", "SparseCategoricalCrossentropy", "__version__",
-    "constraints", "get_include", "get_num_threads", "initializers", "interop", "load",
-    "lstm_backward", "lstm_forward", "ops", "regularizers", "set_num_threads", "show_config",
+    "Regularizer", "SimpleRNN", "SparseCategoricalCrossentropy", "__version__", "constraints",
+    "get_include", "get_num_threads", "initializers", "interop", "load", "lstm_backward",
+    "lstm_forward", "ops", "regularizers", "set_num_threads", "show_config",
 ]  # fmt: skip
 
 
