@@ -30,11 +30,12 @@ from . import files, passes, quantizing, saving, summary
 from .described import described
 from .feeding import Samples, as_masks, batches, check_inputs, split, taken
 from .fitting import History, Progress, RunningMean, Steps
+from .graph import Graph
 from .heads import Heads, metric_names
 from .network import Network, chain_of, end_keys, graph_of
 from .streaming import ModelStream
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "Sequential", "load"]
 
 
 class Model(Network):
@@ -104,14 +105,6 @@ class Model(Network):
         self.loss: Any = None
         self.metrics: list[str] = []
         self._heads: Heads | None = None
-
-    def add(self, layer: Any) -> None:
-        """Put one more layer at the end of a chain that is not compiled yet."""
-        if not self.graph.is_chain or self.optimizer is not None:
-            raise ValueError("layer: expected a chain that is not compiled to add to")
-        graph = chain_of([*self.layers, layer])
-        graph.entries = self.graph.entries
-        self._set_graph(graph)
 
     # Training.
 
@@ -566,6 +559,40 @@ class Model(Network):
         if self.optimizer is None or self._heads is None or not self._heads.learns:
             raise ValueError("loss: expected one from compile(optimizer, loss), got None")
         return self.optimizer, self._heads
+
+
+class Sequential(Model):
+    """A Model that is a chain, whose layers may be added one by one.
+
+    >>> model = Sequential([Input((None, 8))])
+    >>> model.add(LSTM(64))
+
+    Parameters
+    ----------
+    layers : sequence of Layer, optional
+        An `Input` may come first.
+    device, dtype, seed, name, precision
+        As of `Model`.
+    """
+
+    def __init__(self, layers: Any = (), name: str | None = None, **arguments: Any):
+        graph = layers if isinstance(layers, Graph) else chain_of(layers or [], may_be_empty=True)
+        super().__init__(graph, name=name or "sequential", **arguments)
+
+    def add(self, layer: Any) -> None:
+        """Put one more layer, or to begin with an `Input`, at the end.
+
+        Raises
+        ------
+        ValueError
+            When the layer does not fit, or the model is compiled: compile it again after.
+        """
+        if self.optimizer is not None:
+            raise ValueError("layer: expected a model that is not compiled to add to")
+        graph = chain_of([*self.layers, layer], may_be_empty=True)
+        if self.graph.entries[0].shape is not None:
+            graph.entries = self.graph.entries
+        self._set_graph(graph)
 
 
 def load(path: files.StrPath) -> Model:
