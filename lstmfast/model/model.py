@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -17,17 +17,19 @@ import numpy as np
 
 from .. import losses, optimizers
 from ..arguments import Array, Shape, choice, flag, integer
+from ..callbacks.callback_list import CallbackList
+from ..callbacks.history import History
 from ..layers import Layer
 from ..layers.quantized import Quantized
 from ..losses import AnyLoss, Loss
 from ..ops.placement import to_device, to_host
 from ..optimizers import Optimizer
-from ..samples import Data, as_array, check_held, split
+from ..samples import Data, as_array, check_held
 from ..samples import with_same_length as paired
 from ..whole import or_as_before
-from . import files, quantizing, saving
+from . import files, quantizing, saving, training
 from .chain import Chain, check_loss, metric_names, shapes_through
-from .fitting import History, Progress, RunningMean, Steps, batches
+from .fitting import RunningMean, Steps, batches
 
 __all__ = ["Model", "load"]
 
@@ -60,6 +62,10 @@ class Model(Chain):
         Those without a name of their own get one that is unique here: lstm, lstm_1, ...
     optimizer, loss, metrics
         What `compile` was given, as objects and a list of names.
+    history : History or None
+        Of the last `fit`.
+    stop_training : bool
+        Callbacks set it to end `fit`; `stop_evaluating` and `stop_predicting` do so to the others.
     report : Report or None
         Of a Model that `quantize` made: the error layer by layer.
 
@@ -92,6 +98,8 @@ class Model(Chain):
         self.optimizer: Optimizer | None = None
         self.loss: Loss | None = None
         self.metrics: list[str] = []
+        self.history: History | None = None
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
 
     # Training.
 
@@ -126,15 +134,25 @@ class Model(Chain):
 
     def fit(
         self,
-        x: Any,
-        y: Any,
-        batch_size: int = 32,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
         epochs: int = 1,
-        verbose: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Any = None,
         validation_split: float = 0.0,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: Any = None,
         shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
     ) -> History:
         """Train.
 
@@ -142,13 +160,15 @@ class Model(Chain):
         ----------
         x, y : array_like
             Samples along the first axis.
-        batch_size : int
-            The last batch of an epoch may be smaller.
+        batch_size : int, optional
+            32 by default. The last batch of an epoch may be smaller.
         epochs, initial_epoch : int
             Runs the epochs initial_epoch + 1 ... epochs.
-        verbose : {0, 1, 2}
-            Nothing, a bar (a line per epoch where stderr is no terminal and no notebook), or a line
-            per epoch on stdout.
+        verbose : {"auto", 0, 1, 2}
+            1, as "auto": a bar (a line per epoch where stderr is no terminal and no notebook); 0:
+            nothing; 2: a line per epoch on stdout.
+        callbacks : list of Callback, optional
+            See `lstmfast.callbacks`.
         validation_split : float in [0, 1)
             This share of the samples, the last ones before shuffling, is kept out of training and
             evaluated after each epoch.
@@ -156,6 +176,17 @@ class Model(Chain):
             To evaluate after each epoch; not together with `validation_split`.
         shuffle : bool
             A new order in each epoch. Must be False for stateful layers.
+        steps_per_epoch : int, optional
+            Batches in an epoch, where that is not once through the samples: the next epoch goes on
+            with the samples that are left, then with all of them again.
+        validation_steps : int, optional
+            Batches of a validation: the first ones.
+        validation_batch_size : int, optional
+            `batch_size` by default.
+        validation_freq : int or list of int
+            Evaluate after each so many epochs, or after these, counted from 1.
+        class_weight, sample_weight, lengths, mask : None
+            Not supported yet.
 
         Returns
         -------
@@ -167,40 +198,58 @@ class Model(Chain):
         ValueError
             For bad arguments or data, before the first step: also for NaN, Inf and for numbers that
             the model's dtype cannot hold, wherever they are.
+        TrainingError
+            A FloatingPointError: when the loss becomes NaN or Inf, before the weights are changed
+            by it (on a GPU: after), or when weights have, at the end of an epoch. With the callback
+            TerminateOnNaN training ends instead.
         """
-        optimizer = self._optimizer()
-        last = integer("epochs", epochs, 1)
-        first = integer("initial_epoch", initial_epoch, 0)
-        choice("verbose", verbose, (0, 1, 2))
-        if flag("shuffle", shuffle) and any(layer.stateful for layer in self._recurrent()):
-            raise ValueError("shuffle: expected False for a model with stateful layers, got True")
-        data, validation = split(x, y, validation_split, validation_data)
-        for part in (data, validation) if validation else (data,):
-            self._check_data(part, batch_size)
-        if validation:
-            self._check_rows(len(data[0]), len(validation[0]), batch_size)
-        self._build_for(data[0])
-        history = History()
-        for epoch in range(first, last):
-            with Progress(verbose, f"Epoch {epoch + 1}/{last}", len(data[0])) as progress:
-                logs = self._epoch(data, batch_size, shuffle, optimizer, progress)
-                if validation:
-                    found = self._evaluated(validation, batch_size)
-                    logs |= {f"val_{name}": value for name, value in found.items()}
-                progress.finish(logs)
-            history.append(epoch, logs)
-        return history
+        training.refuse(
+            class_weight=class_weight, sample_weight=sample_weight, lengths=lengths, mask=mask
+        )
+        return training.fit(
+            self, x, y, batch_size=batch_size, epochs=epochs, verbose=verbose,
+            callbacks=callbacks, validation_split=validation_split,
+            validation_data=validation_data, shuffle=shuffle, initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch, validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size, validation_freq=validation_freq,
+        )  # fmt: skip
 
-    def train_on_batch(self, x: Any, y: Any) -> float | list[float]:
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
         """Take one step on one batch; return its loss, or [loss, metrics...], before the step.
 
-        After an exception, KeyboardInterrupt too, the step has been taken or nothing has changed:
-        weights, the optimizer's state, that of stateful layers, random numbers. So in `fit`.
+        Or, with `return_dict`, all by name. After an exception, KeyboardInterrupt too, the step has
+        been taken or nothing has changed: weights, the optimizer's state, that of stateful layers,
+        random numbers. So in `fit`. A loss that is NaN or Inf is a TrainingError, as there.
         """
+        training.refuse(sample_weight=sample_weight, class_weight=class_weight)
+        flag("return_dict", return_dict)
         optimizer = self._optimizer()
         batch = self._one_batch(x, y)  # which builds the model
         loss = Steps(self, optimizer).take(*batch)
-        return self._result(loss)
+        return self._result(loss, return_dict)
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Return the loss of one batch, or [loss, metrics...], or with `return_dict` by name."""
+        training.refuse(sample_weight=sample_weight)
+        flag("return_dict", return_dict)
+        _, loss = self._compiled()
+        x, y = self._one_batch(x, y)
+        outputs = or_as_before(self._states(), self._run, x, False, loss.wants_logits)
+        return self._result(loss.forward(outputs, y).plus(self.penalty()), return_dict)
+
+    def predict_on_batch(self, x: Any) -> Array:
+        """Return the outputs for one batch."""
+        x = as_array("x", x)
+        return self.predict(x, batch_size=len(x), verbose=0)
 
     def gradients(self, x: Any, y: Any) -> tuple[float, list[Array]]:
         """Return the mean loss of one batch and its gradients, one for each of `params`.
@@ -218,37 +267,94 @@ class Model(Chain):
         return loss.mean, grads
 
     def evaluate(
-        self, x: Any, y: Any, batch_size: int = 32, verbose: int = 0
-    ) -> float | list[float]:
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: int | str = 0,
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
         """Return the mean loss over all samples, or [loss, metrics...].
 
         As in Keras, the loss holds what the regularizers add.
+
+        Parameters
+        ----------
+        x, y, batch_size, verbose, callbacks
+            As in `fit`.
+        steps : int, optional
+            Only the first so many batches.
+        return_dict : bool
+            Return all by name.
         """
-        data = paired(x, y)
+        training.refuse(sample_weight=sample_weight)
+        flag("return_dict", return_dict)
+        choice("verbose", verbose, training.VERBOSE)
+        data, size = paired(x, y), training.size_of("batch_size", batch_size)
         self._compiled()
-        self._check_data(data, batch_size)
+        self._check_data(data, size)
+        feed = training.part_of(self, data, size, steps, "steps")
+        found = CallbackList(callbacks, add_progbar=verbose != 0)
         self._build_for(data[0])
-        with Progress(verbose, "Evaluate", len(data[0])) as progress:
-            logs = self._evaluated(data, batch_size, progress)
-            progress.finish(logs)
+        found.set_model(self)
+        found.set_params({"verbose": verbose, "epochs": 1, "steps": feed.steps})
+        found.count_samples(len(feed.data[0]), size)
+        try:
+            logs = training.evaluate(self, feed, found)
+        finally:
+            found._close()
+        if return_dict:
+            return logs
         return list(logs.values()) if self.metrics else logs["loss"]
 
-    def predict(self, x: Any, batch_size: int = 32, verbose: int = 0) -> Array:
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = 0,
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Array:
         """Return the outputs for all samples, (N, ...) of the model's dtype.
 
-        NaN and Inf go through; numbers that the dtype cannot hold are a ValueError.
+        NaN and Inf go through; numbers that the dtype cannot hold are a ValueError. `steps`: only
+        for the first so many batches.
         """
-        x = as_array("x", x)
-        _, *trailing = self._check_x(x, batch_size)
+        choice("verbose", verbose, training.VERBOSE)
+        x, size = as_array("x", x), training.size_of("batch_size", batch_size)
+        _, *trailing = self._check_x(x, size)
+        count = -(-len(x) // size) if steps is None else integer("steps", steps, 1)
+        if (count - 1) * size >= len(x):
+            raise ValueError(f"steps: expected at most {-(-len(x) // size)} batches, got {count}")
+        found = CallbackList(callbacks, add_progbar=verbose != 0)
         self._build_for(x)
-        outputs = np.empty([len(x), *(size or 0 for size in trailing)], self.dtype)
-        with Progress(verbose, "Predict", len(x)) as progress:
-            for at in batches(len(x), batch_size, None):
-                batch = to_device(self._cast(x[at]), self.device)
-                outputs[at] = to_host(or_as_before(self._states(), self._run, batch))
-                progress.step(at.stop - at.start, {})
-            progress.finish({})
-        return outputs
+        found.set_model(self)
+        found.set_params({"verbose": verbose, "epochs": 1, "steps": count})
+        rows = min(len(x), count * size)
+        found.count_samples(rows, size)
+        outputs = np.empty([rows, *(size or 0 for size in trailing)], self.dtype)
+        try:
+            return self._predicted(x, size, outputs, found)
+        finally:
+            found._close()
+
+    def _predicted(self, x: Array, size: int, outputs: Array, callbacks: CallbackList) -> Array:
+        self.stop_predicting = False
+        callbacks.on_predict_begin()
+        rows = 0
+        for step, at in enumerate(batches(len(outputs), size, None)):
+            callbacks.on_predict_batch_begin(step)
+            batch = to_device(self._cast(x[at]), self.device)
+            outputs[at] = to_host(or_as_before(self._states(), self._run, batch))
+            rows = at.stop
+            callbacks.on_predict_batch_end(step, {"outputs": outputs[at]})
+            if self.stop_predicting:
+                break
+        callbacks.on_predict_end()
+        return outputs[:rows]
 
     def to(self, device: str, precision: str | None = None) -> Model:
         """Bring weights and the optimizer's state to another device, and return the model.
@@ -336,6 +442,10 @@ class Model(Chain):
         self._built_layers()
         saving.save(self, path, flag("include_optimizer", include_optimizer))
 
+    def save_weights(self, path: files.StrPath) -> None:
+        """Write the weights to `path`, for `load_weights`; see `save`, of which it is a part."""
+        self.save(path, include_optimizer=False)
+
     def load_weights(self, path: files.StrPath) -> None:
         """Take the weights of a file saved from a model with the same layers.
 
@@ -365,48 +475,22 @@ class Model(Chain):
             layer.add_penalty_gradients()
         return found, [grad for layer in self.layers for grad in layer.grads.values()]
 
-    def _epoch(
-        self,
-        data: Data,
-        batch_size: int,
-        shuffle: bool,
-        optimizer: Optimizer,
-        progress: Progress,
-    ) -> dict[str, float]:
-        mean, steps = RunningMean(self.metrics), Steps(self, optimizer)
-        for x, y in self._batches(data, batch_size, self.rng if shuffle else None):
-            mean.add(steps.take(x, y))
-            progress.step(len(x), mean.logs())
-        return mean.result()
-
-    def _batches(
-        self, data: Data, batch_size: int, rng: np.random.Generator | None = None
-    ) -> Iterator[Data]:
+    def _batches(self, data: Data, chosen: Iterable[Any]) -> Iterator[Data]:
         """Yield the batches as the layers and the loss take them, where the model is."""
         (x, y), loss = data, self._compiled()[1]
-        chosen = batches(len(x), batch_size, rng)
         if self.device == "cpu":
             return ((self._cast(x[at]), y[at]) for at in chosen)
         shape = shapes_through(self.layers, x.shape)[-1]
         pairs = ((self._cast(x[at]), loss.targets(y[at], shape, self.dtype)) for at in chosen)
         return import_module("lstmfast.cuda.runtime.prefetch").ahead(pairs)
 
-    def _evaluated(
-        self, data: Data, batch_size: int, progress: Progress | None = None
-    ) -> dict[str, float]:
-        mean, penalty = RunningMean(self.metrics), self.penalty()
-        _, loss = self._compiled()
-        for x, y in self._batches(data, batch_size):
-            outputs = or_as_before(self._states(), self._run, x, False, loss.wants_logits)
-            mean.add(loss.forward(outputs, y).plus(penalty))
-            if progress is not None:
-                progress.step(len(x), mean.logs())
-        return mean.result()
-
-    def _result(self, loss: AnyLoss) -> float | list[float]:
+    def _result(self, loss: AnyLoss, by_name: bool = False) -> Any:
         mean = RunningMean(self.metrics)
         mean.add(loss)
-        return list(mean.result().values()) if self.metrics else loss.mean
+        logs = mean.result()
+        if by_name:
+            return logs
+        return list(logs.values()) if self.metrics else logs["loss"]
 
     def _cast(self, x: Array) -> Array:
         """Return one batch as the first layer takes it; a copy only where it must be."""
@@ -445,9 +529,8 @@ class Model(Chain):
             raise ValueError(f"x: expected {expected}, got {len(x)} samples")
         return shapes[-1]
 
-    def _check_rows(self, samples: int, validation: int, batch_size: int) -> None:
+    def _check_rows(self, rows: int, others: int) -> None:
         """Raise ValueError if stateful layers would meet batches of unlike size."""
-        rows, others = min(samples, batch_size), min(validation, batch_size)
         if rows != others and any(layer.stateful for layer in self._recurrent()):
             expected = f"batches of {rows} rows for stateful layers, as in training"
             raise ValueError(f"validation_data: expected {expected}, got {others}")

@@ -2,13 +2,14 @@
 
 The config is `{"model": ..., "compile": ... or null, "training": ... or null}`. The
 model is a graph, in which each layer names its inputs; a chain is its simplest case, and the only
-one so far.
+one so far. "training" is `{"iterations": ..., "rng": ...}`, and in a backup of a running fit also
+`"fit"`: where that was, as `packing` writes it, with tensors `fit/...`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,25 +19,27 @@ from ..layers import Layer
 from ..layers.checks import DTYPES
 from ..ops.placement import assign_all, to_host
 from ..optimizers import Optimizer
-from . import files
+from ..whole import held
+from . import files, packing
 from .chain import shapes_through
 
 if TYPE_CHECKING:
     from . import Model
 
-__all__ = ["load", "load_weights", "save"]
+__all__ = ["Backup", "generator_of", "load", "load_weights", "read_backup", "save"]
 
 INPUT = "input"  # what the first layer's input is called in the graph
 
 Shapes = dict[str, tuple[int, ...]]
 
 
-def save(model: Model, path: files.StrPath, include_optimizer: bool) -> None:
-    """Write a built model; see `Model.save`."""
+def save(model: Model, path: files.StrPath, include_optimizer: bool, fit: Any = None) -> None:
+    """Write a built model; see `Model.save`. `fit` is what a running fit is at: `Run.get_state`."""
     names = [name for name, _ in _named_params(model.layers)]
     params = map(to_host, model.params)
     tensors = dict(zip((f"layers/{name}" for name in names), params, strict=True))
-    config = {"model": _model_config(model), "compile": _compile_config(model), "training": None}
+    config: dict[str, Any] = {"model": _model_config(model), "compile": _compile_config(model)}
+    config["training"] = None
     if include_optimizer:
         optimizer = model.optimizer
         iterations = _checked_iterations(model) if optimizer else 0
@@ -44,6 +47,9 @@ def save(model: Model, path: files.StrPath, include_optimizer: bool) -> None:
         for slot, arrays in optimizer.slots.items() if optimizer else ():
             kept = map(to_host, arrays)
             tensors |= dict(zip((f"optimizer/{slot}/{n}" for n in names), kept, strict=True))
+        if fit is not None:
+            config["training"]["fit"], more = packing.pack(fit, "fit")
+            tensors |= more
     files.write(path, config, tensors)
 
 
@@ -71,12 +77,12 @@ def load(file: files.Reader, make: Callable[..., Model]) -> Model:
     graph = keys("model", config["model"], MODEL_KEYS)
     chain = _chain(graph)
     compiled = None if config["compile"] is None else _compiled(config["compile"])
-    iterations, rng = _training(config["training"])
+    iterations, rng, fit = _training(config["training"])
     optimizer = compiled["optimizer"] if compiled else None
 
     input_shape = _input_shape(graph["input_shape"])
     shapes = _expected(chain, input_shape, optimizer if iterations else None)
-    file.check_names(set(shapes))
+    file.check_names({*shapes, *packing.specs(fit)})
     tensors = file.read(shapes, _dtypes(chain, input_shape, shapes, graph["dtype"]))
 
     _adopt(chain, input_shape, tensors, graph["dtype"])
@@ -99,6 +105,64 @@ def load_weights(model: Model, path: files.StrPath) -> None:
         dtypes = _dtypes(model.layers, model.input_shape, shapes, model.dtype)
         tensors = file.read(shapes, dtypes)
     assign_all(model.params, list(tensors.values()))
+
+
+class Backup(NamedTuple):
+    """What a file keeps of a running fit, for one model: read, and not yet taken over."""
+
+    model: Model
+    weights: list[Array]
+    iterations: int
+    slots: dict[str, list[Array]]
+    rng: np.random.Generator
+    fit: Any
+
+    def restore(self) -> None:
+        """Bring model and optimizer to where they were; Ctrl-C is answered after it."""
+        model, optimizer = self.model, self.model.optimizer
+        assert optimizer is not None
+        slots = {name: [slot.copy() for slot in kept] for name, kept in self.slots.items()}
+        with held():
+            assign_all(model.params, self.weights)
+            optimizer.restore(self.iterations, slots)
+            optimizer.to(model.device)
+            model.rng.bit_generator.state = self.rng.bit_generator.state
+
+
+def read_backup(model: Model, path: files.StrPath) -> Backup:
+    """Return a backup of a running fit of this built and compiled model.
+
+    Raises
+    ------
+    ValueError
+        When the file is damaged, no such backup, or of another model or optimizer.
+    """
+    assert model.input_shape is not None and model.optimizer is not None
+    with files.opened(path) as file:
+        config = keys("config", file.config, ("model", "compile", "training"))
+        iterations, rng, fit = _training(config["training"])
+        if rng is None or not isinstance(fit, dict):
+            raise ValueError("training: expected a backup of a fit, got a model without it")
+        _check_same_optimizer(model.optimizer, config["compile"])
+        own = _expected(model.layers, model.input_shape, model.optimizer if iterations else None)
+        extra = packing.specs(fit)
+        file.check_names({*own, *extra})
+        dtypes = _dtypes(model.layers, model.input_shape, own, model.dtype)
+        tensors = file.read(
+            own | {name: shape for name, (shape, _) in extra.items()},
+            dtypes | {name: dtype for name, (_, dtype) in extra.items()},
+        )
+        weights = [tensors[f"layers/{name}"] for name, _ in _named_params(model.layers)]
+        slots = _slots(model.optimizer if iterations else None, model.layers, tensors)
+        return Backup(model, weights, iterations, slots, rng, packing.unpack(fit, tensors))
+
+
+def _check_same_optimizer(optimizer: Optimizer, config: Any) -> None:
+    config = keys("compile", config, ("optimizer", "loss", "metrics"))
+    kept = config["optimizer"]
+    found = kept.get("class") if isinstance(kept, dict) else kept
+    if found != type(optimizer).__name__:
+        raise ValueError(f"optimizer: expected {type(optimizer).__name__}, got {found!r}")
 
 
 # Configs out.
@@ -173,17 +237,27 @@ def _compiled(config: Any) -> dict[str, Any]:
     }
 
 
-def _training(config: Any) -> tuple[int, np.random.Generator | None]:
-    """Return the optimizer's steps and the generator in its saved state, None when not saved."""
+def _training(config: Any) -> tuple[int, np.random.Generator | None, Any]:
+    """Return the optimizer's steps, the generator in its saved state, and what a fit was at.
+
+    None for the latter two when not saved.
+    """
     if config is None:
-        return 0, None
-    config = keys("training", config, ("iterations", "rng"))
+        return 0, None, None
+    fit = ("fit",) if isinstance(config, dict) and "fit" in config else ()
+    config = keys("training", config, ("iterations", "rng", *fit))
+    rng = generator_of(config["rng"])
+    return integer("iterations", config["iterations"], 0), rng, config.get("fit")
+
+
+def generator_of(state: Any) -> np.random.Generator:
+    """Return a generator in a saved state; ValueError where that is none."""
     rng = np.random.default_rng(0)
     try:
-        rng.bit_generator.state = config["rng"]
+        rng.bit_generator.state = state
     except (TypeError, ValueError, KeyError, OverflowError) as error:
-        raise ValueError(f"rng: expected the state of a PCG64, got {config['rng']!r}") from error
-    return integer("iterations", config["iterations"], 0), rng
+        raise ValueError(f"rng: expected the state of a PCG64, got {state!r}") from error
+    return rng
 
 
 def _input_shape(found: Any) -> Shape:
