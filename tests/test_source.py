@@ -29,6 +29,7 @@ FLOORS = (
     "ops.__init__",
     "config interop threadpool initializers regularizers constraints losses optimizers",
     "layers",
+    "callbacks",
     "model",
     "__init__",
     "torch keras onnx examples",

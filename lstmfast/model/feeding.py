@@ -16,7 +16,7 @@ from .naming import by_name
 if TYPE_CHECKING:
     from .network import Network
 
-__all__ = ["Samples", "as_masks", "batches", "check_inputs", "split", "taken"]
+__all__ = ["Samples", "as_masks", "batches", "check_inputs", "parts", "taken"]
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Samples:
 
 def taken(
     model: Network, x: Any, y: Any = None, weights: Any = None, lengths: Any = None,
-    mask: Any = None, has_targets: bool = True,
+    mask: Any = None, has_targets: bool = True, class_weight: Any = None,
 ) -> Samples:  # fmt: skip
     """Return what a user gave as Samples; ValueError where numbers of samples differ, and for 0."""
     xs = _arrays("x", x, model.input_names, model.input_keys is None)
@@ -123,6 +123,23 @@ def as_masks(batch: Samples) -> list[Any]:
         np.arange(x.shape[1]) < mask[:, None] if mask is not None and mask.ndim == 1 else mask
         for x, mask in zip(batch.xs, batch.masks, strict=True)
     ]
+
+
+def parts(
+    model: Network, data: Samples, fraction: float, given: Any
+) -> tuple[Samples, Samples | None]:
+    """Return the data to train on and to validate on, which is `given` or split off."""
+    if given is None:
+        return split(data, fraction)
+    if fraction:
+        raise ValueError("validation_split: expected 0 with validation_data, got both")
+    if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+        kind = type(given).__name__
+        raise ValueError(f"validation_data: expected (x, y), got {kind}")
+    try:
+        return data, taken(model, *given)
+    except ValueError as error:
+        raise ValueError(f"validation_data: {error}") from error
 
 
 def split(data: Samples, fraction: float) -> tuple[Samples, Samples | None]:
