@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import Array, integer, keys, shown
+from ..arguments import Array, choice, integer, keys, shown
 
 __all__ = ["pack", "specs", "unpack"]
 
@@ -124,7 +124,7 @@ def unpack(plain: Any, tensors: Mapping[str, Array]) -> Any:
     if not isinstance(plain, Mapping):
         return plain
     if "__float__" in plain:
-        return FLOATS[keys("fit", plain, ("__float__",))["__float__"]]
+        return FLOATS[choice("fit", keys("fit", plain, ("__float__",))["__float__"], FLOATS)]
     if kind := _kind(plain):
         tensor = tensors[plain[f"__{kind}__"]]
         if plain["raw"]:
