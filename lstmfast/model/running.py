@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import flag, integer, keys, one_line, shown
+from ..arguments import flag, integer, keys, number, one_line, shown
 from ..callbacks.callback_list import CallbackList
 from ..losses import AnyLoss
 from ..ops.placement import on_device, to_device, to_host
@@ -193,6 +193,8 @@ class Run:
         integer("fit: epoch", state["epoch"], 0)
         integer("fit: batch", state["batch"], 0, self.feed.steps)
         flag("fit: stop", state["stop"])
+        if state["learning_rate"] is not None:
+            number("fit: learning_rate", state["learning_rate"], 0.0)
         if not isinstance(state["callbacks"], dict):
             raise ValueError(f"fit: callbacks: expected states, got {shown(state['callbacks'])}")
         if not isinstance(state["states"], list) or len(state["states"]) != len(

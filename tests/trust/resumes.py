@@ -86,10 +86,10 @@ def trained(kind, folder):
     """Fit to the end, from a backup where there is one; return all that is left, as bytes."""
     model, optimizer, how = kind()
     model.compile(optimizer, "mse")
-    stopping = callbacks.EarlyStopping(patience=5, restore_best_weights=True, min_delta=1e-4)
+    stopping = callbacks.EarlyStopping(patience=2, restore_best_weights=True, min_delta=1e-4)
     reducing, counter = callbacks.ReduceLROnPlateau(patience=1, factor=0.7, cooldown=1), Counter()
     history = model.fit(
-        X, Y, epochs=9, verbose=0, validation_data=(X[:40], Y[:40]), **how, callbacks=[
+        X, Y, epochs=5, verbose=0, validation_data=(X[:40], Y[:40]), **how, callbacks=[
             reducing, callbacks.BackupAndRestore(folder / "backup", save_freq=3), counter,
             callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.95), stopping,
             callbacks.ModelCheckpoint(folder / "best.lstm", save_best_only=True),
