@@ -12,7 +12,7 @@ from .base import Callback, Logs
 from .monitor import every_or_epoch
 
 if TYPE_CHECKING:
-    from ..model.training import Run
+    from ..model.running import Run
 
 __all__ = ["BackupAndRestore"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..model import Model
-    from ..model.training import Run
+    from ..model.running import Run
 
 __all__ = ["Callback", "Logs"]
 

@@ -11,7 +11,7 @@ from .history import History
 
 if TYPE_CHECKING:
     from ..model import Model
-    from ..model.training import Run
+    from ..model.running import Run
 
 __all__ = ["CallbackList"]
 

@@ -16,7 +16,7 @@ from .diverging import diverged
 
 if TYPE_CHECKING:
     from . import Model
-    from .feeding import Samples
+    from .data import Samples
 
 __all__ = ["History", "Progress", "RunningMean", "Steps"]
 

@@ -9,7 +9,7 @@ from .. import losses
 from ..arguments import Array, Shape, choice, number, shown
 from ..layers import Dense
 from ..losses import AnyLoss, BatchLoss, Crossentropy, Loss
-from .feeding import Samples
+from .data import Samples
 from .graph import Graph
 from .passes import Tape
 

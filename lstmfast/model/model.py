@@ -22,19 +22,19 @@ from ..losses import Loss
 from ..optimizers import Optimizer
 from ..whole import or_as_before
 from . import files, quantizing, saving, summary, training
+from .data import as_masks, check_inputs, parts, taken
 from .described import described
-from .feeding import as_masks, check_inputs, parts, taken
 from .fitting import Steps
 from .graph import Graph
 from .heads import Heads, metric_names
+from .learner import Learner
 from .network import chain_of, end_keys, graph_of
-from .running import Running
 from .streaming import ModelStream
 
 __all__ = ["Model", "Sequential", "load"]
 
 
-class Model(Running):
+class Model(Learner):
     """A chain of layers that can be trained.
 
     Parameters

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import Array, integer, keys, shown
+from ..arguments import Array, choice, integer, keys, shown
 
 __all__ = ["pack", "specs", "unpack"]
 
@@ -90,7 +90,8 @@ def _collect(plain: Any, found: dict[str, Spec]) -> None:
             _collect(one, found)
     elif isinstance(plain, Mapping) and (kind := _kind(plain)):
         name, dtype, shape = plain[f"__{kind}__"], plain["dtype"], _shape(plain["shape"])
-        if not isinstance(name, str) or dtype not in KINDS or name in found:
+        own = isinstance(name, str) and name.startswith("fit/") and name not in found
+        if not own or dtype not in KINDS:
             raise ValueError(f"fit: expected a tensor's name and dtype, got {shown(plain)}")
         size = math.prod(shape) * int(dtype[1:])
         native = {"f4": "float32", "f8": "float64"}.get(dtype, "")
@@ -124,7 +125,7 @@ def unpack(plain: Any, tensors: Mapping[str, Array]) -> Any:
     if not isinstance(plain, Mapping):
         return plain
     if "__float__" in plain:
-        return FLOATS[keys("fit", plain, ("__float__",))["__float__"]]
+        return FLOATS[choice("fit", keys("fit", plain, ("__float__",))["__float__"], FLOATS)]
     if kind := _kind(plain):
         tensor = tensors[plain[f"__{kind}__"]]
         if plain["raw"]:

@@ -1,144 +1,234 @@
-"""Batches through a model: what `Model` is made of, beneath what users call."""
+"""One call of `Model.fit`: its steps, what callbacks hear of it, and how it is taken up again."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from importlib import import_module
-from typing import Any
+import math
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..arguments import Array
+from ..arguments import flag, integer, keys, number, one_line, shown
+from ..callbacks.callback_list import CallbackList
 from ..losses import AnyLoss
-from ..ops.placement import to_device
-from ..optimizers import Optimizer
-from ..samples import check_held
-from . import passes
-from .feeding import Samples, as_masks, check_inputs, taken
-from .fitting import RunningMean
-from .heads import Heads
-from .network import Network
+from ..ops.placement import on_device, to_device, to_host
+from ..whole import or_as_before
+from . import saving
+from .data import Samples
+from .diverging import TrainingError, check_weights, diverged
+from .feeding import Arrays
+from .fitting import RunningMean, Steps
 
-__all__ = ["Running"]
+if TYPE_CHECKING:
+    from . import Model
+
+__all__ = ["Run"]
+
+BATCH = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
+KEPT = (
+    "epoch", "batch", "stop", "feed", "mean", "learning_rate", "states", "logs", "callbacks",
+)  # fmt: skip
 
 
-class Running(Network):
-    """The half of `Model` that takes batches forward and back, once it is compiled."""
+class Run:
+    """One call of `fit`: where it is, and how it is taken up again.
 
-    optimizer: Optimizer | None = None
-    metrics: Any = ()
-    _heads: Heads | None = None
+    Parameters
+    ----------
+    model : Model
+        Built and compiled.
+    feed : Arrays
+    callbacks : CallbackList
+    first, last : int
+        Runs the epochs first ... last - 1.
+    validate : callable
+        Given an epoch, returns what validation adds to its logs.
 
-    def _gradients(self, batch: Samples) -> tuple[AnyLoss, list[Array]]:
-        _, heads = self._compiled()
-        self._check_precision_to_train()
-        self._lend_rng()
-        tape = passes.forward(self.graph, batch.xs, as_masks(batch), True, heads.linear)
-        found, gradients = heads.backward(tape, batch)
-        passes.backward(tape, gradients)
-        found = found.plus(self.penalty())
-        for layer in self.layers:
-            if layer.trainable:
-                layer.add_penalty_gradients()
-        return found, [layer.grads[name] for layer in self.layers for name in layer.trained]
+    Attributes
+    ----------
+    epoch, batch : int
+        The epoch that is next or running, and how many of its batches have been learnt from.
+    """
 
-    def _batches(self, data: Samples, chosen: Iterable[Any]) -> Iterator[Samples]:
-        """Yield these batches as the layers and the losses take them, where the model is."""
-        if self.device == "cpu":
-            return (self._cast(data[at]) for at in chosen)
-        return self._ahead(self._with_targets(self._cast(data[at])) for at in chosen)
+    def __init__(
+        self,
+        model: Model,
+        feed: Arrays,
+        callbacks: CallbackList,
+        first: int,
+        last: int,
+        validate: Callable[[int], dict[str, float]],
+    ):
+        self.model, self.feed, self.callbacks, self.validate = model, feed, callbacks, validate
+        self.epoch, self.last, self.batch = first, last, 0
+        self.mean = RunningMean(model.metrics)
+        self.logs: dict[str, float] | None = None  # of the epoch before
+        self.quiet = any(getattr(one, "ends_quietly", False) for one in callbacks.callbacks)
+        self._restored: saving.Backup | None = None
 
-    def _ahead(self, pairs: Iterator[Samples]) -> Iterator[Samples]:
-        """Yield these batches on the GPU, where each is sent before the one before it is used."""
-        sent: deque[Samples] = deque()
+    def train(self) -> None:
+        """Train until the last epoch, or until a callback stops it."""
+        model, callbacks = self.model, self.callbacks
+        model.stop_training = False
+        callbacks.on_train_begin()
+        callbacks._start(self)
+        ended = self._restored is not None and not self.batch and model.stop_training
+        while self.epoch < self.last and not ended:
+            self._train_epoch()
+            ended = model.stop_training
+        callbacks.on_train_end(self.logs)
+        callbacks._done(self)
 
-        def arrays() -> Iterator[tuple[Array, ...]]:
-            for batch in pairs:
-                sent.append(batch)
-                yield (*batch.xs, *batch.ys)
+    def _train_epoch(self) -> None:
+        model, epoch, within = self.model, self.epoch, self.batch > 0
+        if not within:
+            self.mean = RunningMean(model.metrics)
+        self.callbacks.on_epoch_begin(epoch)
+        if within:  # again, as callbacks may have begun an epoch that had begun
+            self._take_up()
+        else:
+            self.feed.start_epoch()
+        self._restored = None
+        if not (within and model.stop_training):
+            self._take_steps()
+        self._check_weights()
+        logs = self.mean.result()
+        self._check_read()
+        logs |= self.validate(epoch)
+        self.callbacks.on_epoch_end(epoch, logs)
+        self.logs, self.epoch, self.batch = logs, epoch + 1, 0
+        self.callbacks._settled(self)
 
-        for found in import_module("lstmfast.cuda.runtime.prefetch").ahead(arrays()):
-            batch = sent.popleft()
-            count = len(batch.xs)
-            yield replace(batch, xs=list(found[:count]), ys=list(found[count:]))
+    def _take_steps(self) -> None:
+        model, callbacks = self.model, self.callbacks
+        steps, heard = Steps(model, model._optimizer()), callbacks.hears(*BATCH)
+        for batch in self.feed.batches(self.batch):
+            callbacks.on_train_batch_begin(self.batch)
+            self.mean.add(self._step(steps, batch))
+            self._check_read()
+            self.batch += 1
+            callbacks.on_train_batch_end(self.batch - 1, self.mean.logs() if heard else {})
+            callbacks._settled(self)
+            if model.stop_training:
+                break
 
-    def _pass(self, batch: Samples, linear: Sequence[int] = ()) -> passes.Tape:
-        """Run a batch without training."""
-        xs = [to_device(x, self.device) for x in batch.xs]
-        return self._run(xs, as_masks(batch), False, linear)
+    def _step(self, steps: Steps, batch: Samples) -> AnyLoss:
+        try:
+            return steps.take(batch)
+        except TrainingError as error:
+            if self.quiet and error.loss is not None:
+                return error.loss  # which a callback will see
+            error.epoch, error.batch = self.epoch, self.batch
+            raise
 
-    def _result(self, loss: AnyLoss, by_name: bool = False) -> Any:
-        mean = RunningMean(self.metrics)
-        mean.add(loss)
-        logs = mean.result()
-        if by_name:
-            return logs
-        return list(logs.values()) if self.metrics else logs["loss"]
+    def _check_read(self) -> None:
+        """Raise TrainingError if a loss that came late, from a GPU, is NaN or Inf."""
+        if not math.isfinite(self.mean.total) and not self.quiet:
+            error = diverged(self.model, self.mean.seen(), taken=True)
+            error.epoch, error.batch = self.epoch, self.batch
+            raise error
 
-    def _as_given(self, outputs: list[Array]) -> Any:
-        """Return outputs as they were given to the constructor: one, a list, or a dict."""
-        if self.output_keys is not None:
-            return dict(zip(self.output_keys, outputs, strict=True))
-        return outputs[0] if len(outputs) == 1 else outputs
+    def _check_weights(self) -> bool:
+        """Raise TrainingError if weights are NaN or Inf; return False where that ends quietly."""
+        try:
+            check_weights(self.model)
+        except TrainingError as error:
+            error.epoch = self.epoch
+            if not self.quiet:
+                raise
+            self.model.stop_training = True
+            return False
+        return True
 
-    def _cast(self, batch: Samples) -> Samples:
-        """Return one batch as the layers take it; copies only where they must be."""
-        found = []
-        for n, x in enumerate(batch.xs):
-            dtype = np.dtype(self.dtype)
-            if self.graph.takes_ids(n):
-                dtype = x.dtype if x.dtype in (np.int32, np.int64) else np.dtype(np.int64)
-            found.append(np.ascontiguousarray(x, dtype))
-        return replace(batch, xs=found)
+    # Backups.
 
-    def _with_targets(self, batch: Samples) -> Samples:
-        """Return one batch with its targets as they go to a GPU."""
-        _, heads = self._compiled()
-        shapes = self.graph.output_shapes([x.shape for x in batch.xs])
-        return replace(batch, ys=heads.targets(batch.ys, shapes, self.dtype))
+    def backup(self, path: str, previous: str | None = None) -> None:
+        """Write all that `restore` needs to one file; the one before becomes `previous`.
 
-    def _one_batch(
-        self, x: Any, y: Any, sample_weight: Any = None, class_weight: Any = None
-    ) -> Samples:
-        batch = taken(self, x, y, sample_weight, class_weight=class_weight)
-        self._check_data(batch, len(batch))
-        self._build_for(batch.xs)
-        batch = self._cast(batch)
-        if self.device == "cpu":
-            return batch
-        batch = self._with_targets(batch)
-        xs, ys = ([to_device(a, self.device) for a in arrays] for arrays in (batch.xs, batch.ys))
-        return replace(batch, xs=xs, ys=ys)
+        Raises
+        ------
+        TrainingError
+            When a weight is NaN or Inf; nothing is written. With TerminateOnNaN nothing is raised.
+        ValueError
+            When a callback's state cannot be written.
+        """
+        if not self._check_weights():
+            return
+        state = self.get_state()
+        if previous is not None and os.path.lexists(path):
+            os.replace(path, previous)
+        saving.save(self.model, path, True, fit=state)
 
-    def _check_data(self, data: Samples, batch_size: int) -> None:
-        """Raise ValueError unless all samples can go in and all targets be learnt."""
-        _, heads = self._compiled()
-        shapes = check_inputs(self, data.xs, batch_size, finite=True)
-        heads.check(data.ys, shapes)
-        for y in data.ys:
-            check_held("y", y, self.dtype, finite=False)  # NaN and Inf are out already
+    def restore(self, path: str) -> None:
+        """Go on where `backup` was called.
 
-    def _check_rows(self, rows: int, others: int) -> None:
-        """Raise ValueError if stateful layers would meet batches of unlike size."""
-        if rows != others and any(layer.stateful for layer in self._recurrent()):
-            expected = f"batches of {rows} rows for stateful layers, as in training"
-            raise ValueError(f"validation_data: expected {expected}, got {others}")
+        Raises
+        ------
+        ValueError
+            When the file is damaged or of another run; the model is as before.
+        """
+        self._restored = saving.read_backup(self.model, path)
+        try:
+            self._check(self._restored.fit)
+            or_as_before(self.model._generator(), self._take_up)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # of states, too
+            raise ValueError(f"{path}: {one_line(error)}") from error
 
-    def _optimizer(self) -> Optimizer:
-        """The optimizer, its state where the model is."""
-        optimizer, _ = self._compiled()
-        optimizer.to(self.device)
-        return optimizer
+    def get_state(self) -> dict[str, Any]:
+        """Return what a file keeps beside weights, the optimizer's state and the generator's."""
+        optimizer = self.model._optimizer()
+        rate = optimizer.learning_rate
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "stop": bool(self.model.stop_training),
+            "feed": self.feed.get_state(self.batch > 0),
+            "mean": self.mean.get_state() if self.batch else None,
+            "learning_rate": rate if isinstance(rate, (int, float)) else None,
+            "states": [_kept(state) for _, _, state in self.model._states()],
+            "logs": self.logs,
+            "callbacks": self.callbacks.get_state(),
+        }
 
-    def _check_precision_to_train(self) -> None:
-        """float16 would need a scaled loss, int8 has no gradients."""
-        if self.precision in ("float16", "int8"):
-            expected = "'float32', 'tf32' or 'bfloat16' to train"
-            raise ValueError(f"precision: expected {expected}, got {self.precision!r}")
+    def _check(self, state: Any) -> None:
+        keys("fit", state, KEPT)
+        integer("fit: epoch", state["epoch"], 0)
+        integer("fit: batch", state["batch"], 0, self.feed.steps)
+        flag("fit: stop", state["stop"])
+        if state["learning_rate"] is not None:
+            number("fit: learning_rate", state["learning_rate"], 0.0)
+        if not isinstance(state["callbacks"], dict):
+            raise ValueError(f"fit: callbacks: expected states, got {shown(state['callbacks'])}")
+        if not isinstance(state["states"], list) or len(state["states"]) != len(
+            self.model._states()
+        ):
+            raise ValueError(f"fit: states: expected those of layers, got {shown(state['states'])}")
 
-    def _compiled(self) -> tuple[Optimizer, Heads]:
-        if self.optimizer is None or self._heads is None or not self._heads.learns:
-            raise ValueError("loss: expected one from compile(optimizer, loss), got None")
-        return self.optimizer, self._heads
+    def _take_up(self) -> None:
+        assert self._restored is not None
+        model, state = self.model, self._restored.fit
+        within = state["batch"] > 0
+        self.feed.set_state(state["feed"], within)
+        self.callbacks.set_state(state["callbacks"])
+        self.mean = RunningMean(model.metrics)
+        if within:
+            self.mean.set_state(state["mean"])
+        self._restored.restore()
+        if state["learning_rate"] is not None:
+            model._optimizer().learning_rate = state["learning_rate"]
+        for (layer, name, _), kept in zip(model._states(), state["states"], strict=True):
+            setattr(layer, name, _again(kept, model.device))
+        self.epoch, self.batch, self.logs = state["epoch"], state["batch"], state["logs"]
+        model.stop_training = state["stop"]
+
+
+def _kept(state: Any) -> Any:
+    """Return what a stateful layer goes on from, as a file keeps it."""
+    if isinstance(state, (tuple, list)):
+        return [_kept(part) for part in state]
+    return to_host(state) if on_device(state) else state
+
+
+def _again(kept: Any, device: str) -> Any:
+    if isinstance(kept, list):
+        return tuple(_again(part, device) for part in kept)
+    return None if kept is None else to_device(kept, device)
