@@ -271,7 +271,8 @@ class Layer(Weighted):
         for name, one in self._inputs(x) if self.takes_list else (("x", x),):
             if one.dtype.kind not in "biuf":
                 raise ValueError(f"{name}: expected real numbers, got dtype {one.dtype}")
-        self.output_shape([one.shape for one in x] if self.takes_list else x.shape)
+        shape: Any = [one.shape for one in x] if self.takes_list else x.shape
+        self.output_shape(shape)
 
     def __call__(self, x: Any, **told: Any) -> Any:
         """Return the output for x; the first call builds the layer for the shape and dtype of x.

@@ -12,8 +12,8 @@ from ..arguments import Array, Shape, check_shape, choice, integer, shape_text, 
 from ..ops.checks import PRECISIONS
 
 __all__ = [
-    "DTYPES", "check_mask", "check_precision", "features_of", "held_params", "in_a_list", "rounded",
-    "sizes", "sizes_of_all", "with_batch",
+    "DTYPES", "axis_of", "check_mask", "check_precision", "features_of", "held_params", "in_a_list",
+    "rounded", "sizes", "sizes_of_all", "with_batch",
 ]  # fmt: skip
 
 DTYPES = ("float32", "float64")
@@ -36,6 +36,14 @@ def sizes_of_all(name: str, shapes: Any, least: int) -> tuple[Shape, ...]:
     if not isinstance(shapes, (tuple, list)) or not shapes:
         raise ValueError(f"{name}: expected a list of shapes, got {shown(shapes)}")
     return tuple(sizes(f"{name}[{i}]", shape, least) for i, shape in enumerate(shapes))
+
+
+def axis_of(axis: int, ndim: int) -> int:
+    """Return an axis of arrays of `ndim` axes from 1 on; ValueError for the batch and others."""
+    found = axis + ndim if axis < 0 else axis
+    if not 1 <= found < ndim:
+        raise ValueError(f"axis: expected one behind the batch of {ndim} axes, got {axis}")
+    return found
 
 
 def check_mask(name: str, mask: Any, shape: tuple[int, ...]) -> Array:
