@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from lstmfast import layers
 
-BAR = 1e-12  # measured: 1.1e-15, Dot normalized 7e-16
+BAR = 1e-12  # measured: 8.3e-16, Activation
 SEEDS = range(6)
 # Without leaky_relu: TensorFlow has its slope, 0.2, in float32. So other slopes here have few bits.
 NAMES = ("relu", "tanh", "sigmoid", "softmax", "linear", "elu", "softplus", "softsign",

@@ -20,7 +20,9 @@ DTYPES = ("float32", "float64")
 
 
 def with_batch(input_shape: Shape) -> Shape:
-    """Put the batch axis before what a user gave as `input_shape`."""
+    """Put the batch axis before what a user gave as `input_shape`: () of single numbers."""
+    if isinstance(input_shape, (tuple, list)) and not input_shape:
+        return (None,)
     return (None, *sizes("input_shape", input_shape, 1))
 
 
