@@ -32,6 +32,13 @@ HOST_RULE = "it is calculated on the CPU alone"
 LAYERS: Rows = {
     "Embedding": True, "LSTM": True, "SimpleRNN": NO_RNN, "Dense": True,
     "QuantizedEmbedding": NO_INT8, "QuantizedLSTM": NO_INT8, "QuantizedDense": NO_INT8,
+    **dict.fromkeys((
+        "Activation", "ReLU", "LeakyReLU", "ELU", "Softmax", "Dropout", "SpatialDropout1D",
+        "GaussianNoise", "Masking", "Flatten", "Reshape", "Permute", "RepeatVector",
+        "ZeroPadding1D", "Cropping1D", "UpSampling1D", "Add", "Subtract", "Multiply", "Average",
+        "Maximum", "Minimum", "Concatenate", "Dot", "MaxPooling1D", "AveragePooling1D",
+        "GlobalMaxPooling1D", "GlobalAveragePooling1D",
+    ), HOST_RULE),
 }  # fmt: skip
 OPTIONS_OF_LSTM: Rows = {
     "activation": True, "recurrent_activation": True, "output_activation": True,
