@@ -18,7 +18,7 @@ NATIVE = Path(__file__).parent.parent / "native"
 FLOORS = (
     "kernels",
     "capi",
-    "kernels.jit fallback arguments",
+    "kernels.jit fallback arguments registry",
     "cuda.runtime cuda.kernels",
     "disk samples ops.placement ops.checks cuda.runtime.foreign",
     "cuda.__init__ cuda.array cuda.device",
@@ -27,7 +27,7 @@ FLOORS = (
     "cuda.lstm cuda.ops cuda.support",
     "ops.dispatch",
     "ops.__init__",
-    "config interop threadpool initializers regularizers constraints losses optimizers",
+    "config interop threadpool initializers regularizers constraints losses metrics optimizers",
     "layers",
     "callbacks",
     "model",

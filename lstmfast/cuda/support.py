@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["PRECISIONS", "ROWS", "check_layer", "table"]
+__all__ = ["PRECISIONS", "ROWS", "check_layer", "check_loss", "table"]
 
 PRECISIONS = {
     "float64": ("float64",),
@@ -56,9 +56,15 @@ ACTIVATIONS_OF_DENSE: Rows = {
     "scaled_tanh": True, "elu": True, "softsign": True, "softplus": True,
 }  # fmt: skip
 LOSSES: Rows = {
-    "SparseCategoricalCrossentropy": True, "CategoricalCrossentropy": True,
+    "SparseCategoricalCrossentropy": True,
+    "CategoricalCrossentropy": True,
     "MeanSquaredError": True,
-}  # fmt: skip
+    "BinaryCrossentropy": "BinaryCrossentropy has no kernels on a GPU",
+    "MeanAbsoluteError": "MeanAbsoluteError has no kernels on a GPU",
+    "Huber": "Huber has no kernels on a GPU",
+    "Quantile": "Quantile has no kernels on a GPU",
+    "KLDivergence": "KLDivergence has no kernels on a GPU",
+}
 OPTIMIZERS: Rows = {"SGD": True, "Adam": True}
 CLIPS: Rows = {"clipnorm": True, "clipvalue": True, "global_clipnorm": True}
 REGULARIZERS: Rows = {"L1": True, "L2": True, "L1L2": True, "OrthogonalRegularizer": HOST_RULE}
@@ -89,6 +95,11 @@ def check_layer(layer: Any) -> None:
             rule = getattr(layer, f"{role}_{ending}")
             if rule is not None:
                 _check(f"{layer.name}: {role}_{ending}", rows, type(rule).__name__)
+
+
+def check_loss(loss: Any) -> None:
+    """Raise ValueError unless the loss has kernels on a GPU."""
+    _check("loss", LOSSES, type(loss).__name__)
 
 
 def _check(name: str, rows: Rows, key: str) -> None:

@@ -138,11 +138,29 @@ def test_embedding_trains():
 
 
 @pytest.mark.parametrize("loss", support.LOSSES)
-def test_loss_trains(loss):
+def test_loss_trains_or_is_refused(loss):
     activation = "softmax" if "entropy" in loss else "linear"
     layers = lambda: [LSTM(2), Dense(2, activation)]  # noqa: E731
-    made = LOSSES[loss]()
-    assert_same_training(layers, steps(), targets(loss), loss=made)
+    made, answer = LOSSES[loss](), support.LOSSES[loss]
+    if answer is True:
+        return assert_same_training(layers, steps(), targets(loss), loss=made)
+    with pytest.raises(ValueError, match=f"^loss: .*: {answer}$"):
+        trained("cuda", layers, steps(), targets(loss), loss=made)
+    with pytest.raises(ValueError, match=f"^loss: .*: {answer}$"):
+        made.forward(from_host(targets()), targets())
+
+
+def test_weights_and_options_of_losses_are_refused():
+    outputs, y = from_host(targets()), targets("SparseCategoricalCrossentropy")
+    for loss, weights, text in (
+        (LOSSES["SparseCategoricalCrossentropy"](), np.ones(4), "weights: expected none on a GPU"),
+        (LOSSES["SparseCategoricalCrossentropy"](reduction="sum"), None, "weights: expected none"),
+        (LOSSES["SparseCategoricalCrossentropy"](ignore_class=1), None, "ignore_class: expected N"),
+        (LOSSES["CategoricalCrossentropy"](label_smoothing=0.1), None, "label_smoothing: expecte"),
+        (LOSSES["MeanSquaredError"](), np.ones(4), "weights: expected none on a GPU"),
+    ):
+        with pytest.raises(ValueError, match=f"^{text}"):
+            loss.backward(outputs, y if "Sparse" in type(loss).__name__ else targets(), weights)
 
 
 @pytest.mark.parametrize("activation", support.ACTIVATIONS_OF_DENSE)
