@@ -32,16 +32,18 @@ from .dispatch import either
 from .lstm import LSTMCache, LSTMGradients
 from .prepared import PreparedLSTM
 from .rnn import RNNCache, RNNGradients
+from .rows import RowGradient
 from .stream import LSTMStream
 
 __all__ = [
-    "PADS", "LSTMCache", "LSTMGradients", "LSTMStream", "PreparedLSTM", "RNNCache", "RNNGradients",
-    "activation_backward", "activation_forward", "adam_update", "add_to", "clip_by_norm",
-    "clip_by_value", "crossentropy", "dense_backward", "dense_forward", "embedding_backward",
-    "embedding_forward", "flipped", "get_num_threads", "lstm_backward", "lstm_forward",
-    "reserve_of", "restore_cache", "rnn_backward", "rnn_forward", "scale", "set_num_threads",
-    "sgd_update", "side_by_side", "softmax", "softmax_backward", "softmax_crossentropy",
-    "squared_error", "sum_losses", "sum_of_squares", "zeros_like",
+    "PADS", "LSTMCache", "LSTMGradients", "LSTMStream", "PreparedLSTM", "RNNCache",
+    "RNNGradients", "RowGradient", "activation_backward", "activation_forward", "adam_update",
+    "add_to", "clip_by_norm", "clip_by_value", "crossentropy", "dense_backward",
+    "dense_forward", "embedding_backward", "embedding_forward", "flipped", "get_num_threads",
+    "lstm_backward", "lstm_forward", "reserve_of", "restore_cache", "rnn_backward",
+    "rnn_forward", "scale", "set_num_threads", "sgd_update", "side_by_side", "softmax",
+    "softmax_backward", "softmax_crossentropy", "squared_error", "sum_losses", "sum_of_squares",
+    "zeros_like",
 ]  # fmt: skip
 
 activation_backward = either(host.activation_backward, 1, writes="dy")
