@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["PRECISIONS", "ROWS", "check_layer", "check_loss", "table"]
+__all__ = ["PRECISIONS", "ROWS", "check_layer", "check_loss", "check_optimizer", "table"]
 
 PRECISIONS = {
     "float64": ("float64",),
@@ -27,6 +27,7 @@ NO_NORM = "there is no layer normalisation on a GPU"
 KEPT = "all activations are kept on a GPU"
 NO_RESETS = "no kernel begins rows anew on a GPU"
 NO_STATICS = "no kernel adds static inputs on a GPU"
+NO_KERNELS = "has no kernels on a GPU"
 HOST_RULE = "it is calculated on the CPU alone"
 
 LAYERS: Rows = {
@@ -65,7 +66,16 @@ LOSSES: Rows = {
     "Quantile": "Quantile has no kernels on a GPU",
     "KLDivergence": "KLDivergence has no kernels on a GPU",
 }
-OPTIMIZERS: Rows = {"SGD": True, "Adam": True}
+OPTIMIZERS: Rows = {
+    "SGD": True, "Adam": True, "AdamW": f"AdamW {NO_KERNELS}", "RMSprop": f"RMSprop {NO_KERNELS}",
+    "Adagrad": f"Adagrad {NO_KERNELS}", "Nadam": f"Nadam {NO_KERNELS}",
+}  # fmt: skip
+OPTIONS_OF_OPTIMIZERS: Rows = {
+    "momentum": True, "nesterov": True, "amsgrad": f"amsgrad {NO_KERNELS}",
+    "weight_decay": f"weight_decay {NO_KERNELS}", "use_ema": f"use_ema {NO_KERNELS}",
+    "gradient_accumulation_steps": f"gradient_accumulation_steps {NO_KERNELS}",
+    "lazy": "gradients of rows are for the CPU",
+}  # fmt: skip
 CLIPS: Rows = {"clipnorm": True, "clipvalue": True, "global_clipnorm": True}
 REGULARIZERS: Rows = {"L1": True, "L2": True, "L1L2": True, "OrthogonalRegularizer": HOST_RULE}
 CONSTRAINTS: Rows = {
@@ -78,6 +88,7 @@ ROWS: Mapping[str, Rows] = {
     "activations of Dense": ACTIVATIONS_OF_DENSE,
     "losses": LOSSES,
     "optimizers": OPTIMIZERS,
+    "options of optimizers": OPTIONS_OF_OPTIMIZERS,
     "clips": CLIPS,
     "regularizers": REGULARIZERS,
     "constraints": CONSTRAINTS,
@@ -100,6 +111,15 @@ def check_layer(layer: Any) -> None:
 def check_loss(loss: Any) -> None:
     """Raise ValueError unless the loss has kernels on a GPU."""
     _check("loss", LOSSES, type(loss).__name__)
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Raise ValueError unless the optimizer, if it is one of ours, has kernels on a GPU."""
+    if type(optimizer).__name__ in OPTIMIZERS:
+        _check("optimizer", OPTIMIZERS, type(optimizer).__name__)
+    for option in OPTIONS_OF_OPTIMIZERS:
+        if getattr(optimizer, option, None):
+            _check(f"optimizer: {option}", OPTIONS_OF_OPTIMIZERS, option)
 
 
 def _check(name: str, rows: Rows, key: str) -> None:

@@ -32,17 +32,19 @@ from .dispatch import either
 from .lstm import LSTMCache, LSTMGradients
 from .prepared import PreparedLSTM
 from .rnn import RNNCache, RNNGradients
+from .rows import RowGradient
 from .stream import LSTMStream
 
 __all__ = [
-    "PADS", "LSTMCache", "LSTMGradients", "LSTMStream", "PreparedLSTM", "RNNCache", "RNNGradients",
-    "absolute_error", "activation_backward", "activation_forward", "adam_update", "add_to",
-    "binary_crossentropy", "clip_by_norm", "clip_by_value", "crossentropy", "dense_backward",
-    "dense_forward", "embedding_backward", "embedding_forward", "flipped", "get_num_threads",
-    "huber_error", "kl_divergence", "lstm_backward", "lstm_forward", "quantile_error",
-    "reserve_of", "restore_cache", "rnn_backward", "rnn_forward", "row_squared_error", "scale",
-    "set_num_threads", "sgd_update", "side_by_side", "softmax", "softmax_backward",
-    "softmax_crossentropy", "squared_error", "sum_losses", "sum_of_squares", "zeros_like",
+    "PADS", "LSTMCache", "LSTMGradients", "LSTMStream", "PreparedLSTM", "RNNCache",
+    "RNNGradients", "RowGradient", "absolute_error", "activation_backward",
+    "activation_forward", "adam_update", "add_to", "binary_crossentropy", "clip_by_norm",
+    "clip_by_value", "crossentropy", "dense_backward", "dense_forward", "embedding_backward",
+    "embedding_forward", "flipped", "get_num_threads", "huber_error", "kl_divergence",
+    "lstm_backward", "lstm_forward", "quantile_error", "reserve_of", "restore_cache",
+    "rnn_backward", "rnn_forward", "row_squared_error", "scale", "set_num_threads",
+    "sgd_update", "side_by_side", "softmax", "softmax_backward", "softmax_crossentropy",
+    "squared_error", "sum_losses", "sum_of_squares", "zeros_like",
 ]  # fmt: skip
 
 absolute_error = either(host.absolute_error)
