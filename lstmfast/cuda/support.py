@@ -79,7 +79,7 @@ def check_layer(layer: Any) -> None:
             _check(f"{layer.name}: {option}", OPTIONS_OF_LSTM, option)
     for ending, rows in (("regularizer", REGULARIZERS), ("constraint", CONSTRAINTS)):
         for role in layer.roles.values():
-            rule = getattr(layer, f"{role}_{ending}")
+            rule = getattr(layer, f"{role}_{ending}", None)
             if rule is not None:
                 _check(f"{layer.name}: {role}_{ending}", rows, type(rule).__name__)
 
