@@ -27,11 +27,19 @@ NO_NORM = "there is no layer normalisation on a GPU"
 KEPT = "all activations are kept on a GPU"
 NO_RESETS = "no kernel begins rows anew on a GPU"
 NO_STATICS = "no kernel adds static inputs on a GPU"
+NO_BOTH_WAYS = "Bidirectional has no kernels on a GPU; LSTM(bidirectional=True) has"
 HOST_RULE = "it is calculated on the CPU alone"
 
 LAYERS: Rows = {
     "Embedding": True, "LSTM": True, "SimpleRNN": NO_RNN, "Dense": True,
     "QuantizedEmbedding": NO_INT8, "QuantizedLSTM": NO_INT8, "QuantizedDense": NO_INT8,
+    "Bidirectional": NO_BOTH_WAYS,
+    "TimeDistributed": "TimeDistributed has no kernels on a GPU",
+    "LayerNormalization": "LayerNormalization has no kernels on a GPU",
+    "BatchNormalization": "BatchNormalization has no kernels on a GPU",
+    "Conv1D": "Conv1D has no kernels on a GPU",
+    "Attention": "Attention has no kernels on a GPU",
+    "AdditiveAttention": "AdditiveAttention has no kernels on a GPU",
 }  # fmt: skip
 OPTIONS_OF_LSTM: Rows = {
     "activation": True, "recurrent_activation": True, "output_activation": True,

@@ -297,11 +297,10 @@ def _three(name: str, given: Any) -> tuple[Any, Any, Any]:
 
 def _check_agrees(name: str, found: Shape, expected: Sequence[int | str | None]) -> None:
     """Raise ValueError unless these sizes are the same, where both are known."""
-    letters = [letter for letter in expected if isinstance(letter, str)] + ["B", "T", "D"]
-    open_ = [None, None, None] if len(found) != len(expected) else list(found)
+    sizes = [*found, *expected]  # long enough, whatever was given
     wanted = [
-        letter if size is None or here is None else size
-        for size, here, letter in zip(expected, open_, letters, strict=False)
+        "n" if want is None or (size is None and not isinstance(want, str)) else want
+        for want, size in zip(expected, sizes, strict=False)
     ]
     check_shape(name, found, wanted)
 

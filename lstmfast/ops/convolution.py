@@ -133,8 +133,7 @@ def _rows(x: Array, K: int, stride: int, dilation: int) -> Array:
 def _group_backward(
     x: Array, W: Array, dy: Array, stride: int, dilation: int, need_dx: bool, precision: str | None
 ) -> tuple[Array | None, Array, Array]:
-    (B, T, C), (K, _, F) = x.shape, W.shape
-    count = dy.shape[1]
+    (K, C, F), (B, count, _) = W.shape, dy.shape
     rows = _rows(x, K, stride, dilation).reshape(B * count, K * C)
     kernel = np.ascontiguousarray(W).reshape(K * C, F)
     d_rows, dW, db = dense_backward(

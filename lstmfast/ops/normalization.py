@@ -52,9 +52,8 @@ def moments(x: Array, axes: Axes, mask: Array | None = None) -> Moments:
         else:
             chosen = _elements(mask, x.shape)
             number = chosen.sum(axis=axes, keepdims=True, dtype=np.float64)
-            share, missing = chosen / (number + MASK_EPSILON), MASK_EPSILON / (
-                number + MASK_EPSILON
-            )
+            number += MASK_EPSILON
+            share, missing = chosen / number, MASK_EPSILON / number
             counted = np.where(chosen, x, x.dtype.type(0))
         mean = _weighted(counted, share, axes)
         squares = np.square(x - mean, dtype=np.float64)
@@ -62,9 +61,9 @@ def moments(x: Array, axes: Axes, mask: Array | None = None) -> Moments:
 
 
 def _weighted(a: Array, share: Any, axes: Axes) -> Array:
-    if isinstance(share, float):
-        return np.sum(a, axis=axes, keepdims=True, dtype=np.float64) * share  # type: ignore[no-any-return]
-    return np.sum(np.where(share > 0, a, 0.0) * share, axis=axes, keepdims=True)  # type: ignore[no-any-return]
+    if not isinstance(share, float):
+        a, share = np.where(share > 0, a, 0.0) * share, 1.0
+    return np.asarray(np.sum(a, axis=axes, keepdims=True, dtype=np.float64) * share)
 
 
 def _elements(mask: Any, shape: tuple[int, ...]) -> Array:
