@@ -80,6 +80,10 @@ class Layer(Weighted):
     draws = True  # from `rng` in training, as far as is known
     precision: str | None = None
 
+    def takes_ids_at(self, position: int) -> bool:
+        """Does the input at this place of a list take ids?"""
+        return self.takes_ids
+
     @property
     def single_output(self) -> bool:
         """Is the output one array, batch first, as a Model can hand it on?"""
