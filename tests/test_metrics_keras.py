@@ -12,7 +12,8 @@ keras = pytest.importorskip("keras")
 if keras.backend.backend() == "torch":
     pytest.skip("some of it is in float32 on PyTorch", allow_module_level=True)
 
-BAR = 1e-10  # relative; measured: 4e-16, and 2e-15 of the areas
+# Relative. Measured on TensorFlow: 4e-16, and 2e-15 of the areas; on JAX sums are in float32.
+BAR = 1e-10 if keras.backend.backend() == "tensorflow" else 2e-6
 
 
 def wide_numbers():
