@@ -2,7 +2,7 @@
 
 Weights are Keras's in Keras's order; outputs, masks, moving means and gradients are held against
 those of Keras on TensorFlow, its only backend with float64 throughout:
-`test_weighted_layers_keras` runs this in a process of its own.
+`test_layers_keras` runs this in a process of its own.
 """
 
 import keras

@@ -71,10 +71,9 @@ def test_the_decoder_learns_through_the_encoder():
 # ---------------------------------------------------------------- the order of layers, names
 
 
-def test_layers_come_in_keras_order():
-    pytest.importorskip("keras")
+def test_layers_come_in_keras_order(keras):
     for make in (seq2seq, twins, diamond):
-        theirs, ours = in_keras(make), make()
+        theirs, ours = in_keras(keras, make), make()
         names = [one.name for one in theirs.layers if type(one).__name__ != "InputLayer"]
         assert [type(one).__name__ for one in ours.layers] == [
             type(theirs.get_layer(name)).__name__ for name in names
@@ -91,10 +90,8 @@ def diamond(**arguments):
     return Model(x, {"long": Dense(2, name="end")(long), "short": short}, **arguments)
 
 
-def in_keras(make):
+def in_keras(keras, make):
     """Return the model that `make` makes, of Keras's layers."""
-    import keras
-
     own = {name: getattr(keras.layers, name) for name in ("LSTM", "Dense", "Embedding", "Input")}
     own["Model"] = lambda *given, seed=None, **named: keras.Model(*given, **named)
     scope = dict(make.__globals__) | own
