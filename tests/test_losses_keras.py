@@ -1,4 +1,4 @@
-"""Losses and metrics beside Keras 3's: `keras_losses`, `keras_metrics` in a process on TensorFlow."""
+"""Losses and metrics beside Keras 3's, in a process on TensorFlow."""
 
 from keras_process import on_tensorflow
 
