@@ -631,7 +631,7 @@ def test_a_layer_of_a_users_own():
     assert layer.params["scale"].dtype == np.float64 and layer.params["offset"].any()
     assert abs(layer.params["gain"]) <= np.sqrt(3)
     check_gradients(built(ScaledResidual(2.0), x), x, zero=("offset", "gain"))
-    assert layer.get_config() == {"factor": 2.0, "name": "scaledresidual", "seed": None}
+    assert layer.get_config() == {"factor": 2.0, "name": "scaled_residual", "seed": None}
     assert ScaledResidual.from_config(layer.get_config()).factor == 2.0
     np.testing.assert_array_equal(copy.deepcopy(layer)(x), layer(x))
     with pytest.raises(ValueError, match="expected what runs on a GPU"):
