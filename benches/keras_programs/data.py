@@ -65,7 +65,7 @@ def weather(hours: int, series: int) -> np.ndarray:
     shift = rng.uniform(0, 2 * np.pi, (2, series))
     known = day * np.sin(2 * np.pi * t / 24 + shift[0])
     known += year * np.sin(2 * np.pi * t / 8766 + shift[1])
-    drift = np.cumsum(rng.normal(0, 0.05, (hours, series)), axis=0)
+    drift = np.cumsum(rng.normal(0, 0.005, (hours, series)), axis=0)
     return (10 + known + drift + rng.normal(0, 0.2, (hours, series))).astype("float32")
 
 

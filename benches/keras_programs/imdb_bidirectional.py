@@ -10,7 +10,7 @@ from keras import layers
 
 from benches.keras_programs.data import reviews
 
-SAMPLES = 640
+SAMPLES = 400
 MAX_FEATURES = 20000
 MAXLEN = 120
 SHORTEST = 20

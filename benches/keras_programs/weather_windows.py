@@ -9,7 +9,7 @@ from keras import layers
 
 from benches.keras_programs.data import weather
 
-HOURS = 12000
+HOURS = 8000
 SERIES = 7
 PAST = 120
 FUTURE = 12
