@@ -35,7 +35,7 @@ from .constraints import Constraint
 from .initializers import Initializer
 from .layers import LSTM, Dense, Embedding, Input, Layer, SimpleRNN
 from .losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
-from .model import Model, load
+from .model import Model, Sequential, load
 from .model.fitting import History
 from .ops import (
     LSTMCache,
@@ -56,10 +56,10 @@ from .regularizers import Regularizer
 _threadpool.watch()
 
 __all__ = [
-    "Activation", "Adam", "CategoricalCrossentropy", "CellOptions", "Constraint", "Dense",
-    "Embedding", "History", "Initializer", "Input", "LSTM", "LSTMCache", "LSTMGradients",
+    "LSTM", "SGD", "Activation", "Adam", "CategoricalCrossentropy", "CellOptions", "Constraint",
+    "Dense", "Embedding", "History", "Initializer", "Input", "LSTMCache", "LSTMGradients",
     "LSTMStream", "Layer", "MeanSquaredError", "Model", "Noise", "Norm", "PreparedLSTM",
-    "Regularizer", "SGD", "SimpleRNN", "SparseCategoricalCrossentropy", "__version__",
+    "Regularizer", "Sequential", "SimpleRNN", "SparseCategoricalCrossentropy", "__version__",
     "constraints", "get_include", "get_num_threads", "initializers", "interop", "load",
     "lstm_backward", "lstm_forward", "ops", "regularizers", "set_num_threads", "show_config",
 ]  # fmt: skip

@@ -131,9 +131,12 @@ def construct(name: str, config: Any, classes: Mapping[str, type[T]]) -> T:
         raise ValueError(f"{name}: expected a mapping with the key 'class', got {got}")
     made = classes[choice(f"{name}: class", config["class"], classes)]
     arguments = {key: value for key, value in config.items() if key != "class"}
-    known = inspect.signature(made).parameters
+    parameters = inspect.signature(made).parameters
+    known = {key: one for key, one in parameters.items() if one.kind is not one.VAR_KEYWORD}
+    takes_any = len(known) < len(parameters)
     missing = {key for key, one in known.items() if one.default is one.empty} - set(arguments)
-    if unknown := set(arguments) - set(known):
+    unknown = {key for key in arguments if key not in known}
+    if unknown and not (takes_any and all(isinstance(key, str) for key in unknown)):
         raise ValueError(
             f"{name}: {made.__name__} has no argument {shown(sorted(map(str, unknown)), 400)}"
         )

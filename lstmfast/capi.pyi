@@ -216,29 +216,8 @@ def sgd(
     momentum: float,
     nesterov: bool,
 ) -> None: ...
-def adam_step(
-    owner: Any,
-    slots: dict[str, _List],
-    iterations: int,
-    w: _List,
-    g: _List,
-    m: _List,
-    v: _List,
-    rate: float,
-    beta_1: float,
-    beta_2: float,
-    epsilon: float,
-) -> None: ...
-def sgd_step(
-    owner: Any,
-    slots: dict[str, _List],
-    iterations: int,
-    w: _List,
-    g: _List,
-    velocity: _List,
-    rate: float,
-    momentum: float,
-    nesterov: bool,
+def change_all(
+    changes: Sequence[tuple[Any, ...]], attributes: list[tuple[Any, str, Any]] = ...
 ) -> None: ...
 def copy_all(
     targets: _List, sources: _List, attributes: list[tuple[Any, str, Any]] = ...

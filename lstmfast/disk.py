@@ -20,7 +20,7 @@ import numpy as np
 
 from .arguments import Array
 
-__all__ = ["Source", "StrPath", "replace"]
+__all__ = ["Source", "StrPath", "remove", "replace"]
 
 StrPath = str | os.PathLike[str]
 
@@ -263,3 +263,11 @@ def _remove_if_left(path: str) -> None:
         os.unlink(path)
     finally:
         os.close(part)
+
+
+def remove(path: StrPath) -> None:
+    """Remove a file, if there is one, and what killed processes left beside it."""
+    target = os.path.abspath(os.fsdecode(path))
+    with suppress(FileNotFoundError):
+        os.unlink(target)
+    _remove_leftovers(os.path.dirname(target))

@@ -214,8 +214,9 @@ def adam(bint is_double, int64_t count, w, g, m, v, double rate, double beta_1, 
          double epsilon):
     cdef const lf_table *k = kernels_of(is_double)
     cdef lf_update a
-    a.w, a.g, a.m, a.v = target(w), source(g), target(m), target(v)
+    a.w, a.g, a.m, a.v, a.h = target(w), source(g), target(m), target(v), NULL
     a.rate, a.beta_1, a.beta_2, a.epsilon = rate, beta_1, beta_2, epsilon
+    a.gain, a.decay = 0, 0
     with nogil:
         lf_run_range(<lf_range_kernel> k.adam, &a, count, 1024, 20.0 * count,
                      lf_get_num_threads())
@@ -225,7 +226,7 @@ def sgd(bint is_double, int64_t count, w, g, velocity, double rate, double momen
     cdef const lf_table *k = kernels_of(is_double)
     cdef lf_update a
     a.w, a.g, a.m = target(w), source(g), target(velocity)
-    a.rate, a.beta_1, a.nesterov = rate, momentum, nesterov
+    a.rate, a.beta_1, a.nesterov, a.decay = rate, momentum, nesterov, 0
     with nogil:
         lf_run_range(<lf_range_kernel> k.sgd, &a, count, 1024, 10.0 * count,
                      lf_get_num_threads())

@@ -1,74 +1,93 @@
-# What lstmfast/optimizers.py and others call to change many arrays as one. Python answers signals
+# What lstmfast/optimizers and others call to change many arrays as one. Python answers signals
 # between its own instructions, and there are none in here: either all has changed or nothing has.
 
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 
 
-cdef lf_update *updates_of(list w, list g, list m, list v) except? NULL:
-    """A description of the update of each array, to be freed; m or v empty: NULL."""
-    cdef Py_ssize_t i, count = len(w)
-    cdef lf_update *found = <lf_update *> malloc((count + 1) * sizeof(lf_update))
-    if found == NULL:
-        raise MemoryError("lstmfast: out of memory")
-    try:
-        for i in range(count):
-            found[i].w, found[i].g = target(w[i]), source(g[i])
-            found[i].m = target(m[i]) if m else NULL
-            found[i].v = target(v[i]) if v else NULL
-    except BaseException:
-        free(found)
-        raise
-    return found
+cdef struct lf_change:
+    lf_update update
+    lf_range_kernel kernel  # NULL: w becomes g, or zeros
+    const int64_t *rows  # NULL, or which rows of w, m, v and h are meant: `count` of g's
+    int64_t size, count, width, item  # elements; of a row; bytes of one
+    double cost
 
 
-cdef int take_updates(bint adam, object owner, object slots, object iterations, list w, list g,
-                      list m, list v, lf_update *how) except -1:
-    """Run the update on all arrays and let owner.slots and owner.iterations be these."""
-    cdef Py_ssize_t i, count = len(w)
-    cdef const lf_table *singles = kernels_of(False)
-    cdef const lf_table *doubles = kernels_of(True)
-    cdef const lf_table *k
-    cdef int64_t *sizes = <int64_t *> malloc((count + 1) * sizeof(int64_t))
-    cdef uint8_t *is_double = <uint8_t *> malloc(count + 1)
-    cdef lf_update *updates = NULL
-    try:
-        if sizes == NULL or is_double == NULL:
-            raise MemoryError("lstmfast: out of memory")
-        for i in range(count):
-            sizes[i], is_double[i] = w[i].size, w[i].itemsize == 8
-        updates = updates_of(w, g, m, v)
-        owner.slots, owner.iterations = slots, iterations  # what could fail has been done
-        for i in range(count):
-            k = doubles if is_double[i] else singles
-            updates[i].rate, updates[i].epsilon, updates[i].nesterov = (
-                how.rate, how.epsilon, how.nesterov)
-            updates[i].beta_1, updates[i].beta_2 = how.beta_1, how.beta_2
-            if sizes[i] == 0:
-                continue
-            with nogil:
-                lf_run_range(<lf_range_kernel> (k.adam if adam else k.sgd), &updates[i], sizes[i],
-                             1024, (20.0 if adam else 10.0) * sizes[i], lf_get_num_threads())
-    finally:
-        free(updates)
-        free(sizes)
-        free(is_double)
+cdef int change_rows(void *change, int64_t begin, int64_t end, int64_t worker) noexcept nogil:
+    """The update of rows begin..end of g."""
+    cdef lf_change *c = <lf_change *> change
+    cdef lf_update row
+    cdef int64_t r, bytes = c.width * c.item
+    for r in range(begin, end):
+        row = c.update
+        row.g = <char *> row.g + r * bytes
+        row.w = <char *> row.w + c.rows[r] * bytes
+        row.m = NULL if row.m == NULL else <char *> row.m + c.rows[r] * bytes
+        row.v = NULL if row.v == NULL else <char *> row.v + c.rows[r] * bytes
+        row.h = NULL if row.h == NULL else <char *> row.h + c.rows[r] * bytes
+        c.kernel(&row, 0, c.width, worker)
     return 0
 
 
-def adam_step(owner, dict slots, iterations, list w, list g, list m, list v, double rate,
-              double beta_1, double beta_2, double epsilon):
-    """One step of Adam on all of w, float32 or float64; owner.slots and .iterations change with it."""
-    cdef lf_update how
-    how.rate, how.beta_1, how.beta_2, how.epsilon, how.nesterov = rate, beta_1, beta_2, epsilon, 0
-    take_updates(True, owner, slots, iterations, w, g, m, v, &how)
+cdef void run_change(lf_change *c) noexcept nogil:
+    cdef int threads = lf_get_num_threads()
+    if c.size == 0 or c.count == 0:
+        return
+    if c.kernel == NULL and c.update.g == NULL:
+        memset(c.update.w, 0, <size_t> (c.size * c.item))
+    elif c.kernel == NULL:
+        memcpy(c.update.w, c.update.g, <size_t> (c.size * c.item))
+    elif c.rows == NULL:
+        lf_run_range(c.kernel, &c.update, c.size, 1024, c.cost * c.size, threads)
+    else:
+        lf_run_range(change_rows, c, c.count, 1, c.cost * c.count * c.width, threads)
 
 
-def sgd_step(owner, dict slots, iterations, list w, list g, list velocity, double rate,
-             double momentum, bint nesterov):
-    """One step of gradient descent on all of w, as `adam_step`; velocity may be empty."""
-    cdef lf_update how
-    how.rate, how.beta_1, how.beta_2, how.epsilon, how.nesterov = rate, momentum, 0, 0, nesterov
-    take_updates(False, owner, slots, iterations, w, g, velocity, [], &how)
+cdef int read_change(object change, lf_change *c) except -1:
+    """A `Change` of lstmfast/optimizers/changes.py."""
+    cdef const lf_table *k
+    name, w, g, m, v, h, rows, decay, numbers = change
+    k = kernels_of(w.itemsize == 8)
+    if name == "adam":
+        c.kernel, c.cost = <lf_range_kernel> k.adam, 20.0
+    elif name == "sgd":
+        c.kernel, c.cost = <lf_range_kernel> k.sgd, 10.0
+    elif name == "rmsprop":
+        c.kernel, c.cost = <lf_range_kernel> k.rmsprop, 20.0
+    elif name != "copy":
+        raise KeyError(name)
+    c.size, c.item = w.size, w.itemsize
+    c.update.w, c.update.g = target(w), source(g)
+    c.update.m, c.update.v, c.update.h = target(m), target(v), target(h)
+    c.rows = <const int64_t *> source(rows)
+    c.update.decay = decay
+    (c.update.rate, c.update.beta_1, c.update.beta_2, c.update.epsilon, c.update.gain,
+     c.update.nesterov) = numbers
+    c.count = c.size
+    if rows is not None:
+        c.count, c.width = rows.size, w.size // max(w.shape[0], 1)
+    return 0
+
+
+def change_all(list changes, list attributes=[]):
+    """Make all changes, in order: updates of arrays, C-contiguous, by one of the kernels.
+
+    changes: `Change`s of lstmfast/optimizers/changes.py. Attributes, a list of (object, name,
+    value), are set together with them.
+    """
+    cdef Py_ssize_t i, count = len(changes)
+    cdef lf_change *found = <lf_change *> calloc(count + 1, sizeof(lf_change))
+    try:
+        if found == NULL:
+            raise MemoryError("lstmfast: out of memory")
+        for i in range(count):
+            read_change(changes[i], &found[i])
+        for owner, name, value in attributes:  # what could fail has been done
+            setattr(owner, name, value)
+        with nogil:
+            for i in range(count):
+                run_change(&found[i])
+    finally:
+        free(found)
 
 
 def copy_all(list targets, list sources, list attributes=[]):

@@ -150,7 +150,8 @@ cdef extern from "kernel_table.h" nogil:
         void *g
         void *m
         void *v
-        double rate, beta_1, beta_2, epsilon
+        void *h
+        double rate, beta_1, beta_2, epsilon, gain, decay
         int64_t nesterov
     ctypedef struct lf_activation:
         void *x
@@ -190,6 +191,7 @@ cdef extern from "kernel_table.h" nogil:
         void *squares
         void *adam
         void *sgd
+        void *rmsprop
         void *activation
         void *activation_backward
         void *rnn_steps

@@ -19,6 +19,11 @@ def without_contiguous_rows(*shape):
     return zeros(*shape[:-1], 2 * shape[-1])[..., ::2]
 
 
+ROW_LOSSES = (
+    "row_squared_error", "absolute_error", "huber_error", "quantile_error", "kl_divergence",
+    "binary_crossentropy",
+)  # fmt: skip
+
 # For each array that an op takes: shapes that do not fit. The good call is below.
 WRONG_SHAPES = {
     "lstm_forward": {
@@ -55,6 +60,10 @@ WRONG_SHAPES = {
         "probabilities": [(V,), (1, T, V)],
         "targets": [(T + 1,), (1, T), (T, 1), ()],
     },
+    **{
+        op: {"outputs": [(V,), (1, T, V)], "targets": [(T, V + 1), (T,), (T, 1), ()]}
+        for op in ROW_LOSSES
+    },
     "activation_backward": {"dy": [(T, V + 1), (T * V + 1,)]},
     "adam_update": {"g": [(V + 1,), (1,)], "m": [(V + 1,), (1,)], "v": [(V + 1,), (1,)]},
     "sgd_update": {"g": [(V + 1,), (1,)], "velocity": [(V + 1,), (1,)]},
@@ -67,6 +76,7 @@ BLAMED = {
     "x": "x|W",
     "logits": "logits|targets",
     "probabilities": "probabilities|targets",
+    "outputs": "outputs|targets",
 }
 
 
@@ -86,6 +96,7 @@ def good_call(op):
         "softmax": ({"x": scores, "out": zeros(T, V)}, {}),
         "softmax_crossentropy": ({"logits": scores, "targets": classes}, {}),
         "crossentropy": ({"probabilities": scores, "targets": classes}, {}),
+        **{op: ({"outputs": scores, "targets": scores[::-1]}, {}) for op in ROW_LOSSES},
         "activation_backward": ({"y": scores, "dy": zeros(T, V)}, {}),
         "adam_update": (flat, {"step_size": 0.1, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-7}),
         "sgd_update": ({"w": flat["w"], "g": flat["g"], "velocity": flat["v"]},

@@ -147,9 +147,11 @@ def calls():
     adam = {"step_size": 0.1, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-7}
     return {
         "activation_backward": (("tanh", draw(B, V), draw(B, V, seed=1)), {}),
+        "absolute_error": ((draw(B, V), draw(B, V, seed=1)), {}),
         "activation_forward": ((("leaky_relu", 0.1, 0.0), draw(B, V)), {}),
         "adam_update": ((a, b, c, d), adam),
         "add_to": ((a, b), {}),
+        "binary_crossentropy": ((scores, scores[::-1]), {}),
         "clip_by_norm": (([a, b], 0.5), {}),
         "clip_by_value": ((a, 0.5), {}),
         "crossentropy": ((scores, labels), {}),
@@ -158,7 +160,11 @@ def calls():
         "embedding_backward": ((labels.astype(np.int32), draw(B, H), V), {}),
         "embedding_forward": ((labels.astype(np.int32), draw(V, H)), {}),
         "flipped": ((draw(B, V), 0), {}),
+        "huber_error": ((draw(B, V), draw(B, V, seed=1)), {"delta": 0.5}),
+        "kl_divergence": ((scores, scores[::-1]), {"gradient": False}),
+        "quantile_error": ((draw(B, V), draw(B, V, seed=1)), {"quantiles": 0.9}),
         "rnn_forward": ((draw(T, B, I), draw(H, I), draw(H, H), draw(H)), {"reverse": True}),
+        "row_squared_error": ((draw(B, V), draw(B, V, seed=1)), {}),
         "scale": ((a, 0.5), {}),
         "sgd_update": ((a, b, c), {"learning_rate": 0.1, "momentum": 0.9}),
         "side_by_side": ((draw(2, B, H),), {}),

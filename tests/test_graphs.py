@@ -317,3 +317,32 @@ def test_steps_that_do_not_fit():
             stream.step(bad)
     stream.reset()
     np.testing.assert_array_equal(stream.step([[1.0, 1.0]]), first)
+
+
+def test_sequential_grows():
+    from lstmfast import Sequential
+
+    model = Sequential(seed=0)
+    model.add(Input((None, 2), name="series"))
+    model.add(LSTM(3))
+    model.add(Dense(2))
+    whole = Model([LSTM(3, input_shape=(None, 2)), Dense(2)], seed=0)
+    assert_all_equal(model.get_weights(), whole.get_weights())
+    assert (model.input_names, model.name) == (["series"], "sequential")
+    with pytest.raises(ValueError, match="dense_1: x: expected"):
+        Sequential([Input((3,)), Dense(2), Dense(2, input_shape=(5,))])
+    model.compile("adam", "mse")
+    with pytest.raises(ValueError, match="layer: expected a model that is not compiled"):
+        model.add(Dense(1))
+
+
+def test_a_sequential_that_failed_to_grow_is_as_before():
+    from lstmfast import Sequential
+
+    model = Sequential([Input((3,)), Dense(2)], seed=0)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="lstm: x: expected"):
+        model.add(LSTM(2))
+    assert [layer.name for layer in model.layers] == ["dense"]
+    assert_all_equal(model.get_weights(), before)
+    assert model.predict(np.ones((4, 3))).shape == (4, 2)

@@ -454,7 +454,7 @@ FLOATS = np.zeros((20, 5, 3))
         ({"batch_size": 2.5}, "batch_size: expected an integer"),
         ({"epochs": 0}, "epochs: expected an integer >= 1"),
         ({"initial_epoch": -1}, "initial_epoch: expected an integer >= 0"),
-        ({"verbose": 3}, "verbose: expected one of 0, 1, 2, got 3"),
+        ({"verbose": 3}, "verbose: expected one of 0, 1, 2, .auto., got 3"),
         ({"shuffle": "batch"}, "shuffle: expected True or False"),
         ({"validation_split": 1.0}, "validation_split: expected a finite number"),
         ({"validation_split": -0.1}, "validation_split: expected a finite number"),

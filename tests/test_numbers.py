@@ -45,7 +45,10 @@ MADE = {
     "CellOptions": CellOptions,
     "Noise": Noise,
 }
-NEEDED = {"units": 3, "input_dim": 3, "output_dim": 2}
+NEEDED = {
+    "units": 3, "input_dim": 3, "output_dim": 2, "activation": "relu", "rate": 0.1, "stddev": 0.1,
+    "target_shape": (2,), "dims": (1,), "n": 2, "axes": 1,
+}  # fmt: skip
 X = np.random.default_rng(0).normal(size=(6, 4, 3)).astype("f4")
 Y = np.zeros((6, 2), "f4")
 

@@ -245,14 +245,21 @@ def test_restore_refuses_the_state_of_another_method():
         SGD().restore(-1, {})
 
 
+COMMON = {
+    "weight_decay": None, "clipnorm": None, "clipvalue": None, "global_clipnorm": None,
+    "use_ema": False, "ema_momentum": 0.99, "ema_overwrite_frequency": None,
+    "loss_scale_factor": None, "gradient_accumulation_steps": None, "lazy": False,
+}  # fmt: skip
+
+
 def test_get_knows_names_and_defaults():
     assert optimizers.get("adam").get_config() == {
         "class": "Adam", "learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7,
-        "clipnorm": None, "clipvalue": None, "global_clipnorm": None,
+        "amsgrad": False, **COMMON, "name": "adam",
     }  # fmt: skip
     assert optimizers.get("sgd").get_config() == {
-        "class": "SGD", "learning_rate": 0.01, "momentum": 0.0, "nesterov": False,
-        "clipnorm": None, "clipvalue": None, "global_clipnorm": None,
+        "class": "SGD", "learning_rate": 0.01, "momentum": 0.0, "nesterov": False, **COMMON,
+        "name": "sgd",
     }  # fmt: skip
     own = SGD()
     assert optimizers.get(own) is own

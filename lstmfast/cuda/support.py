@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["PRECISIONS", "ROWS", "check_layer", "table"]
+__all__ = ["PRECISIONS", "ROWS", "check_layer", "check_loss", "check_optimizer", "table"]
 
 PRECISIONS = {
     "float64": ("float64",),
@@ -27,11 +27,19 @@ NO_NORM = "there is no layer normalisation on a GPU"
 KEPT = "all activations are kept on a GPU"
 NO_RESETS = "no kernel begins rows anew on a GPU"
 NO_STATICS = "no kernel adds static inputs on a GPU"
+NO_KERNELS = "has no kernels on a GPU"
 HOST_RULE = "it is calculated on the CPU alone"
 
 LAYERS: Rows = {
     "Embedding": True, "LSTM": True, "SimpleRNN": NO_RNN, "Dense": True,
     "QuantizedEmbedding": NO_INT8, "QuantizedLSTM": NO_INT8, "QuantizedDense": NO_INT8,
+    **dict.fromkeys((
+        "Activation", "ReLU", "LeakyReLU", "ELU", "Softmax", "Dropout", "SpatialDropout1D",
+        "GaussianNoise", "Masking", "Flatten", "Reshape", "Permute", "RepeatVector",
+        "ZeroPadding1D", "Cropping1D", "UpSampling1D", "Add", "Subtract", "Multiply", "Average",
+        "Maximum", "Minimum", "Concatenate", "Dot", "MaxPooling1D", "AveragePooling1D",
+        "GlobalMaxPooling1D", "GlobalAveragePooling1D",
+    ), HOST_RULE),
 }  # fmt: skip
 OPTIONS_OF_LSTM: Rows = {
     "activation": True, "recurrent_activation": True, "output_activation": True,
@@ -49,10 +57,25 @@ ACTIVATIONS_OF_DENSE: Rows = {
     "scaled_tanh": True, "elu": True, "softsign": True, "softplus": True,
 }  # fmt: skip
 LOSSES: Rows = {
-    "SparseCategoricalCrossentropy": True, "CategoricalCrossentropy": True,
+    "SparseCategoricalCrossentropy": True,
+    "CategoricalCrossentropy": True,
     "MeanSquaredError": True,
+    "BinaryCrossentropy": "BinaryCrossentropy has no kernels on a GPU",
+    "MeanAbsoluteError": "MeanAbsoluteError has no kernels on a GPU",
+    "Huber": "Huber has no kernels on a GPU",
+    "Quantile": "Quantile has no kernels on a GPU",
+    "KLDivergence": "KLDivergence has no kernels on a GPU",
+}
+OPTIMIZERS: Rows = {
+    "SGD": True, "Adam": True, "AdamW": f"AdamW {NO_KERNELS}", "RMSprop": f"RMSprop {NO_KERNELS}",
+    "Adagrad": f"Adagrad {NO_KERNELS}", "Nadam": f"Nadam {NO_KERNELS}",
 }  # fmt: skip
-OPTIMIZERS: Rows = {"SGD": True, "Adam": True}
+OPTIONS_OF_OPTIMIZERS: Rows = {
+    "momentum": True, "nesterov": True, "amsgrad": f"amsgrad {NO_KERNELS}",
+    "weight_decay": f"weight_decay {NO_KERNELS}", "use_ema": f"use_ema {NO_KERNELS}",
+    "gradient_accumulation_steps": f"gradient_accumulation_steps {NO_KERNELS}",
+    "lazy": "gradients of rows are for the CPU",
+}  # fmt: skip
 CLIPS: Rows = {"clipnorm": True, "clipvalue": True, "global_clipnorm": True}
 REGULARIZERS: Rows = {"L1": True, "L2": True, "L1L2": True, "OrthogonalRegularizer": HOST_RULE}
 CONSTRAINTS: Rows = {
@@ -65,6 +88,7 @@ ROWS: Mapping[str, Rows] = {
     "activations of Dense": ACTIVATIONS_OF_DENSE,
     "losses": LOSSES,
     "optimizers": OPTIMIZERS,
+    "options of optimizers": OPTIONS_OF_OPTIMIZERS,
     "clips": CLIPS,
     "regularizers": REGULARIZERS,
     "constraints": CONSTRAINTS,
@@ -82,6 +106,20 @@ def check_layer(layer: Any) -> None:
             rule = getattr(layer, f"{role}_{ending}")
             if rule is not None:
                 _check(f"{layer.name}: {role}_{ending}", rows, type(rule).__name__)
+
+
+def check_loss(loss: Any) -> None:
+    """Raise ValueError unless the loss has kernels on a GPU."""
+    _check("loss", LOSSES, type(loss).__name__)
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Raise ValueError unless the optimizer, if it is one of ours, has kernels on a GPU."""
+    if type(optimizer).__name__ in OPTIMIZERS:
+        _check("optimizer", OPTIMIZERS, type(optimizer).__name__)
+    for option in OPTIONS_OF_OPTIMIZERS:
+        if getattr(optimizer, option, None):
+            _check(f"optimizer: {option}", OPTIONS_OF_OPTIMIZERS, option)
 
 
 def _check(name: str, rows: Rows, key: str) -> None:

@@ -80,6 +80,7 @@ TABLE = {
     "squares": Row(softmax.SQUARES, RANGE, softmax.make_squares),
     "adam": Row(pointwise.UPDATE, RANGE, pointwise.make_adam),
     "sgd": Row(pointwise.UPDATE, RANGE, pointwise.make_sgd),
+    "rmsprop": Row(pointwise.UPDATE, RANGE, pointwise.make_rmsprop),
     "activation": Row(pointwise.ACTIVATION, RANGE, pointwise.make_activation),
     "activation_backward": Row(pointwise.ACTIVATION, RANGE, pointwise.make_activation_backward),
     "rnn_steps": Row(rnn.RNN, RANGE, rnn.make_rnn_steps),

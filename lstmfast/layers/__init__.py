@@ -1,4 +1,4 @@
-"""Embedding, LSTM, SimpleRNN and Dense: weights and caches here, arithmetic in `ops`.
+"""All layers: weights, shapes, options and caches here, arithmetic in `ops`.
 
 A layer is called with its input, `layer(x)`, or driven by a Model. To train without a Model:
 
@@ -13,20 +13,51 @@ A layer is called with its input, `layer(x)`, or driven by a Model. To train wit
 
 from __future__ import annotations
 
+from .activation import ELU, Activation, LeakyReLU, ReLU, Softmax
 from .base import Layer
 from .dense import Dense
+from .dot import Dot
+from .dropout import Dropout, GaussianNoise, SpatialDropout1D
 from .embedding import Embedding
 from .lstm import LSTM
+from .masking import Masking
+from .merging import Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract
+from .pooling import (
+    AveragePooling1D,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    MaxPooling1D,
+)
 from .quantized import QuantizedDense, QuantizedEmbedding, QuantizedLSTM
+from .shapes import (
+    Cropping1D,
+    Flatten,
+    Permute,
+    RepeatVector,
+    Reshape,
+    UpSampling1D,
+    ZeroPadding1D,
+)
 from .simple_rnn import SimpleRNN
 from .symbolic import Input
 
-__all__ = ["LSTM", "Dense", "Embedding", "Input", "Layer", "QuantizedDense", "QuantizedEmbedding",
-           "QuantizedLSTM", "SimpleRNN"]  # fmt: skip
+__all__ = [
+    "ELU", "LSTM", "Activation", "Add", "Average", "AveragePooling1D", "Concatenate",
+    "Cropping1D", "Dense", "Dot", "Dropout", "Embedding", "Flatten", "GaussianNoise",
+    "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "Layer", "LeakyReLU", "Masking",
+    "MaxPooling1D", "Maximum", "Minimum", "Multiply", "Permute", "QuantizedDense",
+    "QuantizedEmbedding", "QuantizedLSTM", "ReLU", "RepeatVector", "Reshape", "SimpleRNN",
+    "Softmax", "SpatialDropout1D", "Subtract", "UpSampling1D", "ZeroPadding1D",
+]  # fmt: skip
 
 CLASSES: dict[str, type[Layer]] = {
     made.__name__: made
     for made in (
         Embedding, LSTM, SimpleRNN, Dense, QuantizedEmbedding, QuantizedLSTM, QuantizedDense,
+        Activation, ReLU, LeakyReLU, ELU, Softmax,
+        Dropout, SpatialDropout1D, GaussianNoise, Masking,
+        Flatten, Reshape, Permute, RepeatVector, ZeroPadding1D, Cropping1D, UpSampling1D,
+        Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate, Dot,
+        MaxPooling1D, AveragePooling1D, GlobalMaxPooling1D, GlobalAveragePooling1D,
     )
 }  # fmt: skip

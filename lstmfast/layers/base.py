@@ -20,7 +20,7 @@ from ..ops.dispatch import float_like
 from ..ops.placement import check_device, on_device, to_device
 from ..regularizers import Regularizer
 from ..whole import Attributes
-from .checks import DTYPES, check_precision, held_params, sizes, with_batch
+from .checks import DTYPES, check_precision, held_params, sizes, sizes_of_all, with_batch
 from .stepping import Stepper
 from .symbolic import connected, is_symbolic
 from .weights import Weighted, kind_of
@@ -57,7 +57,8 @@ class Layer(Weighted):
     grads : dict of str to ndarray
         After `backward`: the gradient of each of `params`, with the same keys, order and shapes.
     input_shape : tuple or None
-        The shape that the layer was told or built with; the first axis is the batch.
+        The shape that the layer was told or built with; the first axis is the batch. Of a layer
+        that takes a list of inputs (`takes_list`), here and in all methods: a tuple of shapes.
     device : str
         "cpu", or "cuda": where the weights are; see `to`.
     precision : str or None
@@ -90,7 +91,7 @@ class Layer(Weighted):
         self.name = name or snake_case(type(self).__name__)
         self.has_own_name = name is not None
         self.seed = None if seed is None else integer("seed", seed, 0, LARGEST_SEED)
-        self.input_shape = None if input_shape is None else with_batch(input_shape)
+        self.input_shape: Any = None if input_shape is None else with_batch(input_shape)
         self.rng: np.random.Generator | None = None  # of what is drawn in training: a Model's
         self.trainable = True
         self._cache: Any = None
@@ -211,7 +212,7 @@ class Layer(Weighted):
 
     def build(
         self,
-        input_shape: Shape,
+        input_shape: Any,
         rng: np.random.Generator | None = None,
         dtype: str = "float32",
     ) -> None:
@@ -220,7 +221,8 @@ class Layer(Weighted):
         Parameters
         ----------
         input_shape : tuple
-            With the batch as first axis; None for the sizes that do not matter.
+            With the batch as first axis; None for the sizes that do not matter. Of a layer that
+            takes a list: a list of them.
         rng : numpy.random.Generator, optional
             Where the weights come from, unless the layer has a `seed` of its own.
         dtype : {"float32", "float64"}
@@ -232,7 +234,8 @@ class Layer(Weighted):
         """
         if self.built:
             raise ValueError(f"{self.name}: is built already")
-        input_shape = sizes("input_shape", input_shape, 0)
+        known = sizes_of_all if self.takes_list else sizes
+        input_shape = known("input_shape", input_shape, 0)
         self.output_shape(input_shape)
         if self.seed is not None or rng is None:
             rng = np.random.default_rng(self.seed)
@@ -310,9 +313,11 @@ class Layer(Weighted):
 
     def check_input(self, x: Array) -> None:
         """Raise ValueError unless x holds real numbers or truth values in a shape that is taken."""
-        if x.dtype.kind not in "biuf":
-            raise ValueError(f"x: expected real numbers, got dtype {x.dtype}")
-        self.output_shape(x.shape)
+        for name, one in self._inputs(x) if self.takes_list else (("x", x),):
+            if one.dtype.kind not in "biuf":
+                raise ValueError(f"{name}: expected real numbers, got dtype {one.dtype}")
+        shape: Any = [one.shape for one in x] if self.takes_list else x.shape
+        self.output_shape(shape)
 
     def __call__(self, x: Any, **arguments: Any) -> Any:
         """Return the output for x; the first call builds the layer for the shape and dtype of x.
@@ -345,21 +350,37 @@ class Layer(Weighted):
             raise ValueError(f"{name}: expected {expected}, got {type(array).__name__}")
         return import_module("lstmfast.cuda.runtime.foreign").adopt_in_order(array, name)
 
-    def _as_floats(self, x: Any) -> Any:
+    def _as_floats(self, x: Any, name: str = "x") -> Any:
         """Return x where the layer is, whole numbers and truth values as floats of its dtype."""
-        x = self._placed("x", x)
+        x = self._placed(name, x)
         whole = isinstance(x, np.ndarray) and x.dtype.kind in "biu"
         return x.astype(self.dtype) if whole else x
 
-    def _build_for(self, x: Array) -> None:
-        x = self._placed("x", x)
+    def _inputs(self, x: Any) -> list[tuple[str, Any]]:
+        """Return each of a list of inputs with its name in errors; ValueError for other things."""
+        if not isinstance(x, (list, tuple)):
+            raise ValueError(f"x: expected a list of arrays, got {type(x).__name__}")
+        return [(f"x[{i}]", one) for i, one in enumerate(x)]
+
+    def _build_for(self, x: Any) -> None:
+        if self.takes_list:
+            x = [self._placed(name, one) for name, one in self._inputs(x)]
+        else:
+            x = self._placed("x", x)
         self.check_input(x)
         if not self.built:
-            whole = x.dtype.kind in "biu"
-            if not self.takes_ids:
-                not_empty("x", x if whole else float_like("x", x))
-            dtype = "float32" if whole else x.dtype.name
-            self.build((None, *x.shape[1:]), None, dtype)
+            named = self._inputs(x) if self.takes_list else [("x", x)]
+            dtypes = [self._dtype_of(name, one) for name, one in named]
+            shapes = [(None, *one.shape[1:]) for _, one in named]
+            dtype = next(filter(None, dtypes), "float32")
+            self.build(shapes if self.takes_list else shapes[0], None, dtype)
+
+    def _dtype_of(self, name: str, x: Array) -> str | None:
+        """Return the dtype of floats, None of whole numbers; ValueError where none can be built."""
+        whole = x.dtype.kind in "biu"
+        if not self.takes_ids:
+            not_empty(name, x if whole else float_like(name, x))
+        return None if whole else x.dtype.name
 
     def _cached(self) -> Any:
         if self._cache is None:

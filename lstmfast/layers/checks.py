@@ -12,15 +12,17 @@ from ..arguments import Array, Shape, check_shape, choice, integer, shape_text, 
 from ..ops.checks import PRECISIONS
 
 __all__ = [
-    "DTYPES", "check_precision", "features_of", "held_params", "in_a_list", "rounded", "sizes",
-    "with_batch",
+    "DTYPES", "axis_of", "check_mask", "check_precision", "features_of", "held_params", "in_a_list",
+    "rounded", "sizes", "sizes_of_all", "with_batch",
 ]  # fmt: skip
 
 DTYPES = ("float32", "float64")
 
 
 def with_batch(input_shape: Shape) -> Shape:
-    """Put the batch axis before what a user gave as `input_shape`."""
+    """Put the batch axis before what a user gave as `input_shape`: () of single numbers."""
+    if isinstance(input_shape, (tuple, list)) and not input_shape:
+        return (None,)
     return (None, *sizes("input_shape", input_shape, 1))
 
 
@@ -29,6 +31,30 @@ def sizes(name: str, shape: Any, least: int) -> Shape:
     if not isinstance(shape, (tuple, list)) or not shape:
         raise ValueError(f"{name}: expected a tuple such as (None, 8), got {shown(shape)}")
     return tuple(None if size is None else integer(name, size, least) for size in shape)
+
+
+def sizes_of_all(name: str, shapes: Any, least: int) -> tuple[Shape, ...]:
+    """Return the shapes of a list of inputs, each as `sizes` does it; ValueError for others."""
+    if not isinstance(shapes, (tuple, list)) or not shapes:
+        raise ValueError(f"{name}: expected a list of shapes, got {shown(shapes)}")
+    return tuple(sizes(f"{name}[{i}]", shape, least) for i, shape in enumerate(shapes))
+
+
+def axis_of(axis: int, ndim: int) -> int:
+    """Return an axis of arrays of `ndim` axes from 1 on; ValueError for the batch and others."""
+    found = axis + ndim if axis < 0 else axis
+    if not 1 <= found < ndim:
+        raise ValueError(f"axis: expected one behind the batch of {ndim} axes, got {axis}")
+    return found
+
+
+def check_mask(name: str, mask: Any, shape: tuple[int, ...]) -> Array:
+    """Return `mask`; ValueError unless it is of bool, its axes the first of an input's `shape`."""
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        found = f"dtype {mask.dtype}" if isinstance(mask, np.ndarray) else shown(mask)
+        raise ValueError(f"{name}: expected an array of bool, got {found}")
+    check_shape(name, mask.shape, shape[: max(1, mask.ndim)])
+    return mask
 
 
 def check_precision(precision: Any, device: str, dtypes: Iterable[str]) -> None:

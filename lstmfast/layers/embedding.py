@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import constraints, initializers, regularizers
-from ..arguments import Array, Shape, check_shape, integer
+from ..arguments import Array, Shape, check_shape, flag, integer
+from ..ops.placement import to_host
 from .base import Layer
 from .stepping import Stepper, same_stepper
 
@@ -28,12 +29,15 @@ class Embedding(Layer):
         What the table adds to the loss, all its rows at each step; see `Layer`.
     embeddings_constraint : str or Constraint, optional
         What the table is brought back to after each step.
+    mask_zero : bool
+        0 stands for no step: the output's mask is False there, for the layers behind that heed it.
     name : str, optional
     seed : int, optional
         Of the initial weights; without it they come from the Model's generator, or from chance.
     """
 
     takes_ids = True
+    supports_masking = True
     draws = False
     roles: ClassVar = {"embeddings": "embeddings"}
 
@@ -42,9 +46,10 @@ class Embedding(Layer):
         input_dim: int,
         output_dim: int,
         embeddings_initializer: Any = "uniform",
-        *,
         embeddings_regularizer: Any = None,
         embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        *,
         name: str | None = None,
         seed: int | None = None,
     ):
@@ -58,6 +63,7 @@ class Embedding(Layer):
             embeddings_regularizer, "embeddings_regularizer"
         )
         self.embeddings_constraint = constraints.get(embeddings_constraint, "embeddings_constraint")
+        self.mask_zero = flag("mask_zero", mask_zero)
         self.input_shape = (None, None)  # so that a Model that begins with ids is built at once
 
     def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -93,6 +99,12 @@ class Embedding(Layer):
 
     def stepper(self, batch_size: int) -> Stepper:
         return same_stepper(self)
+
+    def compute_mask(self, x: Any, mask: Any = None) -> Any:
+        """Return where ids are not 0, bool in the shape of x, with `mask_zero`; and in the mask."""
+        if not self.mask_zero:
+            return mask
+        return to_host(x) != 0 if mask is None else (to_host(x) != 0) & mask
 
     def backward(self, dy: Array, need_dx: bool = True) -> None:
         """Fill `grads`; ids have no gradient, so the answer is None. See `Layer.backward`."""

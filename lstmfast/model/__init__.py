@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .model import Model, load
+from .model import Model, Sequential, load
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "Sequential", "load"]

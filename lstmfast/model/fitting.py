@@ -1,42 +1,24 @@
-"""What `Model.fit` needs around its arithmetic: batches, running means, history, the bar."""
+"""What `Model.fit` needs around its arithmetic: batches, running means, whole steps."""
 
 from __future__ import annotations
 
-import sys
-import time
+import math
 from typing import TYPE_CHECKING, Any
 
 from .. import capi
-from ..arguments import Array, choice
+from ..arguments import Array
+from ..callbacks.history import History
+from ..callbacks.progress import Progress
 from ..losses import AnyLoss, BatchLoss
 from ..optimizers import Optimizer
 from ..whole import Attributes
+from .diverging import diverged
 
 if TYPE_CHECKING:
     from . import Model
-    from .feeding import Samples
+    from .data import Samples
 
 __all__ = ["History", "Progress", "RunningMean", "Steps"]
-
-
-class History:
-    """What `fit` returns.
-
-    Attributes
-    ----------
-    epoch : list of int
-    history : dict of str to list of float
-        `loss`, the metrics, then `val_loss` and `val_` metrics; one value per epoch.
-    """
-
-    def __init__(self) -> None:
-        self.epoch: list[int] = []
-        self.history: dict[str, list[float]] = {}
-
-    def append(self, epoch: int, logs: dict[str, float]) -> None:
-        self.epoch.append(epoch)
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(value)
 
 
 class RunningMean:
@@ -68,64 +50,22 @@ class RunningMean:
         self._read()
         return self.logs()
 
+    def seen(self) -> BatchLoss:
+        """Return all that has been read, as one loss."""
+        return BatchLoss(self.total, self.rows, self.correct)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the sums, for `set_state`."""
+        self._read()
+        return {"total": self.total, "correct": self.correct, "rows": self.rows}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.total, self.correct, self.rows = state["total"], state["correct"], state["rows"]
+
     def logs(self) -> dict[str, float]:
         """Return the means of what has been read."""
         share = self.correct / self.rows
         return {"loss": self.total / self.rows, **{metric: share for metric in self.metrics}}
-
-
-class Progress:
-    """The signs of life of one epoch.
-
-    Parameters
-    ----------
-    verbose : {0, 1, 2}
-        Nothing; on stderr a bar with loss and speed, or one line at the end where that is no
-        terminal and no notebook; or one line at the end on stdout.
-    title : str
-    samples : int
-    """
-
-    def __init__(self, verbose: int, title: str, samples: int):
-        self.verbose = choice("verbose", verbose, (0, 1, 2))
-        self.title, self.start = title, time.perf_counter()
-        self.bar: Any = None
-        if self.verbose == 1 and _shows_bars(sys.stderr):
-            from tqdm import tqdm  # here: it costs more to import than all of lstmfast
-
-            self.bar = tqdm(total=samples, desc=title, unit=" samples")
-
-    def step(self, samples: int, logs: dict[str, float]) -> None:
-        if self.bar is not None:
-            self.bar.set_postfix(logs, refresh=False)
-            self.bar.update(samples)
-
-    def finish(self, logs: dict[str, float]) -> None:
-        if self.bar is not None:
-            self.bar.set_postfix(logs, refresh=False)
-        elif self.verbose:
-            values = "".join(f" - {name}: {value:.4f}" for name, value in logs.items())
-            line = f"{self.title} - {time.perf_counter() - self.start:.1f}s{values}"
-            file = sys.stderr if self.verbose == 1 else sys.stdout
-            if file is not None:  # as in programs without a console
-                print(line, file=file, flush=self.verbose == 1)
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
-def _shows_bars(file: Any) -> bool:
-    """Is this a terminal or a notebook's output, where a line can be written over?"""
-    if type(file).__module__.startswith(("ipykernel.", "spyder_kernels.")):
-        return True
-    try:
-        return bool(file.isatty())
-    except Exception:  # None, or closed
-        return False
 
 
 class Steps:
@@ -141,12 +81,21 @@ class Steps:
         self.draws = any([layer.draws for layer in model.layers])
 
     def take(self, batch: Samples) -> AnyLoss:
-        """Take a step on a batch as the layers take it; return the loss before it."""
+        """Take a step on a batch as the layers take it; return the loss before it.
+
+        Raises
+        ------
+        TrainingError
+            When the loss is NaN or Inf; the step did not happen then. (On a GPU the loss is not
+            known yet.)
+        """
         model, optimizer = self.model, self.optimizer
         weights, attributes, iterations = *self._before(), optimizer.iterations
         copies = [weight.copy() for weight in weights]
         try:
             loss, grads = model._gradients(batch)
+            if isinstance(loss, BatchLoss) and not math.isfinite(loss.total):
+                raise diverged(model, loss)
             optimizer.apply(self.params, grads)
             if self.constrained:
                 model.constrain()

@@ -9,6 +9,7 @@ from .. import losses
 from ..arguments import Array, Shape, choice, number, shown
 from ..layers import Dense
 from ..losses import AnyLoss, BatchLoss, Crossentropy, Loss
+from .data import Samples
 from .graph import Graph
 from .passes import Tape
 
@@ -95,8 +96,9 @@ class Heads:
             for head, y, shape in zip(self.each, ys, shapes, strict=True)
         ]
 
-    def forward(self, tape: Tape, ys: Sequence[Array], weights: Sequence[Any]) -> AnyLoss:
+    def forward(self, tape: Tape, batch: Samples) -> AnyLoss:
         """Return the loss of a batch."""
+        ys, weights = batch.ys, batch.weights
         found = [
             head.loss.forward(tape.values[head.slot], y, *_given(w))
             for head, y, w in zip(self.each, ys, weights, strict=True)
@@ -104,10 +106,9 @@ class Heads:
         ]
         return self._total(found, len(ys[0]))
 
-    def backward(
-        self, tape: Tape, ys: Sequence[Array], weights: Sequence[Any]
-    ) -> tuple[AnyLoss, list[Any]]:
+    def backward(self, tape: Tape, batch: Samples) -> tuple[AnyLoss, list[Any]]:
         """Return the loss and its gradient to each output; outputs may be overwritten."""
+        ys, weights = batch.ys, batch.weights
         found: list[AnyLoss] = []
         gradients: list[Any] = []
         for head, y, w in zip(self.each, ys, weights, strict=True):

@@ -10,34 +10,31 @@
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from importlib import import_module
+from collections.abc import Callable, Sequence
 from typing import Any
-
-import numpy as np
 
 from .. import optimizers
 from ..arguments import Array, choice, flag, integer
+from ..callbacks.callback_list import CallbackList
+from ..callbacks.history import History
 from ..layers.quantized import Quantized
-from ..losses import AnyLoss, Loss
-from ..ops.placement import to_device, to_host
+from ..losses import Loss
 from ..optimizers import Optimizer
-from ..samples import check_held
 from ..whole import or_as_before
-from . import files, passes, quantizing, saving, summary
+from . import files, quantizing, saving, summary, training
+from .data import as_masks, check_inputs, parts, taken
 from .described import described
-from .feeding import Samples, as_masks, batches, check_inputs, split, taken
-from .fitting import History, Progress, RunningMean, Steps
+from .fitting import Steps
+from .graph import Graph
 from .heads import Heads, metric_names
-from .network import Network, chain_of, end_keys, graph_of
+from .learner import Learner
+from .network import chain_of, end_keys, graph_of
 from .streaming import ModelStream
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "Sequential", "load"]
 
 
-class Model(Network):
+class Model(Learner):
     """A chain of layers that can be trained.
 
     Parameters
@@ -65,6 +62,10 @@ class Model(Network):
         Those without a name of their own get one that is unique here: lstm, lstm_1, ...
     optimizer, loss, metrics
         What `compile` was given, as objects and a list of names.
+    history : History or None
+        Of the last `fit`.
+    stop_training : bool
+        Callbacks set it to end `fit`; `stop_evaluating` and `stop_predicting` do so to the others.
     report : Report or None
         Of a Model that `quantize` made: the error layer by layer.
 
@@ -103,15 +104,9 @@ class Model(Network):
         self.optimizer: Optimizer | None = None
         self.loss: Any = None
         self.metrics: list[str] = []
-        self._heads: Heads | None = None
-
-    def add(self, layer: Any) -> None:
-        """Put one more layer at the end of a chain that is not compiled yet."""
-        if not self.graph.is_chain or self.optimizer is not None:
-            raise ValueError("layer: expected a chain that is not compiled to add to")
-        graph = chain_of([*self.layers, layer])
-        graph.entries = self.graph.entries
-        self._set_graph(graph)
+        self._heads = None
+        self.history: History | None = None
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
 
     # Training.
 
@@ -147,15 +142,25 @@ class Model(Network):
 
     def fit(
         self,
-        x: Any,
-        y: Any,
-        batch_size: int = 32,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
         epochs: int = 1,
-        verbose: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Any = None,
         validation_split: float = 0.0,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: Any = None,
         shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
     ) -> History:
         """Train.
 
@@ -163,13 +168,15 @@ class Model(Network):
         ----------
         x, y : array_like
             Samples along the first axis.
-        batch_size : int
-            The last batch of an epoch may be smaller.
+        batch_size : int, optional
+            32 by default. The last batch of an epoch may be smaller.
         epochs, initial_epoch : int
             Runs the epochs initial_epoch + 1 ... epochs.
-        verbose : {0, 1, 2}
-            Nothing, a bar (a line per epoch where stderr is no terminal and no notebook), or a line
-            per epoch on stdout.
+        verbose : {"auto", 0, 1, 2}
+            1, as "auto": a bar (a line per epoch where stderr is no terminal and no notebook); 0:
+            nothing; 2: a line per epoch on stdout.
+        callbacks : list of Callback, optional
+            See `lstmfast.callbacks`.
         validation_split : float in [0, 1)
             This share of the samples, the last ones before shuffling, is kept out of training and
             evaluated after each epoch.
@@ -177,6 +184,25 @@ class Model(Network):
             To evaluate after each epoch; not together with `validation_split`.
         shuffle : bool
             A new order in each epoch. Must be False for stateful layers.
+        steps_per_epoch : int, optional
+            Batches in an epoch, where that is not once through the samples: the next epoch goes on
+            with the samples that are left, then with all of them again.
+        validation_steps : int, optional
+            Batches of a validation: the first ones.
+        validation_batch_size : int, optional
+            `batch_size` by default.
+        validation_freq : int or list of int
+            Evaluate after each so many epochs, or after these, counted from 1.
+        class_weight : dict of int to float, optional
+            What a sample of each class counts in the loss; labels are classes.
+        sample_weight : array_like, optional
+            What each sample, (N,), or each of its steps, (N, T), counts in the loss; of several
+            outputs a list or a dict.
+        lengths : (N,) integers, optional
+            Sample n takes its first lengths[n] steps: x has a time axis. Of several inputs a list
+            or a dict, None for those without.
+        mask : bool (N, T), optional
+            In place of lengths: the steps to take.
 
         Returns
         -------
@@ -188,40 +214,55 @@ class Model(Network):
         ValueError
             For bad arguments or data, before the first step: also for NaN, Inf and for numbers that
             the model's dtype cannot hold, wherever they are.
+        TrainingError
+            A FloatingPointError: when the loss becomes NaN or Inf, before the weights are changed
+            by it (on a GPU: after), or when weights have, at the end of an epoch. With the callback
+            TerminateOnNaN training ends instead.
         """
-        optimizer = self._optimizer()
-        last = integer("epochs", epochs, 1)
-        first = integer("initial_epoch", initial_epoch, 0)
-        choice("verbose", verbose, (0, 1, 2))
-        if flag("shuffle", shuffle) and any(layer.stateful for layer in self._recurrent()):
-            raise ValueError("shuffle: expected False for a model with stateful layers, got True")
-        data, validation = self._parts(x, y, validation_split, validation_data)
-        for part in (data, validation) if validation else (data,):
-            self._check_data(part, batch_size)
-        if validation:
-            self._check_rows(len(data), len(validation), batch_size)
-        self._build_for(data.xs)
-        history = History()
-        for epoch in range(first, last):
-            with Progress(verbose, f"Epoch {epoch + 1}/{last}", len(data)) as progress:
-                logs = self._epoch(data, batch_size, shuffle, optimizer, progress)
-                if validation:
-                    found = self._evaluated(validation, batch_size)
-                    logs |= {f"val_{name}": value for name, value in found.items()}
-                progress.finish(logs)
-            history.append(epoch, logs)
-        return history
+        self._compiled()
+        data = taken(self, x, y, sample_weight, lengths, mask, class_weight=class_weight)
+        data, validation = parts(self, data, validation_split, validation_data)
+        return training.fit(
+            self, data, validation, batch_size=batch_size, epochs=epochs, verbose=verbose,
+            callbacks=callbacks, shuffle=shuffle, initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch, validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size, validation_freq=validation_freq,
+        )  # fmt: skip
 
-    def train_on_batch(self, x: Any, y: Any) -> float | list[float]:
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
         """Take one step on one batch; return its loss, or [loss, metrics...], before the step.
 
-        After an exception, KeyboardInterrupt too, the step has been taken or nothing has changed:
-        weights, the optimizer's state, that of stateful layers, random numbers. So in `fit`.
+        Or, with `return_dict`, all by name. After an exception, KeyboardInterrupt too, the step has
+        been taken or nothing has changed: weights, the optimizer's state, that of stateful layers,
+        random numbers. So in `fit`. A loss that is NaN or Inf is a TrainingError, as there.
         """
+        flag("return_dict", return_dict)
         optimizer = self._optimizer()
-        batch = self._one_batch(x, y)  # which builds the model
+        batch = self._one_batch(x, y, sample_weight, class_weight)  # which builds the model
         loss = Steps(self, optimizer).take(batch)
-        return self._result(loss)
+        return self._result(loss, return_dict)
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Return the loss of one batch, or [loss, metrics...], or with `return_dict` by name."""
+        flag("return_dict", return_dict)
+        _, heads = self._compiled()
+        batch = self._one_batch(x, y, sample_weight)
+        tape = or_as_before(self._states(), self._pass, batch, heads.linear)
+        loss = heads.forward(tape, batch).plus(self.penalty())
+        return self._result(loss, return_dict)
+
+    def predict_on_batch(self, x: Any) -> Array:
+        """Return the outputs for one batch."""
+        return self.predict(x, batch_size=len(taken(self, x, has_targets=False)), verbose=0)
 
     def gradients(self, x: Any, y: Any) -> tuple[float, list[Array]]:
         """Return the mean loss of one batch and its gradients, one for each of `params`.
@@ -239,41 +280,97 @@ class Model(Network):
         return loss.mean, grads
 
     def evaluate(
-        self, x: Any, y: Any, batch_size: int = 32, verbose: int = 0
-    ) -> float | list[float]:
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: int | str = 0,
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+    ) -> Any:
         """Return the mean loss over all samples, or [loss, metrics...].
 
         As in Keras, the loss holds what the regularizers add.
+
+        Parameters
+        ----------
+        x, y, batch_size, verbose, sample_weight, callbacks, lengths, mask
+            As in `fit`.
+        steps : int, optional
+            Only the first so many batches.
+        return_dict : bool
+            Return all by name.
         """
-        data = taken(self, x, y)
+        flag("return_dict", return_dict)
+        choice("verbose", verbose, training.VERBOSE)
+        size = training.size_of("batch_size", batch_size)
         self._compiled()
-        self._check_data(data, batch_size)
+        data = taken(self, x, y, sample_weight, lengths, mask)
+        self._check_data(data, size)
+        feed = training.part_of(self, data, size, steps, "steps")
+        found = CallbackList(callbacks, add_progbar=verbose != 0)
         self._build_for(data.xs)
-        with Progress(verbose, "Evaluate", len(data)) as progress:
-            logs = self._evaluated(data, batch_size, progress)
-            progress.finish(logs)
+        found.set_model(self)
+        found.set_params({"verbose": verbose, "epochs": 1, "steps": feed.steps})
+        found.count_samples(len(feed.data), size)
+        try:
+            logs = training.evaluate(self, feed, found)
+        finally:
+            found._close()
+        if return_dict:
+            return logs
         return list(logs.values()) if self.metrics else logs["loss"]
 
-    def predict(self, x: Any, batch_size: int = 32, verbose: int = 0) -> Array:
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = 0,
+        steps: int | None = None,
+        callbacks: Any = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+    ) -> Any:
         """Return the outputs for all samples, (N, ...) of the model's dtype.
 
         NaN and Inf go through; numbers that the dtype cannot hold are a ValueError.
+
+        Parameters
+        ----------
+        x, batch_size, verbose, callbacks, lengths, mask
+            As in `fit`.
+        steps : int, optional
+            Only the first so many batches.
+
+        Returns
+        -------
+        ndarray
+            Of several outputs a list, or a dict where they were given to the Model as one.
         """
-        data = taken(self, x, has_targets=False)
-        shapes = check_inputs(self, data.xs, batch_size, finite=False)
+        choice("verbose", verbose, training.VERBOSE)
+        size = training.size_of("batch_size", batch_size)
+        data = taken(self, x, lengths=lengths, mask=mask, has_targets=False)
+        shapes = check_inputs(self, data.xs, size, finite=False)
+        count = -(-len(data) // size) if steps is None else integer("steps", steps, 1)
+        if (count - 1) * size >= len(data):
+            most = -(-len(data) // size)
+            raise ValueError(f"steps: expected at most {most} batches, got {count}")
+        found = CallbackList(callbacks, add_progbar=verbose != 0)
         self._build_for(data.xs)
-        found = [
-            np.empty([len(data), *(size or 0 for size in shape[1:])], self.dtype)
-            for shape in shapes
-        ]
-        with Progress(verbose, "Predict", len(data)) as progress:
-            for at in batches(len(data), batch_size, None):
-                tape = or_as_before(self._states(), self._pass, self._cast(data[at]))
-                for outputs, value in zip(found, tape.outputs, strict=True):
-                    outputs[at] = to_host(value)
-                progress.step(at.stop - at.start, {})
-            progress.finish({})
-        return self._as_given(found)
+        found.set_model(self)
+        found.set_params({"verbose": verbose, "epochs": 1, "steps": count})
+        data = data[: count * size]
+        found.count_samples(len(data), size)
+        try:
+            return self._as_given(training.predict(self, data, size, shapes, found))
+        finally:
+            found._close()
 
     def to(self, device: str, precision: str | None = None) -> Model:
         """Bring weights and the optimizer's state to another device, and return the model.
@@ -399,6 +496,10 @@ class Model(Network):
         self._built_layers()
         saving.save(self, path, flag("include_optimizer", include_optimizer))
 
+    def save_weights(self, path: files.StrPath) -> None:
+        """Write the weights to `path`, for `load_weights`; see `save`, of which it is a part."""
+        self.save(path, include_optimizer=False)
+
     def load_weights(self, path: files.StrPath) -> None:
         """Take the weights of a file saved from a model with the same layers.
 
@@ -413,159 +514,39 @@ class Model(Network):
                 layer.check_weights([])
         saving.load_weights(self, path)
 
-    # What the above is made of.
 
-    def _gradients(self, batch: Samples) -> tuple[AnyLoss, list[Array]]:
-        _, heads = self._compiled()
-        self._check_precision_to_train()
-        self._lend_rng()
-        tape = passes.forward(self.graph, batch.xs, as_masks(batch), True, heads.linear)
-        found, gradients = heads.backward(tape, batch.ys, batch.weights)
-        passes.backward(tape, gradients)
-        found = found.plus(self.penalty())
-        for layer in self.layers:
-            if layer.trainable:
-                layer.add_penalty_gradients()
-        return found, [layer.grads[name] for layer in self.layers for name in layer.trained]
+class Sequential(Model):
+    """A Model that is a chain, whose layers may be added one by one.
 
-    def _epoch(
-        self,
-        data: Samples,
-        batch_size: int,
-        shuffle: bool,
-        optimizer: Optimizer,
-        progress: Progress,
-    ) -> dict[str, float]:
-        mean, steps = RunningMean(self.metrics), Steps(self, optimizer)
-        for batch in self._batches(data, batch_size, self.rng if shuffle else None):
-            mean.add(steps.take(batch))
-            progress.step(len(batch), mean.logs())
-        return mean.result()
+    >>> model = Sequential([Input((None, 8))])
+    >>> model.add(LSTM(64))
 
-    def _batches(
-        self, data: Samples, batch_size: int, rng: np.random.Generator | None = None
-    ) -> Iterator[Samples]:
-        """Yield the batches as the layers and the losses take them, where the model is."""
-        chosen = batches(len(data), batch_size, rng)
-        if self.device == "cpu":
-            return (self._cast(data[at]) for at in chosen)
-        return self._ahead(self._with_targets(self._cast(data[at])) for at in chosen)
+    Parameters
+    ----------
+    layers : sequence of Layer, optional
+        An `Input` may come first.
+    device, dtype, seed, name, precision
+        As of `Model`.
+    """
 
-    def _ahead(self, pairs: Iterator[Samples]) -> Iterator[Samples]:
-        """Yield these batches on the GPU, where each is sent before the one before it is used."""
-        sent: deque[Samples] = deque()
+    def __init__(self, layers: Any = (), name: str | None = None, **arguments: Any):
+        graph = layers if isinstance(layers, Graph) else chain_of(layers or [], may_be_empty=True)
+        super().__init__(graph, name=name or "sequential", **arguments)
 
-        def arrays() -> Iterator[tuple[Array, ...]]:
-            for batch in pairs:
-                sent.append(batch)
-                yield (*batch.xs, *batch.ys)
+    def add(self, layer: Any) -> None:
+        """Put one more layer, or to begin with an `Input`, at the end.
 
-        for found in import_module("lstmfast.cuda.runtime.prefetch").ahead(arrays()):
-            batch = sent.popleft()
-            count = len(batch.xs)
-            yield replace(batch, xs=list(found[:count]), ys=list(found[count:]))
-
-    def _evaluated(
-        self, data: Samples, batch_size: int, progress: Progress | None = None
-    ) -> dict[str, float]:
-        mean, penalty = RunningMean(self.metrics), self.penalty()
-        _, heads = self._compiled()
-        for batch in self._batches(data, batch_size):
-            tape = or_as_before(self._states(), self._pass, batch, heads.linear)
-            mean.add(heads.forward(tape, batch.ys, batch.weights).plus(penalty))
-            if progress is not None:
-                progress.step(len(batch), mean.logs())
-        return mean.result()
-
-    def _pass(self, batch: Samples, linear: Sequence[int] = ()) -> passes.Tape:
-        """Run a batch without training."""
-        xs = [to_device(x, self.device) for x in batch.xs]
-        return self._run(xs, as_masks(batch), False, linear)
-
-    def _result(self, loss: AnyLoss) -> float | list[float]:
-        mean = RunningMean(self.metrics)
-        mean.add(loss)
-        return list(mean.result().values()) if self.metrics else loss.mean
-
-    def _as_given(self, outputs: list[Array]) -> Any:
-        """Return outputs as they were given to the constructor: one, a list, or a dict."""
-        if self.output_keys is not None:
-            return dict(zip(self.output_keys, outputs, strict=True))
-        return outputs[0] if len(outputs) == 1 else outputs
-
-    def _cast(self, batch: Samples) -> Samples:
-        """Return one batch as the layers take it; copies only where they must be."""
-        found = []
-        for n, x in enumerate(batch.xs):
-            dtype = np.dtype(self.dtype)
-            if self.graph.takes_ids(n):
-                dtype = x.dtype if x.dtype in (np.int32, np.int64) else np.dtype(np.int64)
-            found.append(np.ascontiguousarray(x, dtype))
-        return replace(batch, xs=found)
-
-    def _with_targets(self, batch: Samples) -> Samples:
-        """Return one batch with its targets as they go to a GPU."""
-        _, heads = self._compiled()
-        shapes = self.graph.output_shapes([x.shape for x in batch.xs])
-        return replace(batch, ys=heads.targets(batch.ys, shapes, self.dtype))
-
-    def _one_batch(self, x: Any, y: Any) -> Samples:
-        batch = taken(self, x, y)
-        self._check_data(batch, len(batch))
-        self._build_for(batch.xs)
-        batch = self._cast(batch)
-        if self.device == "cpu":
-            return batch
-        batch = self._with_targets(batch)
-        xs, ys = ([to_device(a, self.device) for a in arrays] for arrays in (batch.xs, batch.ys))
-        return replace(batch, xs=xs, ys=ys)
-
-    def _parts(self, x: Any, y: Any, fraction: float, given: Any) -> tuple[Samples, Samples | None]:
-        """Return the data to train on and to validate on."""
-        data = taken(self, x, y)
-        if given is None:
-            return split(data, fraction)
-        if fraction:
-            raise ValueError("validation_split: expected 0 with validation_data, got both")
-        if not isinstance(given, (tuple, list)) or len(given) != 2:
-            kind = type(given).__name__
-            raise ValueError(f"validation_data: expected (x, y), got {kind}")
-        try:
-            return data, taken(self, *given)
-        except ValueError as error:
-            raise ValueError(f"validation_data: {error}") from error
-
-    def _check_data(self, data: Samples, batch_size: int) -> None:
-        """Raise ValueError unless all samples can go in and all targets be learnt."""
-        _, heads = self._compiled()
-        shapes = check_inputs(self, data.xs, batch_size, finite=True)
-        heads.check(data.ys, shapes)
-        for y in data.ys:
-            check_held("y", y, self.dtype, finite=False)  # NaN and Inf are out already
-
-    def _check_rows(self, samples: int, validation: int, batch_size: int) -> None:
-        """Raise ValueError if stateful layers would meet batches of unlike size."""
-        rows, others = min(samples, batch_size), min(validation, batch_size)
-        if rows != others and any(layer.stateful for layer in self._recurrent()):
-            expected = f"batches of {rows} rows for stateful layers, as in training"
-            raise ValueError(f"validation_data: expected {expected}, got {others}")
-
-    def _optimizer(self) -> Optimizer:
-        """The optimizer, its state where the model is."""
-        optimizer, _ = self._compiled()
-        optimizer.to(self.device)
-        return optimizer
-
-    def _check_precision_to_train(self) -> None:
-        """float16 would need a scaled loss, int8 has no gradients."""
-        if self.precision in ("float16", "int8"):
-            expected = "'float32', 'tf32' or 'bfloat16' to train"
-            raise ValueError(f"precision: expected {expected}, got {self.precision!r}")
-
-    def _compiled(self) -> tuple[Optimizer, Heads]:
-        if self.optimizer is None or self._heads is None or not self._heads.learns:
-            raise ValueError("loss: expected one from compile(optimizer, loss), got None")
-        return self.optimizer, self._heads
+        Raises
+        ------
+        ValueError
+            When the layer does not fit, or the model is compiled: compile it again after.
+        """
+        if self.optimizer is not None:
+            raise ValueError("layer: expected a model that is not compiled to add to")
+        graph = chain_of([*self.layers, layer], may_be_empty=True)
+        if self.graph.entries[0].shape is not None:
+            graph.entries = self.graph.entries
+        self._set_graph(graph)
 
 
 def load(path: files.StrPath) -> Model:

@@ -58,12 +58,14 @@ class Network:
         if any(isinstance(layer, Quantized) for layer in graph.layers):
             precision = precision or "int8"
         self._check_place(graph.layers, self.device, precision)
+        shapes = self.input_shapes or [entry.shape for entry in graph.entries if entry.shape]
+        is_known = len(shapes) == len(graph.entries)
+        if is_known:
+            graph.shapes(shapes)  # nothing has changed if one misfits
         self.graph, self.precision = graph, precision
         self.name_ends(self.input_keys, self.output_keys)
-        shapes = [entry.shape for entry in graph.entries]
-        known = [shape for shape in shapes if shape is not None]
-        if len(known) == len(shapes):
-            self._build_all(known)
+        if is_known:
+            self._build_all(shapes)
 
     def name_ends(self, inputs: list[str] | None, outputs: list[str] | None) -> None:
         """Name inputs and outputs by the keys of dicts, or for None as their layers."""
@@ -259,7 +261,7 @@ def graph_of(layers: Any, inputs: Any, outputs: Any) -> Graph:
     return graph
 
 
-def chain_of(layers: Any) -> Graph:
+def chain_of(layers: Any, may_be_empty: bool = False) -> Graph:
     """Return the graph of a list of layers, in which an `Input` may come first.
 
     Raises
@@ -272,7 +274,8 @@ def chain_of(layers: Any) -> Graph:
     if found and isinstance(found[0], Tensor) and isinstance(found[0].node.layer, InputLayer):
         first = found.pop(0).node.layer
         entry = Entry(first.name if first.has_own_name else "input", first.shape, first.kind)
-    if not found or not all(isinstance(layer, Layer) for layer in found):
+    is_empty = not found and not may_be_empty
+    if is_empty or not all(isinstance(layer, Layer) for layer in found):
         raise ValueError(f"layers: expected a list of one layer or more, got {shown(layers)}")
     if len({id(layer) for layer in found}) < len(found):
         raise ValueError("layers: expected each layer once, got one twice")
@@ -280,7 +283,7 @@ def chain_of(layers: Any) -> Graph:
         barred = "no return_state, return_cells, time_major or static_size, no merging layer"
         expected = f"one output each, batch first, of one input ({barred}; see Input)"
         raise ValueError(f"layers: expected {expected}, got {more}")
-    if entry.shape is None:
+    if entry.shape is None and found:
         entry.shape = found[0].input_shape
     return chained(found, entry)
 
@@ -293,7 +296,8 @@ def end_keys(ends: Any) -> list[str] | None:
 def _output_names(graph: Graph) -> list[str]:
     """The names of the layers that outputs come from; of one with several, a number behind them."""
     makers = {slot: step for step in graph.steps for slot in step.outputs}
-    layers = [makers[slot].layer.name for slot in graph.outputs]
+    entries = {n: str(entry.name) for n, entry in enumerate(graph.entries)}
+    layers = [entries.get(slot) or makers[slot].layer.name for slot in graph.outputs]
     found: list[str] = []
     for name in layers:
         wanted = [name] if layers.count(name) == 1 else []

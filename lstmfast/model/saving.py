@@ -1,13 +1,15 @@
 """Between a model and a file: which tensors, and the config that tells what they are.
 
 The config is `{"model": ..., "compile": ... or null, "training": ... or null}`; what a model is, a
-graph in which each layer names its inputs, `described` tells.
+graph in which each layer names its inputs, `described` tells. "training" is
+`{"iterations": ..., "rng": ...}`, and in a backup of a running fit also `"fit"`: where that was, as
+`packing` writes it, with tensors `fit/...`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,23 +18,25 @@ from ..arguments import Array, construct, integer, keys
 from ..layers import Layer
 from ..ops.placement import assign_all, to_host
 from ..optimizers import Optimizer
-from . import files
+from ..whole import held
+from . import files, packing
 from .described import described, graph_of
 
 if TYPE_CHECKING:
     from . import Model
 
-__all__ = ["load", "load_weights", "save"]
+__all__ = ["Backup", "generator_of", "load", "load_weights", "read_backup", "save"]
 
 Shapes = dict[str, tuple[int, ...]]
 
 
-def save(model: Model, path: files.StrPath, include_optimizer: bool) -> None:
-    """Write a built model; see `Model.save`."""
+def save(model: Model, path: files.StrPath, include_optimizer: bool, fit: Any = None) -> None:
+    """Write a built model; see `Model.save`. `fit` is what a running fit is at: `Run.get_state`."""
     names = [name for name, _ in _named_params(model.layers)]
     params = [to_host(param) for layer in model.layers for param in layer.params.values()]
     tensors = dict(zip((f"layers/{name}" for name in names), params, strict=True))
-    config = {"model": described(model), "compile": _compile_config(model), "training": None}
+    config: dict[str, Any] = {"model": described(model), "compile": _compile_config(model)}
+    config["training"] = None
     if include_optimizer:
         optimizer = model.optimizer
         iterations = _checked_iterations(model) if optimizer else 0
@@ -40,6 +44,9 @@ def save(model: Model, path: files.StrPath, include_optimizer: bool) -> None:
         for slot, arrays in optimizer.slots.items() if optimizer else ():
             trained = (f"optimizer/{slot}/{name}" for name in _trained_names(model.layers))
             tensors |= dict(zip(trained, map(to_host, arrays), strict=True))
+        if fit is not None:
+            config["training"]["fit"], more = packing.pack(fit, "fit")
+            tensors |= more
     files.write(path, config, tensors)
 
 
@@ -66,7 +73,7 @@ def load(file: files.Reader, make: Callable[..., Model]) -> Model:
     config = keys("config", file.config, ("model", "compile", "training"))
     graph, arguments = graph_of(config["model"])
     compiled = None if config["compile"] is None else _compiled(config["compile"])
-    iterations, rng = _training(config["training"])
+    iterations, rng, fit = _training(config["training"])
     optimizer = compiled["optimizer"] if compiled else None
     remembered = optimizer if iterations else None
 
@@ -74,7 +81,7 @@ def load(file: files.Reader, make: Callable[..., Model]) -> Model:
     own, trained = _expected(shapes), _trained_of(graph.layers, shapes)
     expected = {f"layers/{name}": size for name, size in own.items()}
     expected |= _of_slots(own, remembered, trained)
-    file.check_names(set(expected))
+    file.check_names({*expected, *packing.specs(fit)})
     tensors = file.read(expected, _dtypes(shapes, expected, arguments["dtype"]))
 
     _adopt(shapes, tensors, arguments["dtype"])
@@ -98,6 +105,68 @@ def load_weights(model: Model, path: files.StrPath) -> None:
         file.check_names(set(expected), "layers/")
         tensors = file.read(expected, _dtypes(shapes, expected, model.dtype))
     assign_all([w for layer in model.layers for w in layer.params.values()], list(tensors.values()))
+
+
+class Backup(NamedTuple):
+    """What a file keeps of a running fit, for one model: read, and not yet taken over."""
+
+    model: Model
+    weights: list[Array]
+    iterations: int
+    slots: dict[str, list[Array]]
+    rng: np.random.Generator
+    fit: Any
+
+    def restore(self) -> None:
+        """Bring model and optimizer to where they were; Ctrl-C is answered after it."""
+        model, optimizer = self.model, self.model.optimizer
+        assert optimizer is not None
+        slots = {name: [slot.copy() for slot in kept] for name, kept in self.slots.items()}
+        with held():
+            assign_all(model._all_params(), self.weights)
+            optimizer.restore(self.iterations, slots)
+            optimizer.to(model.device)
+            model.rng.bit_generator.state = self.rng.bit_generator.state
+
+
+def read_backup(model: Model, path: files.StrPath) -> Backup:
+    """Return a backup of a running fit of this built and compiled model.
+
+    Raises
+    ------
+    ValueError
+        When the file is damaged, no such backup, or of another model or optimizer.
+    """
+    assert model.optimizer is not None
+    shapes = model.graph.built_shapes(model.input_shapes or [])
+    with files.opened(path) as file:
+        config = keys("config", file.config, ("model", "compile", "training"))
+        iterations, rng, fit = _training(config["training"])
+        if rng is None or not isinstance(fit, dict):
+            raise ValueError("training: expected a backup of a fit, got a model without it")
+        _check_same_optimizer(model.optimizer, config["compile"])
+        remembered = model.optimizer if iterations else None
+        trained, sizes = _trained_names(model.layers), _expected(shapes)
+        own = {f"layers/{name}": size for name, size in sizes.items()}
+        own |= _of_slots(sizes, remembered, trained)
+        extra = packing.specs(fit)
+        file.check_names({*own, *extra})
+        dtypes = _dtypes(shapes, own, model.dtype)
+        tensors = file.read(
+            own | {name: shape for name, (shape, _) in extra.items()},
+            dtypes | {name: dtype for name, (_, dtype) in extra.items()},
+        )
+        weights = [tensors[f"layers/{name}"] for name, _ in _named_params(model.layers)]
+        slots = _slots(remembered, trained, tensors)
+        return Backup(model, weights, iterations, slots, rng, packing.unpack(fit, tensors))
+
+
+def _check_same_optimizer(optimizer: Optimizer, config: Any) -> None:
+    config = keys("compile", config, ("optimizer", "loss", "metrics"))
+    kept = config["optimizer"]
+    found = kept.get("class") if isinstance(kept, dict) else kept
+    if found != type(optimizer).__name__:
+        raise ValueError(f"optimizer: expected {type(optimizer).__name__}, got {found!r}")
 
 
 # Configs.
@@ -125,17 +194,27 @@ def _compiled(config: Any) -> dict[str, Any]:
     }
 
 
-def _training(config: Any) -> tuple[int, np.random.Generator | None]:
-    """Return the optimizer's steps and the generator in its saved state, None when not saved."""
+def _training(config: Any) -> tuple[int, np.random.Generator | None, Any]:
+    """Return the optimizer's steps, the generator in its saved state, and what a fit was at.
+
+    None for the latter two when not saved.
+    """
     if config is None:
-        return 0, None
-    config = keys("training", config, ("iterations", "rng"))
+        return 0, None, None
+    fit = ("fit",) if isinstance(config, dict) and "fit" in config else ()
+    config = keys("training", config, ("iterations", "rng", *fit))
+    rng = generator_of(config["rng"])
+    return integer("iterations", config["iterations"], 0), rng, config.get("fit")
+
+
+def generator_of(state: Any) -> np.random.Generator:
+    """Return a generator in a saved state; ValueError where that is none."""
     rng = np.random.default_rng(0)
     try:
-        rng.bit_generator.state = config["rng"]
+        rng.bit_generator.state = state
     except (TypeError, ValueError, KeyError, OverflowError) as error:
-        raise ValueError(f"rng: expected the state of a PCG64, got {config['rng']!r}") from error
-    return integer("iterations", config["iterations"], 0), rng
+        raise ValueError(f"rng: expected the state of a PCG64, got {state!r}") from error
+    return rng
 
 
 # Tensors.

@@ -134,6 +134,7 @@ def _writer(layer: Layer) -> Callable[[Graph, Any, Signal], Signal]:
 
 
 def _embedding(graph: Graph, layer: Embedding, x: Signal) -> Signal:
+    _refuse(layer, mask_zero=False)
     table = _matrix(graph, layer, "embeddings")
     vectors = graph.node("Gather", f"{layer.name}/Gather", [table, x.name], axis=0)
     return replace(x, name=vectors, rank=x.rank + 1)

@@ -32,22 +32,27 @@ from .dispatch import either
 from .lstm import LSTMCache, LSTMGradients
 from .prepared import PreparedLSTM
 from .rnn import RNNCache, RNNGradients
+from .rows import RowGradient
 from .stream import LSTMStream
 
 __all__ = [
-    "PADS", "LSTMCache", "LSTMGradients", "LSTMStream", "PreparedLSTM", "RNNCache", "RNNGradients",
-    "activation_backward", "activation_forward", "adam_update", "add_to", "clip_by_norm",
+    "PADS", "LSTMCache", "LSTMGradients", "LSTMStream", "PreparedLSTM", "RNNCache",
+    "RNNGradients", "RowGradient", "absolute_error", "activation_backward",
+    "activation_forward", "adam_update", "add_to", "binary_crossentropy", "clip_by_norm",
     "clip_by_value", "crossentropy", "dense_backward", "dense_forward", "embedding_backward",
-    "embedding_forward", "flipped", "get_num_threads", "lstm_backward", "lstm_forward",
-    "reserve_of", "restore_cache", "rnn_backward", "rnn_forward", "scale", "set_num_threads",
+    "embedding_forward", "flipped", "get_num_threads", "huber_error", "kl_divergence",
+    "lstm_backward", "lstm_forward", "quantile_error", "reserve_of", "restore_cache",
+    "rnn_backward", "rnn_forward", "row_squared_error", "scale", "set_num_threads",
     "sgd_update", "side_by_side", "softmax", "softmax_backward", "softmax_crossentropy",
     "squared_error", "sum_losses", "sum_of_squares", "zeros_like",
 ]  # fmt: skip
 
+absolute_error = either(host.absolute_error)
 activation_backward = either(host.activation_backward, 1, writes="dy")
 activation_forward = either(host.activation_forward, 1, writes="out")
 adam_update = either(host.adam_update, writes="w m v")
 add_to = either(host.add_to, writes="a")
+binary_crossentropy = either(host.binary_crossentropy)
 clip_by_norm = either(host.clip_by_norm, writes="arrays")
 clip_by_value = either(host.clip_by_value, writes="a")
 crossentropy = either(host.crossentropy, writes="probabilities")
@@ -56,12 +61,16 @@ dense_forward = either(host.dense_forward)
 embedding_backward = either(host.embedding_backward)
 embedding_forward = either(host.embedding_forward)
 flipped = either(host.flipped)
+huber_error = either(host.huber_error)
+kl_divergence = either(host.kl_divergence)
 lstm_backward = either(host.lstm_backward)
 lstm_forward = either(host.lstm_forward)
+quantile_error = either(host.quantile_error)
 reserve_of = either(host.reserve_of)
 restore_cache = either(host.restore_cache)
 rnn_backward = either(host.rnn_backward)
 rnn_forward = either(host.rnn_forward)
+row_squared_error = either(host.row_squared_error)
 scale = either(host.scale, writes="a")
 sgd_update = either(host.sgd_update, writes="w velocity")
 side_by_side = either(host.side_by_side)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..arguments import Array, check_shape
 
-__all__ = ["add_to", "flipped", "side_by_side", "zeros_like"]
+__all__ = ["add_to", "flipped", "side_by_side", "summed", "zeros_like"]
 
 
 def zeros_like(a: Array, shape: tuple[int, ...] | None = None) -> Array:
@@ -28,3 +28,9 @@ def add_to(a: Array, b: Array) -> None:
 def flipped(a: Array, axis: int) -> Array:
     """a with one of its axes the other way round: a view, or on a GPU a copy."""
     return np.flip(a, axis)
+
+
+def summed(a: Array, axis: int | tuple[int, ...]) -> Array:
+    """The sums along axes that fall away, added up in float64: a new array of the dtype of a."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.sum(a, axis=axis, dtype=np.float64).astype(a.dtype))

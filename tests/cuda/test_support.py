@@ -138,11 +138,29 @@ def test_embedding_trains():
 
 
 @pytest.mark.parametrize("loss", support.LOSSES)
-def test_loss_trains(loss):
+def test_loss_trains_or_is_refused(loss):
     activation = "softmax" if "entropy" in loss else "linear"
     layers = lambda: [LSTM(2), Dense(2, activation)]  # noqa: E731
-    made = LOSSES[loss]()
-    assert_same_training(layers, steps(), targets(loss), loss=made)
+    made, answer = LOSSES[loss](), support.LOSSES[loss]
+    if answer is True:
+        return assert_same_training(layers, steps(), targets(loss), loss=made)
+    with pytest.raises(ValueError, match=f"^loss: .*: {answer}$"):
+        trained("cuda", layers, steps(), targets(loss), loss=made)
+    with pytest.raises(ValueError, match=f"^loss: .*: {answer}$"):
+        made.forward(from_host(targets()), targets())
+
+
+def test_weights_and_options_of_losses_are_refused():
+    outputs, y = from_host(targets()), targets("SparseCategoricalCrossentropy")
+    for loss, weights, text in (
+        (LOSSES["SparseCategoricalCrossentropy"](), np.ones(4), "weights: expected none on a GPU"),
+        (LOSSES["SparseCategoricalCrossentropy"](reduction="sum"), None, "weights: expected none"),
+        (LOSSES["SparseCategoricalCrossentropy"](ignore_class=1), None, "ignore_class: expected N"),
+        (LOSSES["CategoricalCrossentropy"](label_smoothing=0.1), None, "label_smoothing: expecte"),
+        (LOSSES["MeanSquaredError"](), np.ones(4), "weights: expected none on a GPU"),
+    ):
+        with pytest.raises(ValueError, match=f"^{text}"):
+            loss.backward(outputs, y if "Sparse" in type(loss).__name__ else targets(), weights)
 
 
 @pytest.mark.parametrize("activation", support.ACTIVATIONS_OF_DENSE)
@@ -150,7 +168,7 @@ def test_activation_of_dense_trains(activation):
     assert_same_training(lambda: [Dense(3, activation), Dense(2)], steps()[:, 0], targets())
 
 
-@pytest.mark.parametrize("name", support.OPTIMIZERS)
+@pytest.mark.parametrize("name", [n for n, runs in support.OPTIMIZERS.items() if runs is True])
 def test_optimizer_trains(name):
     assert_same_training(lambda: [Dense(2)], steps()[:, 0], targets(), optimizer=OPTIMIZERS[name])
 
@@ -211,6 +229,30 @@ def test_what_has_no_kernels_raises(name, layer, reason):
     assert layer.device == "cpu"
     with pytest.raises(ValueError, match=reason if layer.single_output else "of one input"):
         Model([layer], device="cuda")
+
+
+OF_OPTIMIZERS = {"gradient_accumulation_steps": 2, "weight_decay": 0.1}
+
+
+def barred_optimizers():
+    for name, reason in support.OPTIMIZERS.items():
+        if reason is not True:
+            yield OPTIMIZERS[name](), reason
+    for option, reason in support.OPTIONS_OF_OPTIMIZERS.items():
+        if reason is not True:
+            yield Adam(**{option: OF_OPTIMIZERS.get(option, True)}), reason
+
+
+@pytest.mark.parametrize("optimizer, reason", list(barred_optimizers()))
+def test_an_optimizer_without_kernels_raises(optimizer, reason):
+    model = Model([Dense(2)], seed=0, device="cuda")
+    model.compile(optimizer, "mse")
+    with pytest.raises(ValueError, match=rf"^optimizer.*{reason}"):
+        model.train_on_batch(steps()[:, 0], targets())
+    w = from_host(np.ones(3, "f4"))
+    with pytest.raises(ValueError, match=rf"^optimizer.*{reason}"):
+        optimizer.apply([w], [w])
+    assert optimizer.iterations == 0 and not optimizer.slots
 
 
 def test_resets_raise():

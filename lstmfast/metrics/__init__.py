@@ -1,0 +1,168 @@
+"""Metrics, with Keras 3's names and numbers; see `base.Metric` for what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..arguments import construct, shown
+from ..losses import Loss, SparseCategoricalCrossentropy
+from ..registry import Known, registered, snake_case
+from .accuracy import (
+    Accuracy,
+    BinaryAccuracy,
+    CategoricalAccuracy,
+    SparseCategoricalAccuracy,
+    SparseTopKCategoricalAccuracy,
+    TopKCategoricalAccuracy,
+)
+from .base import Mean, MeanMetricWrapper, Metric, masked
+from .confusion import AUC, F1Score, FBetaScore, Precision, Recall
+from .regression import (
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    Perplexity,
+    RootMeanSquaredError,
+)
+
+__all__ = [
+    "AUC",
+    "CLASSES",
+    "NAMED",
+    "Accuracy",
+    "BinaryAccuracy",
+    "CategoricalAccuracy",
+    "F1Score",
+    "FBetaScore",
+    "Mean",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanMetricWrapper",
+    "MeanSquaredError",
+    "Metric",
+    "Perplexity",
+    "Precision",
+    "Recall",
+    "RootMeanSquaredError",
+    "SparseCategoricalAccuracy",
+    "SparseTopKCategoricalAccuracy",
+    "TopKCategoricalAccuracy",
+    "get",
+    "masked",
+    "resolve_accuracy",
+]
+
+ANY_ACCURACY = ("accuracy", "acc")
+OWN: tuple[type[Metric], ...] = (
+    Accuracy,
+    BinaryAccuracy,
+    CategoricalAccuracy,
+    SparseCategoricalAccuracy,
+    TopKCategoricalAccuracy,
+    SparseTopKCategoricalAccuracy,
+    Precision,
+    Recall,
+    AUC,
+    F1Score,
+    FBetaScore,
+    MeanSquaredError,
+    RootMeanSquaredError,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    Perplexity,
+    Mean,
+    MeanMetricWrapper,
+)
+CLASSES: Mapping[str, type[Metric]] = Known(Metric, OWN)
+
+NAMED: dict[str, type[Metric]] = {
+    **{snake_case(made.__name__): made for made in OWN if made not in (Mean, MeanMetricWrapper)},
+    "fbeta_score": FBetaScore,
+    "mse": MeanSquaredError,
+    "mae": MeanAbsoluteError,
+    "mape": MeanAbsolutePercentageError,
+    "rmse": RootMeanSquaredError,
+}
+_ANY_CASE = {**NAMED, **{made.__name__.lower(): made for made in NAMED.values()}}
+
+
+def get(
+    identifier: Any,
+    loss: Loss | None = None,
+    output_shape: Sequence[int | None] | None = None,
+    y_shape: Sequence[int | None] | None = None,
+) -> Metric:
+    """Return the metric of this Keras name, of this config, of a function, or itself.
+
+    Parameters
+    ----------
+    identifier : str, dict, Metric or function
+        Names count in any case, and "package>name" is that of what was registered. A function
+        `fn(y_true, y_pred)` becomes the mean of what it returns, under its own name.
+    loss, output_shape, y_shape
+        What "accuracy" and "acc" are to fit, see `resolve_accuracy`; without an output shape they
+        stand for `Accuracy`.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    if isinstance(identifier, Metric):
+        return identifier
+    if isinstance(identifier, dict):
+        return construct("metrics", identifier, CLASSES)
+    found = registered(identifier) if isinstance(identifier, str) else identifier
+    if callable(found) and not isinstance(found, type):
+        return MeanMetricWrapper(found, getattr(found, "__name__", None))
+    if isinstance(identifier, str):
+        if identifier.lower() in ANY_ACCURACY and output_shape is not None:
+            return resolve_accuracy(loss, output_shape, y_shape)(name=identifier)
+        return _of_name(identifier)
+    raise _unknown(identifier)
+
+
+def _of_name(name: str) -> Metric:
+    """Return the metric, whose name in a history is `name`, as in Keras."""
+    if name.lower() in ANY_ACCURACY:
+        return Accuracy(name=name)
+    if name in CLASSES and name not in (Mean.__name__, MeanMetricWrapper.__name__):
+        made = CLASSES[name]()
+    elif name.lower() in _ANY_CASE:
+        made = _ANY_CASE[name.lower()]()
+    else:
+        raise _unknown(name)
+    made.name = name
+    return made
+
+
+def _unknown(identifier: Any) -> ValueError:
+    listed = ", ".join(map(repr, [*ANY_ACCURACY, *NAMED, *list(CLASSES)[len(OWN) :]]))
+    return ValueError(f"metrics: expected one of {listed}, got {shown(identifier)}")
+
+
+def resolve_accuracy(
+    loss: Loss | None,
+    output_shape: Sequence[int | None],
+    y_shape: Sequence[int | None] | None = None,
+) -> type[Metric]:
+    """Return the accuracy that "accuracy" stands for, as Keras's `compile` chooses.
+
+    Of one output per row, the binary one; of labels (by the shape of y if that is known, else by
+    the loss), the sparse one; else the categorical one.
+
+    Parameters
+    ----------
+    loss : Loss or None
+    output_shape : sequence of int or None
+        (B, ..., N)
+    y_shape : sequence of int or None
+        That of the targets, if it is known.
+    """
+    if output_shape[-1] == 1:
+        return BinaryAccuracy
+    sparse = isinstance(loss, SparseCategoricalCrossentropy)
+    if y_shape is not None:
+        sparse = len(y_shape) < len(output_shape) or y_shape[-1] == 1
+    return SparseCategoricalAccuracy if sparse else CategoricalAccuracy
