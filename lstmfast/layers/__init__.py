@@ -13,6 +13,9 @@ A layer is called with its input, `layer(x)`, or driven by a Model. To train wit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from ..registry import Known
 from .activation import ELU, Activation, LeakyReLU, ReLU, Softmax
 from .base import Layer
 from .dense import Dense
@@ -50,14 +53,12 @@ __all__ = [
     "Softmax", "SpatialDropout1D", "Subtract", "UpSampling1D", "ZeroPadding1D",
 ]  # fmt: skip
 
-CLASSES: dict[str, type[Layer]] = {
-    made.__name__: made
-    for made in (
+OWN: tuple[type[Layer], ...] = (
         Embedding, LSTM, SimpleRNN, Dense, QuantizedEmbedding, QuantizedLSTM, QuantizedDense,
         Activation, ReLU, LeakyReLU, ELU, Softmax,
         Dropout, SpatialDropout1D, GaussianNoise, Masking,
         Flatten, Reshape, Permute, RepeatVector, ZeroPadding1D, Cropping1D, UpSampling1D,
         Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate, Dot,
         MaxPooling1D, AveragePooling1D, GlobalMaxPooling1D, GlobalAveragePooling1D,
-    )
-}  # fmt: skip
+)  # fmt: skip
+CLASSES: Mapping[str, type[Layer]] = Known(Layer, OWN)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..ops.activations import Activation
 from ..ops.checks import not_empty
 from ..ops.dispatch import float_like
 from ..ops.placement import check_device, on_device, to_device
+from ..registry import snake_case
 from ..regularizers import Regularizer
 from ..whole import Attributes
 from .checks import DTYPES, check_precision, held_params, sizes, sizes_of_all, with_batch
@@ -76,6 +76,7 @@ class Layer(Weighted):
     takes_list = False  # is the input a list of arrays, and `input_shape` one of shapes?
     takes_mask = False  # has `forward` an argument `mask`?
     supports_masking = False  # does it take inputs with a mask?
+    makes_mask = False  # does it find steps that do not count?
     draws = True  # from `rng` in training, as far as is known
     precision: str | None = None
 
@@ -391,9 +392,3 @@ class Layer(Weighted):
         """Return the size of the last input axis, or its letter while that is open."""
         known = None if self.input_shape is None else self.input_shape[-1]
         return letter if known is None else known
-
-
-def snake_case(name: str) -> str:
-    """Return a class's name as Keras 3 names its layers: SimpleRNN, Conv1D: simple_rnn, conv1d."""
-    parts = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", name))
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", parts).lower()

@@ -88,13 +88,18 @@ class Dense(Layer):
         y = self.forward_linear(x, training)
         if self.activation == "linear":
             return y
+        self.finish(y)
+        if training:
+            self._cache = (self._cache[0], y)
+        return y
+
+    def finish(self, y: Array) -> Array:
+        """Put sums of `forward_linear` through the activation, in place; return them."""
         if self.activation == "softmax":
             rows = y.reshape(-1, self.units)
             self._ops.softmax(rows, out=rows)
-        else:
+        elif self.activation != "linear":
             self._ops.activation_forward(self.activation, y, out=y)
-        if training:
-            self._cache = (self._cache[0], y)
         return y
 
     def forward_linear(self, x: Array, training: bool = False) -> Array:

@@ -63,7 +63,7 @@ class Embedding(Layer):
             embeddings_regularizer, "embeddings_regularizer"
         )
         self.embeddings_constraint = constraints.get(embeddings_constraint, "embeddings_constraint")
-        self.mask_zero = flag("mask_zero", mask_zero)
+        self.mask_zero = self.makes_mask = flag("mask_zero", mask_zero)
         self.input_shape = (None, None)  # so that a Model that begins with ids is built at once
 
     def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:

@@ -24,7 +24,7 @@ class Masking(Weightless):
         (None, I), without the batch: a Model that begins with the layer is built at once.
     """
 
-    supports_masking = True
+    supports_masking = makes_mask = True
 
     def __init__(
         self,

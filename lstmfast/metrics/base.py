@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,15 @@ class Metric:
         """Forget all that was added."""
         raise NotImplementedError
 
+    def get_state(self) -> dict[str, Any]:
+        """Return what `reset_state` sets, as it is now, for `set_state`: numbers and arrays."""
+        return {name: getattr(self, name) for name in _names_set_by(self)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` returned."""
+        for name in _names_set_by(self):
+            setattr(self, name, state[name])
+
     def get_config(self) -> dict[str, Any]:
         """Return the class and its arguments, for `get`."""
         config = {"class": registry.name_of(type(self))}
@@ -84,6 +94,21 @@ class Metric:
 
     def _default_name(self) -> str:
         return snake_case(type(self).__name__)
+
+
+def _names_set_by(metric: Metric) -> list[str]:
+    """Return the names of the attributes that `reset_state` sets."""
+    names: list[str] = []
+
+    class Noting(type(metric)):  # type: ignore[misc]
+        def __setattr__(self, name: str, value: Any) -> None:
+            names.append(name)
+            super().__setattr__(name, value)
+
+    twin = copy(metric)
+    twin.__class__ = Noting
+    twin.reset_state()
+    return list(dict.fromkeys(names))
 
 
 class Averaged(Metric):

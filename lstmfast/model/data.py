@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arguments import Array, Shape, integer, number, shape_text
+from ..losses.weights import class_weights
 from ..samples import as_array, check_held
 from .naming import by_name
 
@@ -50,7 +51,7 @@ class Samples:
 
 
 def taken(
-    model: Network, x: Any, y: Any = None, weights: Any = None, lengths: Any = None,
+    model: Network, x: Any, y: Any = None, sample_weight: Any = None, lengths: Any = None,
     mask: Any = None, has_targets: bool = True, class_weight: Any = None,
 ) -> Samples:  # fmt: skip
     """Return what a user gave as Samples; ValueError where numbers of samples differ, and for 0."""
@@ -58,8 +59,12 @@ def taken(
     count = len(xs[0])
     samples = Samples(xs, _masks(model, xs, lengths, mask))
     if has_targets:
+        if class_weight is not None and sample_weight is not None:
+            raise ValueError("class_weight: expected None with sample_weight, got both")
         samples.ys = _arrays("y", y, model.output_names, model.output_keys is None)
-        samples.weights = _weights(model, weights)
+        samples.weights = _weights(model, sample_weight)
+        if class_weight is not None:
+            samples.weights = [_of_classes(model, samples, class_weight)]
     for arrays, name in ((samples.xs, "x"), (samples.ys, "y"), (samples.weights, "sample_weight")):
         for array in arrays:
             if array is not None and len(array) != count:
@@ -82,6 +87,14 @@ def _weights(model: Network, given: Any) -> list[Any]:
         return [None] * len(model.output_names)
     parts = by_name("sample_weight", given, model.output_names, len(model.output_names) == 1)
     return [None if part is None else as_array("sample_weight", part) for part in parts]
+
+
+def _of_classes(model: Network, samples: Samples, class_weight: Any) -> Array:
+    """Return the sample weights that class weights are."""
+    if len(samples.ys) > 1:
+        raise ValueError("class_weight: expected None for several outputs, got some")
+    shape = model.graph.output_shapes([x.shape for x in samples.xs])[0]
+    return class_weights(class_weight, samples.ys[0], shape)
 
 
 def _masks(model: Network, xs: Sequence[Array], lengths: Any, mask: Any) -> list[Any]:

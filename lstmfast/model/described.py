@@ -17,6 +17,7 @@ from .. import layers
 from ..arguments import Shape, construct, integer, keys, shown
 from ..layers import Layer
 from ..layers.checks import DTYPES
+from ..registry import name_of
 from .graph import Entry, Graph, Step, chained
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _nodes(graph: Graph, references: list[Any]) -> Iterator[dict[str, Any]]:
 
 def _node(step: Step, sources: list[Any]) -> dict[str, Any]:
     layer = step.layer
-    node = {"class": type(layer).__name__, "config": layer.get_config(), "inputs": sources}
+    node = {"class": name_of(type(layer)), "config": layer.get_config(), "inputs": sources}
     return node if layer.trainable else {**node, "trainable": False}
 
 

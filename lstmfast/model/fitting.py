@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from .. import capi
 from ..arguments import Array
 from ..callbacks.history import History
 from ..callbacks.progress import Progress
-from ..losses import AnyLoss, BatchLoss
+from ..losses import BatchLoss
+from ..metrics import Metric
 from ..optimizers import Optimizer
 from ..whole import Attributes
 from .diverging import diverged
+from .heads import Heads, Seen, tell
 
 if TYPE_CHECKING:
     from . import Model
@@ -22,28 +25,45 @@ __all__ = ["History", "Progress", "RunningMean", "Steps"]
 
 
 class RunningMean:
-    """Loss and metrics over the rows seen so far, as Keras shows them during an epoch."""
+    """Loss and metrics over the rows seen so far, as Keras shows them during an epoch.
 
-    def __init__(self, metrics: list[str]):
-        self.metrics = metrics
-        self.total, self.correct, self.rows = 0.0, 0, 0
+    Metrics are copies of the model's, so that several means can run at a time.
+    """
 
-        self.pending: list[AnyLoss] = []
+    def __init__(self, heads: Heads):
+        self.heads = heads
+        self.total, self.rows = 0.0, 0
+        self.parts = [[0.0, 0] for _ in heads.each]  # of the outputs: total and rows
+        self.metrics = [deepcopy([*head.metrics, *head.weighted]) for head in heads.each]
+        for metric in self._all_metrics():
+            metric.reset_state()
+        self.pending: list[Seen] = []
 
-    def add(self, loss: AnyLoss) -> None:
-        """Take the loss of a batch in; what was added before it is then read from the GPU."""
+    def add(self, seen: Seen) -> None:
+        """Take a batch in; what was added before it is then read from the GPU."""
         self._read()
-        self.pending.append(loss)
-        if isinstance(loss, BatchLoss) or not self.rows:
+        self.pending.append(seen)
+        if isinstance(seen.loss, BatchLoss) or not self.rows:
             self._read()
 
     def _read(self) -> None:
-        for loss in self.pending:
-            found = loss.read()
+        for seen in self.pending:
+            found = seen.loss.read()
             self.total += found.total
-            self.correct += found.correct or 0
             self.rows += found.rows
+            if len(self.parts) > 1:
+                self._read_parts(seen)
+            for head, view, metrics in zip(self.heads.each, seen.views, self.metrics, strict=False):
+                for n, metric in enumerate(metrics):
+                    tell(metric, view, n >= len(head.metrics))
         self.pending = []
+
+    def _read_parts(self, seen: Seen) -> None:
+        for part, loss in zip(self.parts, seen.each, strict=False):
+            if loss is not None:
+                found = loss.read()
+                part[0] += found.total
+                part[1] += found.rows
 
     def result(self) -> dict[str, float]:
         """Return the means of all that was added."""
@@ -52,20 +72,32 @@ class RunningMean:
 
     def seen(self) -> BatchLoss:
         """Return all that has been read, as one loss."""
-        return BatchLoss(self.total, self.rows, self.correct)
+        return BatchLoss(self.total, self.rows, None)
 
     def get_state(self) -> dict[str, Any]:
         """Return the sums, for `set_state`."""
         self._read()
-        return {"total": self.total, "correct": self.correct, "rows": self.rows}
+        states = [metric.get_state() for metric in self._all_metrics()]
+        return {"total": self.total, "rows": self.rows, "parts": self.parts, "metrics": states}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        self.total, self.correct, self.rows = state["total"], state["correct"], state["rows"]
+        self.total, self.rows = state["total"], state["rows"]
+        self.parts = [list(part) for part in state["parts"]]
+        for metric, kept in zip(self._all_metrics(), state["metrics"], strict=True):
+            metric.set_state(kept)
 
-    def logs(self) -> dict[str, float]:
+    def logs(self) -> dict[str, Any]:
         """Return the means of what has been read."""
-        share = self.correct / self.rows
-        return {"loss": self.total / self.rows, **{metric: share for metric in self.metrics}}
+        found = {"loss": self.total / self.rows if self.rows else 0.0}
+        for head, (total, rows) in zip(self.heads.each, self.parts, strict=True):
+            if rows:
+                found[f"{head.name}_loss"] = total / rows
+        for head, metrics in zip(self.heads.each, self.metrics, strict=True):
+            found |= {self.heads.called(head, metric): metric.result() for metric in metrics}
+        return found
+
+    def _all_metrics(self) -> list[Metric]:
+        return [metric for metrics in self.metrics for metric in metrics]
 
 
 class Steps:
@@ -80,7 +112,7 @@ class Steps:
         self.constrained = any([layer.is_constrained for layer in model.layers])
         self.draws = any([layer.draws for layer in model.layers])
 
-    def take(self, batch: Samples) -> AnyLoss:
+    def take(self, batch: Samples) -> Seen:
         """Take a step on a batch as the layers take it; return the loss before it.
 
         Raises
@@ -93,13 +125,13 @@ class Steps:
         weights, attributes, iterations = *self._before(), optimizer.iterations
         copies = [weight.copy() for weight in weights]
         try:
-            loss, grads = model._gradients(batch)
-            if isinstance(loss, BatchLoss) and not math.isfinite(loss.total):
-                raise diverged(model, loss)
+            seen, grads = model._gradients(batch)
+            if isinstance(seen.loss, BatchLoss) and not math.isfinite(seen.loss.total):
+                raise diverged(model, seen.loss)
             optimizer.apply(self.params, grads)
             if self.constrained:
                 model.constrain()
-            return loss
+            return seen
         except BaseException:
             if self.constrained or optimizer.iterations == iterations:
                 capi.copy_all(weights, copies, attributes)

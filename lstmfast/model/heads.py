@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from .. import losses
-from ..arguments import Array, Shape, choice, number, shown
+import numpy as np
+
+from .. import losses, metrics
+from ..arguments import Array, Shape, number, shown
 from ..layers import Dense
-from ..losses import AnyLoss, BatchLoss, Crossentropy, Loss
+from ..losses import AnyLoss, BatchLoss, Loss
+from ..metrics import Metric, masked
+from ..ops.placement import is_own, to_host
 from .data import Samples
 from .graph import Graph
 from .passes import Tape
 
-__all__ = ["Head", "Heads", "metric_names"]
-
-
-ACCURACIES = {
-    "accuracy": ("SparseCategoricalCrossentropy", "CategoricalCrossentropy"),
-    "acc": ("SparseCategoricalCrossentropy", "CategoricalCrossentropy"),
-    "sparse_categorical_accuracy": ("SparseCategoricalCrossentropy",),
-    "categorical_accuracy": ("CategoricalCrossentropy",),
-}
+__all__ = ["Head", "Heads", "Seen", "View", "tell"]
 
 
 class Head(NamedTuple):
@@ -31,19 +27,49 @@ class Head(NamedTuple):
     ----------
     name : str
     loss : Loss or None
+        As it stands behind the last layer.
     share : float
         What its loss counts in the sum of all.
     slot : int
         Where the graph has it.
-    linear : bool
-        Does the loss take the sums before the last activation, which it contains?
+    finish : callable or None
+        Of a loss that takes the sums before the last activation: makes outputs of them, in place.
+    metrics : list of Metric
+        Told of masks.
+    weighted : list of Metric
+        Told of sample weights, too.
     """
 
     name: str
     loss: Loss | None
     share: float
     slot: int
-    linear: bool
+    finish: Callable[[Array], Array] | None
+    metrics: list[Metric]
+    weighted: list[Metric]
+
+
+class View(NamedTuple):
+    """What the metrics of one output get of a batch."""
+
+    y: Array
+    outputs: Array | None
+    scores: Array | None
+    mask: Any
+    weights: Any
+    loss: AnyLoss | None
+
+
+class Seen(NamedTuple):
+    """What one batch came to: the loss of all, the losses of the outputs, and what metrics get."""
+
+    loss: AnyLoss
+    each: list[AnyLoss | None]
+    views: list[View]
+
+    def plus(self, penalty: float) -> Seen:
+        """Return the same with what the weights add to the loss."""
+        return self._replace(loss=self.loss.plus(penalty))
 
 
 class Heads:
@@ -53,8 +79,9 @@ class Heads:
     ----------
     graph : Graph
     names : of the outputs
-    loss : what `compile` was given: one for an only output, a list, or a dict by name
+    loss : what `compile` was given: one for all outputs, a list, or a dict by name
     loss_weights : a list or a dict of floats, or None for ones
+    metrics, weighted : a name or a list of them for an only output; a list or a dict of such
 
     Raises
     ------
@@ -62,80 +89,182 @@ class Heads:
         For unknown names, and for a loss that does not fit its output.
     """
 
-    def __init__(self, graph: Graph, names: Sequence[str], loss: Any, loss_weights: Any = None):
-        given = [None if one is None else losses.get(one) for one in _each("loss", loss, names)]
-        shares = _each("loss_weights", loss_weights, names)
-        self.each: list[Head] = []
-        for name, slot, one, share in zip(names, graph.outputs, given, shares, strict=True):
-            last = _last_layer(graph, slot)
-            check_loss(one, last, graph.layers)
-            weight = 1.0 if share is None else number("loss_weights", share, 0.0)
-            self.each.append(Head(name, one, weight, slot, _is_linear(graph, slot, one, last)))
-        self.linear = [head.slot for head in self.each if head.linear]
+    def __init__(
+        self, graph: Graph, names: Sequence[str], loss: Any, loss_weights: Any = None,
+        metrics: Any = None, weighted: Any = None,
+    ):  # fmt: skip
+        self.names = list(names)
+        self.losses = [
+            None if one is None else losses.get(one) for one in _each("loss", loss, names)
+        ]
+        self.shares = [
+            1.0 if share is None else number("loss_weights", share, 0.0)
+            for share in _each("loss_weights", loss_weights, names)
+        ]
+        self.given = [_metrics_of("metrics", m, names) for m in (metrics, weighted)]
+        _check_softmax(graph, self.losses)
+        self.each = [
+            _head(graph, *one)
+            for one in zip(names, graph.outputs, self.losses, self.shares, *self.given, strict=True)
+        ]
+        _check_names(self.metric_names())
+        self.linear = [head.slot for head in self.each if head.finish is not None]
 
     @property
-    def loss(self) -> Loss | None:
-        """That of an only output."""
-        return self.each[0].loss if len(self.each) == 1 else None
+    def loss(self) -> Any:
+        """The loss of an only output; of several a dict by name."""
+        return (
+            self.losses[0]
+            if len(self.names) == 1
+            else dict(zip(self.names, self.losses, strict=True))
+        )
 
     @property
     def learns(self) -> bool:
         """Is there any loss?"""
         return any(head.loss is not None for head in self.each)
 
-    def check(self, ys: Sequence[Array], shapes: Sequence[Shape]) -> None:
-        """Raise ValueError unless these are targets for outputs of these shapes."""
-        for head, y, shape in zip(self.each, ys, shapes, strict=True):
-            if head.loss is not None:
-                head.loss.check(y, shape)
+    def metric_names(self) -> list[str]:
+        """Return the names of all metrics, as a history has them."""
+        return [self.called(head, m) for head in self.each for m in (*head.metrics, *head.weighted)]
+
+    def called(self, head: Head, metric: Metric) -> str:
+        """Return the name of a metric of an output: of several outputs, the output's before it."""
+        return metric.name if len(self.each) == 1 else f"{head.name}_{metric.name}"
+
+    def check(self, data: Samples, shapes: Sequence[Shape], is_masked: bool) -> None:
+        """Raise ValueError unless targets fit outputs of these shapes.
+
+        Of a model that masks steps, values are looked at batch by batch: those of masked steps may
+        be anything.
+        """
+        for head, y, w, shape in zip(self.each, data.ys, data.weights, shapes, strict=True):
+            if head.loss is None:
+                continue
+            rows = [size or 0 for size in shape[:-1]]
+            weights = head.loss.row_weights(y, [*rows, shape[-1] or 0], w)
+            if is_masked:
+                weights = np.zeros(int(np.prod(rows)))
+            head.loss.check(y, shape, weights)
 
     def targets(self, ys: Sequence[Array], shapes: Sequence[Shape], dtype: str) -> list[Array]:
-        """Return the targets as they go to a GPU."""
+        """Return the targets as they go to a GPU; ValueError for metrics that do not."""
+        for head in self.each:
+            for metric in (*head.metrics, *head.weighted):
+                if not isinstance(metric, OF_HITS):
+                    raise ValueError(f"metrics: expected accuracies on a GPU, got {metric.name!r}")
         return [
             y if head.loss is None else head.loss.targets(y, shape, dtype)
             for head, y, shape in zip(self.each, ys, shapes, strict=True)
         ]
 
-    def forward(self, tape: Tape, batch: Samples) -> AnyLoss:
+    def forward(self, tape: Tape, batch: Samples) -> Seen:
         """Return the loss of a batch."""
-        ys, weights = batch.ys, batch.weights
-        found = [
-            head.loss.forward(tape.values[head.slot], y, *_given(w))
-            for head, y, w in zip(self.each, ys, weights, strict=True)
-            if head.loss is not None
-        ]
-        return self._total(found, len(ys[0]))
+        return self._seen(tape, batch, False)[0]
 
-    def backward(self, tape: Tape, batch: Samples) -> tuple[AnyLoss, list[Any]]:
+    def backward(self, tape: Tape, batch: Samples) -> tuple[Seen, list[Any]]:
         """Return the loss and its gradient to each output; outputs may be overwritten."""
-        ys, weights = batch.ys, batch.weights
-        found: list[AnyLoss] = []
-        gradients: list[Any] = []
-        for head, y, w in zip(self.each, ys, weights, strict=True):
-            if head.loss is None:
-                gradients.append(None)
-                continue
-            outputs = tape.values[head.slot]
-            if head.loss.wants_logits and not head.linear:
-                outputs = outputs.copy()  # which the layer's way back may need
-            one, dy = head.loss.backward(outputs, y, *_given(w))
-            if head.share != 1.0:
-                dy *= head.share
-            found.append(one)
-            gradients.append(dy)
-        return self._total(found, len(ys[0])), gradients
+        return self._seen(tape, batch, True)
 
-    def _total(self, found: list[Any], samples: int) -> AnyLoss:
-        if len(self.each) == 1 and self.each[0].share == 1.0:
-            only: AnyLoss = found[0]
-            return only
-        shares = [head.share for head in self.each if head.loss is not None]
-        total = sum(one.mean * share for one, share in zip(found, shares, strict=True))
+    def _seen(self, tape: Tape, batch: Samples, gradient: bool) -> tuple[Seen, list[Any]]:
+        each: list[AnyLoss | None] = []
+        views, gradients = [], []
+        inputs = zip(self.each, batch.ys, batch.weights, tape.output_masks, strict=True)
+        for head, y, sample_weight, mask in inputs:
+            outputs = tape.values[head.slot]
+            view = _view(head, y, outputs, mask, sample_weight)
+            loss, dy = _loss_of(head, outputs, y, sample_weight, mask, gradient)
+            each.append(loss)
+            views.append(view._replace(loss=loss))
+            gradients.append(dy)
+        return Seen(self._total(each, len(batch)), each, views), gradients
+
+    def _total(self, each: list[AnyLoss | None], samples: int) -> AnyLoss:
+        if len(each) == 1 and each[0] is not None and self.shares == [1.0]:
+            return each[0]
+        pairs = zip(each, self.shares, strict=True)
+        total = sum(one.mean * share for one, share in pairs if one is not None)
         return BatchLoss(total * samples, samples, None)
 
 
-def _given(weights: Any) -> tuple[Any, ...]:
-    return () if weights is None else (weights,)
+OF_HITS = (metrics.SparseCategoricalAccuracy, metrics.CategoricalAccuracy)
+
+
+def _head(
+    graph: Graph, name: str, slot: int, loss: Loss | None, share: float,
+    plain: list[Any], weighted: list[Any],
+) -> Head:  # fmt: skip
+    last = next(step.layer for step in graph.steps if slot in step.outputs)
+    activation = last.activation if isinstance(last, Dense) else None
+    alone = not graph.takers(slot) and graph.outputs.count(slot) == 1
+    behind = None
+    if loss is not None:
+        _check_ending(loss, activation)
+        behind = loss.behind(activation)
+        if not alone:
+            behind = loss.behind(None)
+    finish = last.finish if behind is not None and behind.wants_logits else None
+    shape = [None, last.units] if isinstance(last, Dense) else [None, None]
+    made = [[metrics.get(one, loss, shape) for one in given] for given in (plain, weighted)]
+    return Head(name, behind, share, slot, finish, *made)
+
+
+def _view(head: Head, y: Array, outputs: Array, mask: Any, sample_weight: Any) -> View:
+    """Return what metrics get: outputs are made, or kept, before the loss overwrites them."""
+    scores = whole = None
+    for metric in (*head.metrics, *head.weighted):
+        if isinstance(metric, OF_HITS) and head.finish is not None:
+            continue  # the loss finds it out on its way
+        if metric.takes_scores and scores is None:
+            scores = outputs if head.finish is None else outputs.copy()
+        elif not metric.takes_scores and whole is None:
+            whole = outputs if head.finish is None else head.finish(outputs.copy())
+    return View(y, whole, scores, mask, sample_weight, None)
+
+
+def _loss_of(
+    head: Head, outputs: Array, y: Array, sample_weight: Any, mask: Any, gradient: bool
+) -> tuple[AnyLoss | None, Any]:
+    if head.loss is None:
+        return None, None
+    weights = None
+    if mask is not None or sample_weight is not None:
+        weights = head.loss.row_weights(y, outputs.shape, sample_weight, mask)
+        if mask is not None:
+            head.loss.check(y, outputs.shape, weights)
+    elif not is_own(outputs):
+        weights = head.loss.row_weights(y, outputs.shape)
+    if not gradient:
+        return head.loss.forward(outputs, y, weights), None
+    found, dy = head.loss.backward(outputs, y, weights)
+    if head.share != 1.0:
+        dy *= head.share
+    return found, dy
+
+
+def tell(metric: Metric, view: View, is_weighted: bool) -> None:
+    """Let a metric know of a batch."""
+    weights = view.weights if is_weighted else None
+    told = view.loss
+    if isinstance(metric, OF_HITS) and view.outputs is view.scores is None and told is not None:
+        _tell_hits(metric, told.read(), masked(weights, view.mask), view.mask)
+        return
+    y_pred = view.scores if metric.takes_scores else view.outputs
+    assert y_pred is not None
+    weights = masked(weights, view.mask)
+    metric.update_state(to_host(view.y), to_host(y_pred), weights)
+
+
+def _tell_hits(metric: Any, found: BatchLoss, weights: Any, mask: Any) -> None:
+    if found.hits is None:
+        metric.total += found.correct or 0
+        metric.count += found.rows
+        return
+    hits = found.hits if mask is None else found.hits.reshape(mask.shape)
+    metric.add(hits, weights)
+
+
+# What `compile` was given.
 
 
 def _each(what: str, given: Any, names: Sequence[str]) -> list[Any]:
@@ -153,43 +282,45 @@ def _each(what: str, given: Any, names: Sequence[str]) -> list[Any]:
     return list(given)
 
 
-def _last_layer(graph: Graph, slot: int) -> Any:
-    return next(step.layer for step in graph.steps if slot in step.outputs)
+def _metrics_of(what: str, given: Any, names: Sequence[str]) -> list[list[Any]]:
+    """Return the identifiers of the metrics of each output."""
+    if given is None:
+        return [[] for _ in names]
+    if len(names) == 1 and not (isinstance(given, dict) and "class" not in given):
+        return [_listed(what, given)]
+    if isinstance(given, (list, tuple)) and not any(isinstance(one, list) for one in given):
+        flat = [[one] * len(names) for one in given]
+        return [list(column) for column in zip(*flat, strict=True)] if flat else [[] for _ in names]
+    return [[] if one is None else _listed(what, one) for one in _each(what, given, names)]
 
 
-def _is_linear(graph: Graph, slot: int, loss: Loss | None, last: Any) -> bool:
-    """May the loss take the sums of the last layer, which nobody else takes?"""
-    if loss is None or not loss.wants_logits or not isinstance(last, Dense):
-        return False
-    alone = not graph.takers(slot) and graph.outputs.count(slot) == 1
-    return alone and last.activation in ("linear", "softmax")
+def _listed(what: str, given: Any) -> list[Any]:
+    if isinstance(given, (str, dict, Metric)) or callable(given):
+        return [given]
+    if not isinstance(given, (list, tuple)):
+        raise ValueError(f"{what}: expected a list of names, got {shown(given)}")
+    return list(given)
 
 
-def check_loss(loss: Loss | None, last: Any, layers: Sequence[Any]) -> None:
-    """Raise ValueError for a loss that cannot fall, or that would see no softmax, or two of them.
+def _check_names(names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        raise ValueError(f"metrics: expected each name once, got {names}")
 
-    A softmax over one number is one whatever it gets, so nothing before it could learn.
-    """
-    softmax = isinstance(last, Dense) and last.activation == "softmax"
-    if isinstance(loss, Crossentropy) and loss.from_logits is softmax:
-        expected = "from_logits=False" if softmax else "a Dense(activation='softmax') at the end"
-        instead = "" if softmax else ", or from_logits=True"
-        raise ValueError(f"loss: expected {expected}{instead}, got {loss.get_config()}")
-    for layer in layers if loss else ():
+
+def _check_ending(loss: Loss, activation: str | None) -> None:
+    """Raise ValueError for probabilities that a Dense layer does not give."""
+    wanted = loss.activation
+    if wanted is None or loss.from_logits or activation is None or activation == wanted:
+        return
+    if activation == "softmax" and wanted == "sigmoid":
+        return
+    expected = f"a Dense(activation={wanted!r}) at the end, or from_logits=True"
+    raise ValueError(f"loss: expected {expected}, got {loss.get_config()}")
+
+
+def _check_softmax(graph: Graph, given: Sequence[Loss | None]) -> None:
+    """A softmax over one number is one whatever it gets, so nothing before it could learn."""
+    for layer in graph.layers if any(loss is not None for loss in given) else ():
         if isinstance(layer, Dense) and layer.activation == "softmax" and layer.units == 1:
             expected = "a softmax over two units or more (of two classes: units=2)"
             raise ValueError(f"{layer.name}: expected {expected} to learn from, got units=1")
-
-
-def metric_names(metrics: Sequence[str] | None, loss: Loss | None) -> list[str]:
-    """Return the names; ValueError for an unknown one and for one that the loss does not fit."""
-    if metrics is not None and not isinstance(metrics, (list, tuple)):
-        raise ValueError(f"metrics: expected a list of names, got {shown(metrics)}")
-    names = [choice("metrics", name, ACCURACIES) for name in metrics or ()]
-    for name in names:
-        if type(loss).__name__ not in ACCURACIES[name]:
-            fits = " or ".join(ACCURACIES[name])
-            raise ValueError(f"metrics: expected {fits} for {name!r}, got {type(loss).__name__}")
-    if len(set(names)) < len(names):
-        raise ValueError(f"metrics: expected each name once, got {names}")
-    return names

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from ..arguments import Array
-from ..losses import AnyLoss
 from ..ops.placement import to_device
 from ..optimizers import Optimizer
 from ..samples import check_held
 from . import passes
 from .data import Samples, as_masks, check_inputs, taken
 from .fitting import RunningMean
-from .heads import Heads
+from .heads import Heads, Seen
 from .network import Network
 
 __all__ = ["Learner"]
@@ -31,7 +30,7 @@ class Learner(Network):
     metrics: Any = ()
     _heads: Heads | None = None
 
-    def _gradients(self, batch: Samples) -> tuple[AnyLoss, list[Array]]:
+    def _gradients(self, batch: Samples) -> tuple[Seen, list[Array]]:
         _, heads = self._compiled()
         self._check_precision_to_train()
         self._lend_rng()
@@ -69,13 +68,13 @@ class Learner(Network):
         xs = [to_device(x, self.device) for x in batch.xs]
         return self._run(xs, as_masks(batch), False, linear)
 
-    def _result(self, loss: AnyLoss, by_name: bool = False) -> Any:
-        mean = RunningMean(self.metrics)
-        mean.add(loss)
+    def _result(self, seen: Seen, by_name: bool = False) -> Any:
+        mean = RunningMean(self._compiled()[1])
+        mean.add(seen)
         logs = mean.result()
         if by_name:
             return logs
-        return list(logs.values()) if self.metrics else logs["loss"]
+        return list(logs.values()) if len(logs) > 1 else logs["loss"]
 
     def _as_given(self, outputs: list[Array]) -> Any:
         """Return outputs as they were given to the constructor: one, a list, or a dict."""
@@ -116,7 +115,10 @@ class Learner(Network):
         """Raise ValueError unless all samples can go in and all targets be learnt."""
         _, heads = self._compiled()
         shapes = check_inputs(self, data.xs, batch_size, finite=True)
-        heads.check(data.ys, shapes)
+        is_masked = any(layer.makes_mask for layer in self.layers) or any(
+            mask is not None for mask in data.masks
+        )
+        heads.check(data, shapes, is_masked)
         for y in data.ys:
             check_held("y", y, self.dtype, finite=False)  # NaN and Inf are out already
 

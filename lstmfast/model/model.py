@@ -18,7 +18,6 @@ from ..arguments import Array, choice, flag, integer
 from ..callbacks.callback_list import CallbackList
 from ..callbacks.history import History
 from ..layers.quantized import Quantized
-from ..losses import Loss
 from ..optimizers import Optimizer
 from ..whole import or_as_before
 from . import files, quantizing, saving, summary, training
@@ -26,7 +25,7 @@ from .data import as_masks, check_inputs, parts, taken
 from .described import described
 from .fitting import Steps
 from .graph import Graph
-from .heads import Heads, metric_names
+from .heads import Heads
 from .learner import Learner
 from .network import chain_of, end_keys, graph_of
 from .streaming import ModelStream
@@ -113,32 +112,38 @@ class Model(Learner):
     def compile(
         self,
         optimizer: str | Optimizer = "adam",
-        loss: str | Loss | None = None,
-        metrics: Sequence[str] | None = None,
+        loss: Any = None,
+        metrics: Any = None,
         loss_weights: Any = None,
+        weighted_metrics: Any = None,
     ) -> None:
         """Choose how to train.
 
         Parameters
         ----------
         optimizer : str or Optimizer
-            "sgd", "adam" or an object; an object brings its state along.
-        loss : str, Loss or None
-            None is enough to predict. A cross-entropy from probabilities needs a last layer
-            Dense(activation="softmax"); both then run as one kernel on the logits.
-        metrics : list of str, optional
-            "accuracy" ("acc", "categorical_accuracy", "sparse_categorical_accuracy"): the share of
-            rows whose largest output is at the target. Needs a cross-entropy.
+            "sgd", "adam", "adamw", "rmsprop", "adagrad", "nadam" or an object; an object brings its
+            state along.
+        loss : str or Loss, optional
+            None is enough to predict. Of several outputs a list or a dict by name; one for all of
+            them will do, and None for some. A cross-entropy from probabilities wants a last layer
+            Dense(activation="softmax"), a binary one "sigmoid": both then run as one on the sums.
+        metrics : list, optional
+            Names such as "accuracy", `Metric` objects or functions `f(y_true, y_pred)`; of several
+            outputs a list of lists, or a dict by name. They are told of masks.
+        loss_weights : list or dict of float, optional
+            What the loss of each output counts in their sum.
+        weighted_metrics : list, optional
+            As `metrics`, but told of sample weights, too.
 
         Raises
         ------
         ValueError
             For unknown names, and for a loss or metric that does not fit; nothing is changed then.
         """
-        heads = Heads(self.graph, self.output_names, loss, loss_weights)
-        checked = metric_names(metrics, heads.loss)
-        self.optimizer, self._heads, self.metrics = optimizers.get(optimizer), heads, checked
-        self.loss = heads.loss
+        heads = Heads(self.graph, self.output_names, loss, loss_weights, metrics, weighted_metrics)
+        self.optimizer, self._heads = optimizers.get(optimizer), heads
+        self.loss, self.metrics = heads.loss, heads.metric_names()
 
     def fit(
         self,
@@ -246,8 +251,8 @@ class Model(Learner):
         flag("return_dict", return_dict)
         optimizer = self._optimizer()
         batch = self._one_batch(x, y, sample_weight, class_weight)  # which builds the model
-        loss = Steps(self, optimizer).take(batch)
-        return self._result(loss, return_dict)
+        seen = Steps(self, optimizer).take(batch)
+        return self._result(seen, return_dict)
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
@@ -257,8 +262,8 @@ class Model(Learner):
         _, heads = self._compiled()
         batch = self._one_batch(x, y, sample_weight)
         tape = or_as_before(self._states(), self._pass, batch, heads.linear)
-        loss = heads.forward(tape, batch).plus(self.penalty())
-        return self._result(loss, return_dict)
+        seen = heads.forward(tape, batch).plus(self.penalty())
+        return self._result(seen, return_dict)
 
     def predict_on_batch(self, x: Any) -> Array:
         """Return the outputs for one batch."""
@@ -276,8 +281,8 @@ class Model(Learner):
         """
         batch = self._one_batch(x, y)
         before = [*self._states(), *self._generator()]
-        loss, grads = or_as_before(before, self._gradients, batch)
-        return loss.mean, grads
+        seen, grads = or_as_before(before, self._gradients, batch)
+        return seen.loss.mean, grads
 
     def evaluate(
         self,
@@ -324,7 +329,7 @@ class Model(Learner):
             found._close()
         if return_dict:
             return logs
-        return list(logs.values()) if self.metrics else logs["loss"]
+        return list(logs.values()) if len(logs) > 1 else logs["loss"]
 
     def predict(
         self,

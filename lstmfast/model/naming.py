@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..arguments import shown
-from ..layers.base import snake_case
+from ..registry import snake_case
 from .graph import Graph
 
 __all__ = ["by_name", "name_all"]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import flag, integer, keys, number, one_line, shown
 from ..callbacks.callback_list import CallbackList
-from ..losses import AnyLoss
 from ..ops.placement import on_device, to_device, to_host
 from ..whole import or_as_before
 from . import saving
@@ -17,6 +16,7 @@ from .data import Samples
 from .diverging import TrainingError, check_weights, diverged
 from .feeding import Arrays
 from .fitting import RunningMean, Steps
+from .heads import Seen
 
 if TYPE_CHECKING:
     from . import Model
@@ -60,7 +60,7 @@ class Run:
     ):
         self.model, self.feed, self.callbacks, self.validate = model, feed, callbacks, validate
         self.epoch, self.last, self.batch = first, last, 0
-        self.mean = RunningMean(model.metrics)
+        self.mean = RunningMean(model._compiled()[1])
         self.logs: dict[str, float] | None = None  # of the epoch before
         self.quiet = any(getattr(one, "ends_quietly", False) for one in callbacks.callbacks)
         self._restored: saving.Backup | None = None
@@ -81,7 +81,7 @@ class Run:
     def _train_epoch(self) -> None:
         model, epoch, within = self.model, self.epoch, self.batch > 0
         if not within:
-            self.mean = RunningMean(model.metrics)
+            self.mean = RunningMean(model._compiled()[1])
         self.callbacks.on_epoch_begin(epoch)
         if within:  # again, as callbacks may have begun an epoch that had begun
             self._take_up()
@@ -111,12 +111,12 @@ class Run:
             if model.stop_training:
                 break
 
-    def _step(self, steps: Steps, batch: Samples) -> AnyLoss:
+    def _step(self, steps: Steps, batch: Samples) -> Seen:
         try:
             return steps.take(batch)
         except TrainingError as error:
             if self.quiet and error.loss is not None:
-                return error.loss  # which a callback will see
+                return Seen(error.loss, [], [])  # which a callback will see
             error.epoch, error.batch = self.epoch, self.batch
             raise
 
@@ -209,7 +209,7 @@ class Run:
         within = state["batch"] > 0
         self.feed.set_state(state["feed"], within)
         self.callbacks.set_state(state["callbacks"])
-        self.mean = RunningMean(model.metrics)
+        self.mean = RunningMean(model._compiled()[1])
         if within:
             self.mean.set_state(state["mean"])
         self._restored.restore()

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import losses, optimizers
-from ..arguments import Array, construct, integer, keys
+from .. import losses, metrics, optimizers
+from ..arguments import Array, construct, integer, keys, shown
 from ..layers import Layer
 from ..ops.placement import assign_all, to_host
 from ..optimizers import Optimizer
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Backup", "generator_of", "load", "load_weights", "read_backup", "save"]
 
 Shapes = dict[str, tuple[int, ...]]
+
+COMPILED = ("optimizer", "loss", "metrics")
+MORE = ("weighted_metrics", "loss_weights")
 
 
 def save(model: Model, path: files.StrPath, include_optimizer: bool, fit: Any = None) -> None:
@@ -162,7 +165,8 @@ def read_backup(model: Model, path: files.StrPath) -> Backup:
 
 
 def _check_same_optimizer(optimizer: Optimizer, config: Any) -> None:
-    config = keys("compile", config, ("optimizer", "loss", "metrics"))
+    if not isinstance(config, dict) or "optimizer" not in config:
+        raise ValueError(f"compile: expected an optimizer, got {shown(config)}")
     kept = config["optimizer"]
     found = kept.get("class") if isinstance(kept, dict) else kept
     if found != type(optimizer).__name__:
@@ -173,10 +177,23 @@ def _check_same_optimizer(optimizer: Optimizer, config: Any) -> None:
 
 
 def _compile_config(model: Model) -> dict[str, Any] | None:
+    """Of an only output its loss and metrics; of several the lists of them, in order."""
     if model.optimizer is None:
         return None
-    loss = None if model.loss is None else model.loss.get_config()
-    return {"optimizer": model.optimizer.get_config(), "loss": loss, "metrics": model.metrics}
+    heads = model._heads
+    assert heads is not None
+    given = [None if one is None else one.get_config() for one in heads.losses]
+    plain, weighted = ([_metric_config(m) for m in each] for each in heads.given)
+    found: dict[str, Any] = {"optimizer": model.optimizer.get_config()}
+    if len(given) == 1:
+        found |= {"loss": given[0], "metrics": plain[0]}
+        return {**found, "weighted_metrics": weighted[0]} if weighted[0] else found
+    found |= {"loss": given, "metrics": plain, "weighted_metrics": weighted}
+    return {**found, "loss_weights": heads.shares}
+
+
+def _metric_config(given: list[Any]) -> list[Any]:
+    return [one if isinstance(one, str) else metrics.get(one).get_config() for one in given]
 
 
 def compiled_like(model: Model) -> dict[str, Any]:
@@ -186,12 +203,17 @@ def compiled_like(model: Model) -> dict[str, Any]:
 
 def _compiled(config: Any) -> dict[str, Any]:
     """Return the arguments for `Model.compile`."""
-    config = keys("compile", config, ("optimizer", "loss", "metrics"))
-    return {
-        "optimizer": construct("optimizer", config["optimizer"], optimizers.CLASSES),
-        "loss": config["loss"] and construct("loss", config["loss"], losses.CLASSES),
-        "metrics": config["metrics"],
-    }
+    extra = [name for name in MORE if isinstance(config, dict) and name in config]
+    config = keys("compile", config, (*COMPILED, *extra))
+    found = {name: config[name] for name in ("metrics", *extra)}
+    given = config["loss"]
+    each = [_loss(one) for one in given] if isinstance(given, list) else _loss(given)
+    made = construct("optimizer", config["optimizer"], optimizers.CLASSES)
+    return {"optimizer": made, "loss": each, **found}
+
+
+def _loss(config: Any) -> Any:
+    return config and construct("loss", config, losses.CLASSES)
 
 
 def _training(config: Any) -> tuple[int, np.random.Generator | None, Any]:

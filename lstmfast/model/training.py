@@ -89,7 +89,8 @@ def fit(
 
 def evaluate(model: Model, feed: Arrays, callbacks: CallbackList) -> dict[str, float]:
     """Return loss and metrics over the batches of an epoch of `feed`."""
-    mean, penalty, (_, heads) = RunningMean(model.metrics), model.penalty(), model._compiled()
+    penalty, (_, heads) = model.penalty(), model._compiled()
+    mean = RunningMean(heads)
     heard = callbacks.hears("on_test_batch_begin", "on_test_batch_end")
     model.stop_evaluating = False
     callbacks.on_test_begin()
