@@ -18,25 +18,26 @@ sys.path.append(str(ROOT))
 from benches.keras_programs import loading
 
 TINY = {
-    "addition_seq2seq": {"SAMPLES": 50, "DIGITS": 2, "HIDDEN": 8, "BATCH_SIZE": 16},
+    "addition_seq2seq": {"SAMPLES": 22, "DIGITS": 1, "HIDDEN": 8, "BATCH_SIZE": 12},
     "imdb_bidirectional": {
-        "SAMPLES": 30, "MAX_FEATURES": 50, "MAXLEN": 8, "SHORTEST": 3, "EMBEDDING": 6, "UNITS": 5,
-        "BATCH_SIZE": 8,
+        "SAMPLES": 20, "MAX_FEATURES": 50, "MAXLEN": 5, "SHORTEST": 2, "EMBEDDING": 6, "UNITS": 5,
+        "BATCH_SIZE": 10,
     },
-    "seq2seq_characters": {"SAMPLES": 20, "BATCH_SIZE": 8, "LATENT_DIM": 8, "DECODED": 1},
-    "weather_windows": {"HOURS": 120, "SERIES": 3, "PAST": 8, "FUTURE": 2, "UNITS": 6,
+    "seq2seq_characters": {"SAMPLES": 20, "WORDS": 1, "BATCH_SIZE": 10, "LATENT_DIM": 8,
+                           "DECODED": 1},
+    "weather_windows": {"HOURS": 80, "SERIES": 3, "PAST": 6, "FUTURE": 2, "UNITS": 6,
                         "BATCH_SIZE": 32},
-    "anomaly_autoencoder": {"STEPS": 60, "SENSORS": 3, "FAULTS": 2, "TIME_STEPS": 6, "UNITS": 8,
-                            "CODE": 4, "BATCH_SIZE": 16},
+    "anomaly_autoencoder": {"STEPS": 40, "SENSORS": 3, "FAULTS": 2, "TIME_STEPS": 4, "UNITS": 8,
+                            "CODE": 4, "BATCH_SIZE": 20},
     "tagging": {
-        "SAMPLES": 40, "VOCABULARY": 30, "TAGS": 5, "MAXLEN": 8, "EMBEDDING": 6, "UNITS": 5,
-        "DROPOUT": 0.0, "BATCH_SIZE": 16,
+        "SAMPLES": 20, "VOCABULARY": 30, "TAGS": 5, "MAXLEN": 6, "EMBEDDING": 6, "UNITS": 5,
+        "DROPOUT": 0.0, "BATCH_SIZE": 10,
     },
-    "character_generation": {"LENGTH": 200, "MAXLEN": 8, "UNITS": 8, "BATCH_SIZE": 32,
-                             "GENERATED": 2},
+    "character_generation": {"LENGTH": 150, "MAXLEN": 6, "UNITS": 8, "BATCH_SIZE": 32,
+                             "GENERATED": 1},
     "two_inputs_attention": {
-        "SAMPLES": 40, "VOCABULARY": 30, "MAXLEN": 6, "KINDS": 3, "EMBEDDING": 6, "UNITS": 5,
-        "BATCH_SIZE": 16,
+        "SAMPLES": 24, "VOCABULARY": 30, "MAXLEN": 5, "KINDS": 3, "EMBEDDING": 6, "UNITS": 5,
+        "BATCH_SIZE": 14,
     },
 }  # fmt: skip
 CLOSE = 1e-5  # of logs and of outputs, relative to 1 at least

@@ -14,13 +14,14 @@ from keras import layers
 from benches.keras_programs.data import translations
 
 SAMPLES = 1280
+WORDS = 3
 BATCH_SIZE = 64
 LATENT_DIM = 256
 DECODED = 3
 
 
 def load_data():
-    sources, targets = translations(SAMPLES)
+    sources, targets = translations(SAMPLES, WORDS)
     targets = [f"\t{text}\n" for text in targets]
     letters = [sorted(set("".join(texts)) | {" "}) for texts in (sources, targets)]
     tokens = [{letter: i for i, letter in enumerate(one)} for one in letters]
