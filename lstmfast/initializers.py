@@ -41,7 +41,8 @@ class Initializer:
         Parameters
         ----------
         shape : tuple of int
-            (fan_in, fan_out) for a matrix, (n,) for a bias.
+            (fan_in, fan_out) for a matrix, (n,) for a bias, (steps, channels, filters) for a
+            convolution.
         rng : numpy.random.Generator
             Advanced by as many draws as the initializer needs.
 
@@ -172,6 +173,7 @@ class VarianceScaling(Initializer):
 class Orthogonal(Initializer):
     """A matrix with orthonormal columns (rows, when it is wider than high), times `gain`.
 
+    Of more than two axes all but the last one are the matrix's rows, as for a convolution.
     Source: Saxe et al. 2014; the signs of R's diagonal make the draw uniform (Mezzadri 2007).
     """
 
@@ -181,11 +183,12 @@ class Orthogonal(Initializer):
         number("gain", self.gain, -math.inf)
 
     def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        if len(shape) != 2:
-            raise ValueError(f"shape: expected two axes for Orthogonal, got {shape}")
-        q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
+        if len(shape) < 2:
+            raise ValueError(f"shape: expected two axes or more for Orthogonal, got {shape}")
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
         q *= np.where(np.diag(r) < 0, -1.0, 1.0)
-        return self.gain * (q if shape[0] >= shape[1] else q.T)
+        return self.gain * (q if rows >= columns else q.T).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -229,9 +232,11 @@ def serialize(initializer: Initializer) -> str | dict[str, Any]:
 
 
 def _fan(shape: tuple[int, ...], mode: str) -> float:
-    if len(shape) not in (1, 2):
-        raise ValueError(f"shape: expected one or two axes for VarianceScaling, got {shape}")
-    fan_in, fan_out = shape[0], shape[-1]
+    if len(shape) < 2:
+        fan_in = fan_out = math.prod(shape)
+    else:
+        *window, inputs, outputs = shape  # of a convolution each step of the window counts
+        fan_in, fan_out = math.prod(window) * inputs, math.prod(window) * outputs
     return {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
 
 

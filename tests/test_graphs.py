@@ -7,7 +7,7 @@ import pytest
 from agreement import assert_all_equal, difference_quotient
 
 import lstmfast
-from lstmfast import LSTM, Dense, Embedding, Input, Model, SimpleRNN
+from lstmfast import LSTM, Dense, Embedding, Input, Model, SimpleRNN, layers
 
 GRADIENT_BAR = 1e-6  # the issue's; measured: 2e-10
 B, T, V = 3, 4, 6
@@ -346,3 +346,150 @@ def test_a_sequential_that_failed_to_grow_is_as_before():
     assert [layer.name for layer in model.layers] == ["dense"]
     assert_all_equal(model.get_weights(), before)
     assert model.predict(np.ones((4, 3))).shape == (4, 2)
+
+
+# ---------------------------------------------------------------- models as layers, merges, masks
+
+
+def nested(**arguments):
+    """Return two inputs that go through one model of several layers, and are added up."""
+    x = Input((None, 2))
+    encoder = Model(x, Dense(3, "tanh")(LSTM(4)(x)), name="encoder", **arguments)
+    a, b = Input((None, 2), name="a"), Input((None, 2), name="b")
+    both = layers.Concatenate()([encoder(a), layers.Dropout(0.0)(encoder(b))])
+    return Model(
+        [a, b], layers.Add()([Dense(2)(both), Dense(2)(encoder(a))]), **{"seed": 0, **arguments}
+    )
+
+
+def test_a_model_as_a_layer(tmp_path):
+    model = nested(dtype="float64")
+    assert isinstance(model.get_layer("encoder"), Model)
+    rng = np.random.default_rng(1)
+    x = [rng.normal(size=(B, T, 2)), rng.normal(size=(B, T + 1, 2))]
+    y = rng.normal(size=(B, 2))
+    model.compile("adam", "mse")
+    check_gradients(model, x, y)
+    model.train_on_batch(x, y)
+    encoder = model.get_layer("encoder")
+    np.testing.assert_array_equal(
+        encoder.predict(x[0]), model.get_layer("encoder").as_layer().forward(x[0])
+    )
+    model.save(tmp_path / "nested")
+    other = lstmfast.load(tmp_path / "nested")
+    assert_all_equal(other.get_weights(), model.get_weights())
+    for _ in range(2):
+        assert other.train_on_batch(x, y) == model.train_on_batch(x, y)
+    np.testing.assert_array_equal(other.get_layer("encoder").predict(x[0]), encoder.predict(x[0]))
+
+
+def test_a_model_in_a_chain():
+    inner = Model([LSTM(3, input_shape=(None, 2)), Dense(2)], seed=1, name="inner")
+    outer = Model([inner, Dense(1)], seed=2)
+    x = np.ones((2, 3, 2), "f4")
+    head = outer.layers[-1].get_weights()
+    np.testing.assert_allclose(outer.predict(x), inner.predict(x) @ head[0] + head[1], atol=1e-6)
+    outer.compile("sgd", "mse")
+    before = inner.get_weights()
+    outer.fit(x, np.ones((2, 1)), verbose=0)
+    assert np.abs(inner.get_weights()[0] - before[0]).max() > 0
+
+
+def tagger(**arguments):
+    """Return ids to classes of each step, with 0 as padding."""
+    return Model(
+        [Embedding(V, 3, mask_zero=True), layers.Bidirectional(LSTM(3, return_sequences=True)),
+         layers.TimeDistributed(Dense(4, "tanh")), Dense(V, "softmax")], **{"seed": 0, **arguments},
+    )  # fmt: skip
+
+
+def test_masked_steps_count_nothing():
+    model = tagger(dtype="float64")
+    model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    ids = np.array([[1, 2, 3, 0, 0], [4, 5, 1, 2, 3], [2, 0, 0, 0, 0]])
+    y = ids.copy()
+    y[ids == 0] = 99  # no class: a step that is masked may have any target
+    loss, accuracy = model.evaluate(ids, y)
+    parts = [model.evaluate(row[None, row > 0], row[None, row > 0]) for row in ids]
+    counts = (ids > 0).sum(axis=1)
+    assert loss == pytest.approx(np.dot(counts, [p[0] for p in parts]) / counts.sum(), rel=1e-12)
+    assert accuracy == pytest.approx(np.dot(counts, [p[1] for p in parts]) / counts.sum())
+    check_gradients(model, ids, np.where(ids > 0, ids, 0))
+    model.fit(ids, y, verbose=0, epochs=2, batch_size=2)
+
+
+@pytest.mark.parametrize("kind", ["lengths", "mask"])
+def test_lengths_and_masks_of_fit(kind):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4, 5, 2)), rng.normal(size=(4, 3))
+    lengths = np.array([5, 2, 3, 1])
+    mask = np.arange(5) < lengths[:, None]
+    told = {"lengths": lengths} if kind == "lengths" else {"mask": mask}
+    model = Model([LSTM(4, input_shape=(None, 2)), Dense(3)], seed=0, dtype="float64")
+    rows = [model.predict(x[n : n + 1, :k])[0] for n, k in enumerate(lengths)]
+    np.testing.assert_allclose(model.predict(x, **told), rows, rtol=0, atol=1e-14)
+    x[~mask] = 1e6  # padding is not looked at
+    np.testing.assert_allclose(model.predict(x, batch_size=3, **told), rows, rtol=0, atol=1e-14)
+    model.compile("adam", "mse")
+    assert model.evaluate(x, y, **told) == pytest.approx(np.square(rows - y).mean(), rel=1e-12)
+    model.fit(x, y, verbose=0, **told)
+    for bad in ({"lengths": [1, 2]}, {"lengths": [6, 1, 1, 1]}, {"mask": mask[:, 1:]},
+                {"mask": mask.astype(int)}, {"lengths": lengths, "mask": mask}):  # fmt: skip
+        with pytest.raises(ValueError, match=r"^(lengths|mask): expected"):
+            model.fit(x, y, verbose=0, **bad)
+
+
+def test_sample_and_class_weights():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 4)), np.array([0, 1, 2, 0, 1, 2])
+    model = Model([Dense(3, "softmax", input_shape=(4,))], seed=0, dtype="float64")
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    each = [model.evaluate(x[n : n + 1], y[n : n + 1]) for n in range(6)]
+    weights = np.array([1.0, 0, 2, 3, 0.5, 1])
+    assert model.evaluate(x, y, sample_weight=weights) == pytest.approx(np.mean(weights * each))
+    by_class = {0: 2.0, 2: 0.5}
+    history = model.fit(x, y, verbose=0, batch_size=6, class_weight=by_class, shuffle=False)
+    expected = np.mean(
+        [by_class.get(label, 1.0) * loss for label, loss in zip(y, each, strict=True)]
+    )
+    assert history.history["loss"] == [pytest.approx(expected, rel=1e-12)]
+    with pytest.raises(ValueError, match="class_weight: expected None with sample_weight"):
+        model.fit(x, y, verbose=0, sample_weight=weights, class_weight=by_class)
+
+
+def test_a_loss_of_probabilities_that_no_dense_layer_gives():
+    """A softmax that others take, too, or that another layer makes: losses see probabilities."""
+    x = Input((4,))
+    p = Dense(3, "softmax")(x)
+    model = Model(x, [p, Dense(2)(p)], seed=0, dtype="float64")
+    model.compile("sgd", ["sparse_categorical_crossentropy", "mse"])
+    rng = np.random.default_rng(0)
+    check_gradients(
+        model, rng.normal(size=(5, 4)), [rng.integers(0, 3, 5), rng.normal(size=(5, 2))]
+    )
+    model = Model(
+        [Dense(3, input_shape=(4,)), layers.Activation("softmax")], dtype="float64", seed=0
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"])
+    check_gradients(model, rng.normal(size=(5, 4)), rng.integers(0, 3, 5))
+
+
+def test_batch_statistics_are_kept_but_not_trained(tmp_path):
+    model = Model(
+        [Dense(3, input_shape=(2,)), layers.BatchNormalization(), Dense(1)], seed=0, dtype="float64"
+    )
+    model.compile("adam", "mse")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(2, 3, (16, 2)), rng.normal(size=(16, 1))
+    assert len(model.params) == 6 and len(model.get_weights()) == 8
+    before = model.get_layer("batch_normalization").get_weights()
+    model.fit(x, y, verbose=0, epochs=2, batch_size=4)
+    after = model.get_layer("batch_normalization").get_weights()
+    assert np.abs(after[2] - before[2]).max() > 0.01
+    model.save(tmp_path / "bn")
+    other = lstmfast.load(tmp_path / "bn")
+    assert other.train_on_batch(x, y) == model.train_on_batch(x, y)
+    np.testing.assert_array_equal(other.predict(x), model.predict(x))
+    lines = []
+    model.summary(lines.append)
+    assert lines[-1] == "Trainable: 19; not trainable: 6"

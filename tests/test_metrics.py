@@ -27,6 +27,7 @@ def test_values_by_hand():
     y, p = [1, 0, 1, 0], [0.9, 0.8, 0.3, 0.1]
     assert metrics.Precision()(y, p) == 1 / 2
     assert metrics.Recall()(y, p) == 1 / 2
+    assert metrics.Recall()([1, 1], [0.5, 0.6]) == 1 / 2  # above the threshold, not at it
     assert metrics.Recall([0.2, 0.95])(y, p).tolist() == [1, 0]
     assert metrics.AUC()(y, p) == pytest.approx(3 / 4)  # pairs in the right order
     assert metrics.F1Score("micro", 0.5)(np.array(y)[:, None], np.array(p)[:, None]) == (

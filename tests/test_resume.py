@@ -79,15 +79,17 @@ def test_kills(environment):
 @pytest.mark.parametrize("save_freq", [1, 2, 3, "epoch"])
 def test_after_any_batch_it_goes_on_with_the_same_bits(tmp_path, how, save_freq):
     how["save_freq"] = save_freq
-    model, history = fitted(tmp_path / "whole", **how)
+    tables = [tmp_path / "whole.csv", tmp_path / "again.csv"]
+    model, history = fitted(tmp_path / "whole", [callbacks.CSVLogger(tables[0])], **how)
     for batches in range(1, 9):
         folder = tmp_path / str(batches)
         with suppress(Stop):
-            fitted(folder, [stops(batches)], **how)
-        again, found = fitted(folder, **how)
+            fitted(folder, [callbacks.CSVLogger(tables[1]), stops(batches)], **how)
+        again, found = fitted(folder, [callbacks.CSVLogger(tables[1])], **how)
         assert found.history == history.history and found.epoch == history.epoch
         assert_all_equal(again.get_weights(), model.get_weights())
         assert again.rng.bit_generator.state == model.rng.bit_generator.state
+        assert tables[1].read_bytes() == tables[0].read_bytes()
         assert not folder.exists()
 
 

@@ -28,6 +28,7 @@ KEPT = "all activations are kept on a GPU"
 NO_RESETS = "no kernel begins rows anew on a GPU"
 NO_STATICS = "no kernel adds static inputs on a GPU"
 NO_KERNELS = "has no kernels on a GPU"
+NO_BOTH_WAYS = "Bidirectional has no kernels on a GPU; LSTM(bidirectional=True) has"
 HOST_RULE = "it is calculated on the CPU alone"
 
 LAYERS: Rows = {
@@ -40,6 +41,13 @@ LAYERS: Rows = {
         "Maximum", "Minimum", "Concatenate", "Dot", "MaxPooling1D", "AveragePooling1D",
         "GlobalMaxPooling1D", "GlobalAveragePooling1D",
     ), HOST_RULE),
+    "Bidirectional": NO_BOTH_WAYS,
+    "TimeDistributed": "TimeDistributed has no kernels on a GPU",
+    "LayerNormalization": "LayerNormalization has no kernels on a GPU",
+    "BatchNormalization": "BatchNormalization has no kernels on a GPU",
+    "Conv1D": "Conv1D has no kernels on a GPU",
+    "Attention": "Attention has no kernels on a GPU",
+    "AdditiveAttention": "AdditiveAttention has no kernels on a GPU",
 }  # fmt: skip
 OPTIONS_OF_LSTM: Rows = {
     "activation": True, "recurrent_activation": True, "output_activation": True,
@@ -103,7 +111,7 @@ def check_layer(layer: Any) -> None:
             _check(f"{layer.name}: {option}", OPTIONS_OF_LSTM, option)
     for ending, rows in (("regularizer", REGULARIZERS), ("constraint", CONSTRAINTS)):
         for role in layer.roles.values():
-            rule = getattr(layer, f"{role}_{ending}")
+            rule = getattr(layer, f"{role}_{ending}", None)
             if rule is not None:
                 _check(f"{layer.name}: {role}_{ending}", rows, type(rule).__name__)
 

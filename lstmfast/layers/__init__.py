@@ -17,7 +17,10 @@ from collections.abc import Mapping
 
 from ..registry import Known
 from .activation import ELU, Activation, LeakyReLU, ReLU, Softmax
+from .attention import AdditiveAttention, Attention
 from .base import Layer
+from .bidirectional import Bidirectional
+from .convolution import Conv1D
 from .dense import Dense
 from .dot import Dot
 from .dropout import Dropout, GaussianNoise, SpatialDropout1D
@@ -25,6 +28,7 @@ from .embedding import Embedding
 from .lstm import LSTM
 from .masking import Masking
 from .merging import Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract
+from .normalization import BatchNormalization, LayerNormalization
 from .pooling import (
     AveragePooling1D,
     GlobalAveragePooling1D,
@@ -43,14 +47,18 @@ from .shapes import (
 )
 from .simple_rnn import SimpleRNN
 from .symbolic import Input
+from .time_distributed import TimeDistributed
+from .wrapper import Wrapper
 
 __all__ = [
-    "ELU", "LSTM", "Activation", "Add", "Average", "AveragePooling1D", "Concatenate",
+    "ELU", "LSTM", "Activation", "Add", "AdditiveAttention", "Attention", "Average",
+    "AveragePooling1D", "BatchNormalization", "Bidirectional", "Concatenate", "Conv1D",
     "Cropping1D", "Dense", "Dot", "Dropout", "Embedding", "Flatten", "GaussianNoise",
-    "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "Layer", "LeakyReLU", "Masking",
-    "MaxPooling1D", "Maximum", "Minimum", "Multiply", "Permute", "QuantizedDense",
-    "QuantizedEmbedding", "QuantizedLSTM", "ReLU", "RepeatVector", "Reshape", "SimpleRNN",
-    "Softmax", "SpatialDropout1D", "Subtract", "UpSampling1D", "ZeroPadding1D",
+    "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "Layer", "LayerNormalization",
+    "LeakyReLU", "Masking", "MaxPooling1D", "Maximum", "Minimum", "Multiply", "Permute",
+    "QuantizedDense", "QuantizedEmbedding", "QuantizedLSTM", "ReLU", "RepeatVector", "Reshape",
+    "SimpleRNN", "Softmax", "SpatialDropout1D", "Subtract", "TimeDistributed", "UpSampling1D",
+    "Wrapper", "ZeroPadding1D",
 ]  # fmt: skip
 
 OWN: tuple[type[Layer], ...] = (
@@ -60,5 +68,8 @@ OWN: tuple[type[Layer], ...] = (
         Flatten, Reshape, Permute, RepeatVector, ZeroPadding1D, Cropping1D, UpSampling1D,
         Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate, Dot,
         MaxPooling1D, AveragePooling1D, GlobalMaxPooling1D, GlobalAveragePooling1D,
+    Bidirectional, TimeDistributed, LayerNormalization, BatchNormalization, Conv1D, Attention,
+    AdditiveAttention,
 )  # fmt: skip
 CLASSES: Mapping[str, type[Layer]] = Known(Layer, OWN)
+Wrapper.classes = CLASSES

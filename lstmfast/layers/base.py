@@ -80,6 +80,10 @@ class Layer(Weighted):
     draws = True  # from `rng` in training, as far as is known
     precision: str | None = None
 
+    def takes_ids_at(self, position: int) -> bool:
+        """Does the input at this place of a list take ids?"""
+        return self.takes_ids
+
     @property
     def single_output(self) -> bool:
         """Is the output one array, batch first, as a Model can hand it on?"""
@@ -158,9 +162,14 @@ class Layer(Weighted):
         return config
 
     def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        """Draw a weight, in Keras's layout, from the initializer of its role."""
-        made: Initializer = getattr(self, f"{self.roles[kind_of(name)]}_initializer")
-        return made(shape, rng)
+        """Draw a weight, in Keras's layout, from the initializer of its role.
+
+        A weight without a role is its own; without an attribute `<role>_initializer` it is drawn
+        from Keras's usual one, "glorot_uniform".
+        """
+        role = self.roles.get(kind_of(name), name)
+        made = getattr(self, f"{role}_initializer", "glorot_uniform")
+        return initializers.get(made, f"{role}_initializer")(shape, rng)
 
     # In a graph: layers with several outputs, or with arguments that are tensors.
 

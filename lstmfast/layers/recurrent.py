@@ -17,7 +17,7 @@ from ..whole import Attributes
 from .base import Layer
 from .symbolic import connected, is_symbolic
 
-__all__ = ["Recurrent"]
+__all__ = ["Recurrent", "steps_of"]
 
 GETTERS = {
     "initializer": initializers.get,
@@ -111,13 +111,7 @@ class Recurrent(Layer):
         return mask if self.return_sequences else None
 
     def mask_arguments(self, mask: Any) -> dict[str, Any]:
-        """Rows that are padded at their end are told by their lengths, which save steps."""
-        pad = self.pad or "repeat"
-        if mask is None:
-            return {}
-        lengths = mask.sum(axis=1)
-        padded = np.arange(mask.shape[1]) < lengths[:, None]
-        return {"pad": pad, **({"lengths": lengths} if (mask == padded).all() else {"mask": mask})}
+        return {"pad": self.pad or "repeat", **steps_of(mask)}
 
     def side_gradients(self) -> dict[str, Any]:
         return {"initial_state": self.initial_state_grads}
@@ -162,3 +156,13 @@ class Recurrent(Layer):
             part = self._placed(name, part)
             check_shape(name, part.shape, shape)
         return part
+
+
+def steps_of(mask: Array) -> dict[str, Array]:
+    """Return what a recurrent layer is told of a mask (B, T).
+
+    Rows that are padded at their end alone are told by their lengths, which save the other steps.
+    """
+    lengths = mask.sum(axis=1)
+    padded = np.arange(mask.shape[1]) < lengths[:, None]
+    return {"lengths": lengths} if (mask == padded).all() else {"mask": mask}

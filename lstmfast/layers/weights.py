@@ -164,7 +164,7 @@ class Weighted:
 
     def _rules(self, ending: str, names: Iterable[str]) -> dict[str, Any]:
         """Return what the arguments `kernel_<ending>` and so on hold, for each of these params."""
-        given = {kind: getattr(self, f"{role}_{ending}") for kind, role in self.roles.items()}
+        given = {kind: getattr(self, f"{role}_{ending}", None) for kind, role in self.roles.items()}
         if all(rule is None for rule in given.values()):
             return {}
         rules = {name: given.get(kind_of(name)) for name in names}

@@ -10,7 +10,7 @@ layer is `{"layer": its name, "inputs"}`; "sides" and "constants" are other argu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .. import layers
@@ -31,6 +31,8 @@ NODE = ("class", "config", "inputs")
 FURTHER = ("layer", "inputs")
 OF_CALLS = ("sides", "constants", "trainable")
 KINDS = (None, "ids", "float")
+
+Nest = Callable[[dict[str, Any]], Layer]
 
 
 def described(model: Network) -> dict[str, Any]:
@@ -96,10 +98,11 @@ def _refer(slots: Any, references: list[Any]) -> Any:
 # Back.
 
 
-def graph_of(found: Any) -> tuple[Graph, dict[str, Any]]:
+def graph_of(found: Any, nested: Nest) -> tuple[Graph, dict[str, Any]]:
     """Return the graph of new layers, not built, and the arguments for a Model of it.
 
-    "keys" among them is for `Network.name_ends`.
+    "keys" among them is for `Network.name_ends`. `nested` makes a layer of the config of a model
+    that is one.
 
     Raises
     ------
@@ -114,17 +117,17 @@ def graph_of(found: Any) -> tuple[Graph, dict[str, Any]]:
         raise ValueError(f"layers: expected a list of one or more, got {shown(found['layers'])}")
     arguments = {name: found[name] for name in ("dtype", "seed", "name")}
     if not extra:
-        return _chain(found), {**arguments, "keys": (None, None)}
+        return _chain(found, nested), {**arguments, "keys": (None, None)}
     arguments["keys"] = _end_keys(found["keys"])
-    return _Reader(found).graph(), arguments
+    return _Reader(found, nested).graph(), arguments
 
 
-def _chain(found: Any) -> Graph:
+def _chain(found: Any, nested: Nest) -> Graph:
     chain: list[Layer] = []
     source = INPUT
     for index, node in enumerate(found["layers"]):
         name = f"layers[{index}]"
-        chain.append(_layer(name, node))
+        chain.append(_layer(name, node, nested))
         if node["inputs"] != [source]:
             raise ValueError(f"{name}: expected the inputs {[source]}, got {shown(node['inputs'])}")
         source = chain[-1].name
@@ -133,14 +136,17 @@ def _chain(found: Any) -> Graph:
     return chained(chain, Entry(INPUT, _shape(found["input_shape"])))
 
 
-def _layer(name: str, node: Any) -> Layer:
+def _layer(name: str, node: Any, nested: Nest) -> Layer:
     optional = [key for key in OF_CALLS if isinstance(node, dict) and key in node]
     node = keys(name, node, (*NODE, *optional))
     if not isinstance(node["config"], dict) or not isinstance(node["config"].get("name"), str):
         raise ValueError(f"{name}: expected a config with a name, got {shown(node['config'])}")
     if node.get("trainable", True) not in (True, False):
         raise ValueError(f"{name}: trainable: expected true or false, got {node['trainable']!r}")
-    layer = construct(name, {**node["config"], "class": node["class"]}, layers.CLASSES)
+    if node["class"] == "Nested":
+        layer = nested(node["config"])
+    else:
+        layer = construct(name, {**node["config"], "class": node["class"]}, layers.CLASSES)
     layer.trainable = node.get("trainable", True)
     return layer
 
@@ -166,8 +172,8 @@ def _are_words(names: Any) -> bool:
 class _Reader:
     """Makes steps of nodes: which layer, and which slots are meant."""
 
-    def __init__(self, found: Any):
-        self.found = found
+    def __init__(self, found: Any, nested: Nest):
+        self.found, self.nested = found, nested
         self.entries = self._entries(found["inputs"])
         self.slots: dict[tuple[str, int, int], int] = {
             (str(entry.name), 0, 0): n for n, entry in enumerate(self.entries)
@@ -207,7 +213,7 @@ class _Reader:
                 raise ValueError(f"layer: expected a layer before it, got {shown(node['layer'])}")
             layer = self.layers[node["layer"]]
         else:
-            layer = _layer("node", node)
+            layer = _layer("node", node, self.nested)
             if layer.name in self.layers:
                 raise ValueError(f"name: expected one of its own, got {layer.name!r} twice")
             self.layers[layer.name] = layer

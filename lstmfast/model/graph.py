@@ -73,13 +73,20 @@ class Graph:
 
     def takes_ids(self, entry: int) -> bool:
         """Do ids come in there?"""
-        kind = self.entries[entry].kind
-        takers = [step.layer for step in self.steps if entry in step.sources()]
-        return any(layer.takes_ids for layer in takers) or (kind == "ids" and not takers)
+        return any(ids for _, ids in self._takers(entry))
 
     def takers(self, slot: int) -> list[Any]:
         """Return the layers that take this slot's value."""
         return [step.layer for step in self.steps if slot in step.sources()]
+
+    def _takers(self, slot: int) -> list[tuple[Any, bool]]:
+        """The layers that take this slot's value, and whether as ids."""
+        return [
+            (step.layer, position < len(step.inputs) and step.layer.takes_ids_at(position))
+            for step in self.steps
+            for position, source in enumerate(step.sources())
+            if source == slot
+        ]
 
     def shapes(self, input_shapes: Sequence[Shape]) -> list[Any]:
         """Return the shape in each slot; ValueError, named by the layer, where one misfits."""
@@ -120,16 +127,16 @@ class Graph:
         return Graph(self.entries, steps, self.outputs)
 
     def _check_ids(self) -> None:
-        entries = range(len(self.entries))
-        late = [
-            s.layer.name for s in self.steps if s.layer.takes_ids and s.inputs[0] not in entries
-        ]
-        if late:
-            raise ValueError(f"layers: expected ids at the inputs alone, got {late} behind others")
-        for entry in entries:
-            takers = self.takers(entry)
-            if len({layer.takes_ids for layer in takers}) > 1:
-                names = [layer.name for layer in takers]
+        """Raise ValueError where ids come from layers, or numbers, too, go to where ids do."""
+        for slot in range(self.slots):
+            takers = self._takers(slot)
+            late = [layer.name for layer, ids in takers if ids and slot >= len(self.entries)]
+            if late:
+                raise ValueError(
+                    f"layers: expected ids at the inputs alone, got {late} behind others"
+                )
+            if len({ids for _, ids in takers}) > 1:
+                names = [layer.name for layer, _ in takers]
                 raise ValueError(f"layers: expected ids or numbers of an input, got both: {names}")
 
 

@@ -17,7 +17,9 @@ from .. import optimizers
 from ..arguments import Array, choice, flag, integer
 from ..callbacks.callback_list import CallbackList
 from ..callbacks.history import History
+from ..layers import Layer
 from ..layers.quantized import Quantized
+from ..layers.symbolic import connected, is_symbolic
 from ..optimizers import Optimizer
 from ..whole import or_as_before
 from . import files, quantizing, saving, summary, training
@@ -27,6 +29,7 @@ from .fitting import Steps
 from .graph import Graph
 from .heads import Heads
 from .learner import Learner
+from .nested import Nested
 from .network import chain_of, end_keys, graph_of
 from .streaming import ModelStream
 
@@ -104,6 +107,7 @@ class Model(Learner):
         self.loss: Any = None
         self.metrics: list[str] = []
         self._heads = None
+        self._nested: Nested | None = None
         self.history: History | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
 
@@ -427,8 +431,24 @@ class Model(Learner):
         """
         return ModelStream(self, batch_size)
 
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """Return a layer by its name, or by its place in `layers`; a Model where that is one."""
+        layer = super().get_layer(name, index)
+        return layer.model if isinstance(layer, Nested) else layer
+
+    def as_layer(self) -> Layer:
+        if self._nested is None or set(self._nested.inner.values()) != set(self.layers):
+            self._nested = Nested(self)
+        return self._nested
+
     def __call__(self, x: Any, training: bool = False) -> Any:
-        """Return the outputs for one batch, as the layers give them."""
+        """Return the outputs for one batch, as the layers give them.
+
+        Of a tensor of a graph (see `Input`), or of several inputs a list: the tensor that will come
+        out, or a tuple. The model is then a layer there, and shares its weights.
+        """
+        if is_symbolic(x):
+            return connected(self.as_layer(), x, {"training": True} if training else {})
         batch = self._cast(taken(self, x, has_targets=False))
         check_inputs(self, batch.xs, len(batch), finite=False)
         self._build_for(batch.xs)
@@ -530,8 +550,9 @@ class Sequential(Model):
     ----------
     layers : sequence of Layer, optional
         An `Input` may come first.
-    device, dtype, seed, name, precision
-        As of `Model`.
+    name : str, optional
+    arguments
+        device, dtype, seed and precision, as of `Model`.
     """
 
     def __init__(self, layers: Any = (), name: str | None = None, **arguments: Any):
@@ -552,6 +573,9 @@ class Sequential(Model):
         if self.graph.entries[0].shape is not None:
             graph.entries = self.graph.entries
         self._set_graph(graph)
+
+
+Nested.makes = Model
 
 
 def load(path: files.StrPath) -> Model:

@@ -97,6 +97,10 @@ class Network:
         shapes = self.graph.output_shapes(self.input_shapes or [])
         return shapes[0] if len(shapes) == 1 else shapes
 
+    def as_layer(self) -> Layer:
+        """Return this model as a layer of others, always the same one."""
+        raise NotImplementedError
+
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """Return a layer by its name, or by its place in `layers`."""
         if (name is None) == (index is None):
@@ -274,6 +278,7 @@ def chain_of(layers: Any, may_be_empty: bool = False) -> Graph:
     if found and isinstance(found[0], Tensor) and isinstance(found[0].node.layer, InputLayer):
         first = found.pop(0).node.layer
         entry = Entry(first.name if first.has_own_name else "input", first.shape, first.kind)
+    found = [one.as_layer() if isinstance(one, Network) else one for one in found]
     is_empty = not found and not may_be_empty
     if is_empty or not all(isinstance(layer, Layer) for layer in found):
         raise ValueError(f"layers: expected a list of one layer or more, got {shown(layers)}")

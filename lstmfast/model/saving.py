@@ -21,6 +21,7 @@ from ..optimizers import Optimizer
 from ..whole import held
 from . import files, packing
 from .described import described, graph_of
+from .nested import Nested
 
 if TYPE_CHECKING:
     from . import Model
@@ -74,7 +75,7 @@ def load(file: files.Reader, make: Callable[..., Model]) -> Model:
     No weight is drawn: the layers adopt the file's tensors before they go into the model.
     """
     config = keys("config", file.config, ("model", "compile", "training"))
-    graph, arguments = graph_of(config["model"])
+    graph, arguments = graph_of(config["model"], Nested.from_config)
     compiled = None if config["compile"] is None else _compiled(config["compile"])
     iterations, rng, fit = _training(config["training"])
     optimizer = compiled["optimizer"] if compiled else None
@@ -206,6 +207,9 @@ def _compiled(config: Any) -> dict[str, Any]:
     extra = [name for name in MORE if isinstance(config, dict) and name in config]
     config = keys("compile", config, (*COMPILED, *extra))
     found = {name: config[name] for name in ("metrics", *extra)}
+    for name in ("metrics", *extra):
+        if not isinstance(found[name], list):
+            raise ValueError(f"{name}: expected a list, got {shown(found[name])}")
     given = config["loss"]
     each = [_loss(one) for one in given] if isinstance(given, list) else _loss(given)
     made = construct("optimizer", config["optimizer"], optimizers.CLASSES)

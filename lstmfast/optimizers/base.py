@@ -119,6 +119,7 @@ class Optimizer(Settings):
         """Change params and slots, keep the slots and count the step, or leave all as it was."""
         before: Attributes = [(self, "slots", self.slots), (self, "iterations", self.iterations)]
         if not are_here(params):  # nobody copies a GPU's memory for an interrupt's sake
+            self._check_on_gpu()
             with held():
                 or_as_before(before, self._update_all, params, grads, slots)
         elif self._has_kernel():
@@ -220,8 +221,6 @@ class Optimizer(Settings):
             for index, (slot, w) in enumerate(zip(kept, params, strict=True)):
                 check_array(f"params[{index}] ({name} of earlier steps)", w, slot)
                 check_writeable(f"{name}[{index}]", slot)
-        if not are_here(params):
-            self._check_on_gpu()
 
     def _decays(self, params: Sequence[Array], names: Sequence[str] | None) -> Iterable[float]:
         """By which share of itself each parameter shrinks before the update."""
@@ -278,10 +277,11 @@ class Optimizer(Settings):
     ) -> list[Gradient]:
         """A RowGradient becomes dense where rows that it lacks change as well."""
         takes_rows = self._has_kernel() and self.gradient_accumulation_steps is None
-        given = []
-        for g, decay in zip(grads, decays, strict=False):
-            rows_do = takes_rows and (self.lazy or (self._is_local and not decay))
-            given.append(g.dense() if isinstance(g, RowGradient) and not rows_do else g)
+        given = list(grads)
+        for index, (g, decay) in enumerate(zip(grads, decays, strict=False)):
+            if isinstance(g, RowGradient):
+                rows_do = takes_rows and (self.lazy or (self._is_local and not decay))
+                given[index] = g if rows_do else g.dense()
         return given
 
     @property
