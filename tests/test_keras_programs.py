@@ -65,8 +65,20 @@ def test_nothing_but_import_lines_is_changed(name):
     assert not re.search(r"^\s*(import|from) keras", after, re.MULTILINE)
 
 
+@pytest.fixture(scope="module")
+def one_thread(keras):
+    """Let PyTorch, under Keras, use one thread: such small products wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", loading.PROGRAMS)
-def test_a_program_gives_what_it_gives_with_keras(keras, name):
+def test_a_program_gives_what_it_gives_with_keras(name):
     theirs, ours = (loading.load(name, library, **TINY[name]) for library in ("keras", "lstmfast"))
     data = theirs.load_data()
     check_same(ours.load_data(), data)
