@@ -1,6 +1,6 @@
 """The layers that move, merge, pool or mask numbers against Keras 3, in float64.
 
-Outputs, masks and gradients, on random configurations. Run by `test_light_layers_keras` in a
+Outputs, masks and gradients, on random configurations. Run by `test_layers_keras` in a
 process of its own: on TensorFlow, as Keras calculates in float64 throughout on no other backend.
 """
 

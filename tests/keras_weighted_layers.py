@@ -2,7 +2,7 @@
 
 Weights are Keras's in Keras's order; outputs, masks, moving means and gradients are held against
 those of Keras on TensorFlow, its only backend with float64 throughout:
-`test_weighted_layers_keras` runs this in a process of its own.
+`test_layers_keras` runs this in a process of its own.
 """
 
 import keras
@@ -51,12 +51,10 @@ class Twins:
         put = keras.ops.convert_to_tensor
         return [put(one) for one in x] if isinstance(x, list) else put(x)
 
-    def check_forward(self, training):
+    def check_forward(self, training=False):
         got = self.ours.forward(self.x, training, **self.call)
         wanted = self.theirs(self.tensors(self.x), training=training, **self.told)
         close(several(got), [array(one) for one in several(wanted)])
-        close(self.ours.get_weights(), self.theirs.get_weights())
-        return several(got)
 
     def check_gradients(self, training=True):
         x = self.tensors(several(self.x))
@@ -65,6 +63,7 @@ class Twins:
             many = isinstance(self.x, list)
             wanted = several(self.theirs(x if many else x[0], training=training, **self.told))
             got = several(self.ours.forward(self.x, training, **self.call))
+            close(got, [one.numpy() for one in wanted])
             up = [self.rng.standard_normal(one.shape) for one in got]
             total = sum(tf.reduce_sum(one * d) for one, d in zip(wanted, up, strict=True))
         theirs = [v.value for v in self.theirs.trainable_variables]
@@ -72,6 +71,7 @@ class Twins:
         close(several(self.backward([d.copy() for d in up])), [one.numpy() for one in dx])
         grads = [keras_layout(self.ours, n, self.ours.grads[n]) for n in self.ours.trained]
         close(grads, [one.numpy() for one in theirs])
+        close(self.ours.get_weights(), self.theirs.get_weights())
 
     def backward(self, up):
         if len(up) == 1:
@@ -99,10 +99,8 @@ def close(got, wanted):
 
 
 def check(twins):
-    twins.check_forward(False)
-    twins.check_forward(True)
+    twins.check_forward()
     twins.check_gradients()
-    twins.check_gradients()  # the layer is as new
 
 
 def steps(*shape, seed=1):
@@ -112,9 +110,12 @@ def steps(*shape, seed=1):
 # ---------------------------------------------------------------- Bidirectional
 
 
-@pytest.mark.parametrize("name", MASKS)
-@pytest.mark.parametrize("sequences", (False, True))
-@pytest.mark.parametrize("kind", ("LSTM", "SimpleRNN"))
+@pytest.mark.parametrize(
+    "kind, sequences, name",
+    [("LSTM", True, name) for name in MASKS]
+    + [("SimpleRNN", True, "holes"), ("SimpleRNN", False, "left")]
+    + [("LSTM", False, "left"), ("LSTM", False, "holes")],
+)
 def test_both_ways_under_masks(kind, sequences, name):
     of_keras, of_ours = getattr(keras.layers, kind), getattr(layers, kind)
     told = {"return_sequences": sequences}
@@ -124,9 +125,11 @@ def test_both_ways_under_masks(kind, sequences, name):
     check(twins)
 
 
-@pytest.mark.parametrize("mode", ("concat", "sum", "ave", "mul", None))
-@pytest.mark.parametrize("state", (False, True))
-@pytest.mark.parametrize("kind", ("LSTM", "SimpleRNN"))
+@pytest.mark.parametrize(
+    "kind, mode, state",
+    [("LSTM", mode, mode in ("concat", None)) for mode in ("concat", "sum", "ave", "mul", None)]
+    + [("SimpleRNN", "concat", True), ("SimpleRNN", None, True)],
+)
 def test_merge_modes_and_states(kind, mode, state):
     of_keras, of_ours = getattr(keras.layers, kind), getattr(layers, kind)
     told = {"return_sequences": True, "return_state": state}
@@ -183,14 +186,14 @@ def test_layer_normalization(axis, center, scale):
 
 @pytest.mark.parametrize("axis", (-1, 1))
 @pytest.mark.parametrize("name", MASKS)
-@pytest.mark.parametrize("center, scale", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("center, scale", [(True, True), (False, False)])
 def test_batch_normalization(axis, name, center, scale):
     told = {"axis": axis, "center": center, "scale": scale, "momentum": 0.8}
     theirs = keras.layers.BatchNormalization(**told)
     ours = layers.BatchNormalization(**told)
     twins = Twins(ours, theirs, 2 + steps(), mask=masked(name))
     check(twins)
-    twins.check_gradients(training=True)
+    twins.check_gradients()  # the moving means move on
     twins.theirs.trainable = twins.ours.trainable = False
     twins.check_forward(True)
 
@@ -204,11 +207,11 @@ def test_batch_normalization_of_other_ranks(shape):
 # ---------------------------------------------------------------- convolution
 
 
-def conv_cases(count=24):
+def conv_cases(count=16):
     """Random options of Conv1D, and the length of x."""
     rng = np.random.default_rng(7)
     for case in range(count):
-        groups = 2 if case < 2 else 1  # which TensorFlow has to compile
+        groups = 2 if case == 1 else 1  # which TensorFlow has to compile
         strides = int(rng.integers(1, 4))
         told = {
             "filters": groups * int(rng.integers(1, 4)), "kernel_size": int(rng.integers(1, 5)),
@@ -244,8 +247,7 @@ def attention_masks(name):
     ]
 
 
-@pytest.mark.parametrize("name", ("none", "query", "value", "both"))
-@pytest.mark.parametrize("causal", (False, True))
+@pytest.mark.parametrize("name, causal", [("none", False), ("query", False), ("both", True)])
 @pytest.mark.parametrize(
     "kind, told",
     [
@@ -286,9 +288,10 @@ def test_attention_with_keys_and_a_row_without_values():
 # ---------------------------------------------------------------- masks of LSTM alone
 
 
-@pytest.mark.parametrize("name", ("right", "left", "holes"))
-@pytest.mark.parametrize("backwards", (False, True))
-@pytest.mark.parametrize("kind", ("LSTM", "SimpleRNN"))
+@pytest.mark.parametrize(
+    "kind, backwards, name",
+    [("LSTM", False, "left"), ("LSTM", True, "holes"), ("SimpleRNN", False, "holes")],
+)
 def test_repeated_outputs_are_those_of_keras(kind, backwards, name):
     """Keras repeats outputs where a mask leaves steps out: `pad="repeat"`."""
     told = {"return_sequences": True, "go_backwards": backwards}
@@ -302,4 +305,4 @@ def test_repeated_outputs_are_those_of_keras(kind, backwards, name):
     got, repeated = (one.forward(twins.x, mask=masked(name)) for one in (plain, ours))
     taken = masked(name)[:, ::-1] if backwards else masked(name)
     np.testing.assert_array_equal(got[taken], repeated[taken])
-    assert not got[~taken].any() and repeated[~taken].any()
+    assert not got[~taken].any() and (repeated[~taken].any() or name != "holes")

@@ -90,16 +90,6 @@ def test_what_is_no_callback_is_refused():
     assert model.fit(X, Y, callbacks=[[one], CallbackList([TerminateOnNaN()])], **HOW) is one
 
 
-def test_what_is_not_supported_yet_is_refused():
-    model = compiled()
-    for name in ("class_weight", "sample_weight", "lengths", "mask"):
-        with pytest.raises(ValueError, match=f"^{name}: expected None"):
-            model.fit(X, Y, **{name: [1.0]})
-    for call in (model.evaluate, model.train_on_batch, model.test_on_batch):
-        with pytest.raises(ValueError, match=r"^sample_weight: expected None"):
-            call(X, Y, sample_weight=[1.0])
-
-
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -159,7 +149,7 @@ def test_steps_per_epoch_go_through_all_samples_in_turn():
     model = Model([Dense(1, input_shape=(1,))], seed=0)
     model.compile(SGD(0.0), "mse")
     take = model._gradients
-    model._gradients = lambda x, y: (seen.append(x.ravel().tolist()), take(x, y))[1]
+    model._gradients = lambda batch: (seen.append(batch.xs[0].ravel().tolist()), take(batch))[1]
     history = model.fit(x, x, batch_size=4, steps_per_epoch=2, epochs=5, verbose=0)
     assert history.epoch == [0, 1, 2, 3, 4] and history.params["steps"] == 2
     assert [len(batch) for batch in seen] == [4, 4, 2, 4, 4, 2, 4, 4, 2, 4]

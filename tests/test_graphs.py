@@ -71,10 +71,9 @@ def test_the_decoder_learns_through_the_encoder():
 # ---------------------------------------------------------------- the order of layers, names
 
 
-def test_layers_come_in_keras_order():
-    pytest.importorskip("keras")
+def test_layers_come_in_keras_order(keras):
     for make in (seq2seq, twins, diamond):
-        theirs, ours = in_keras(make), make()
+        theirs, ours = in_keras(keras, make), make()
         names = [one.name for one in theirs.layers if type(one).__name__ != "InputLayer"]
         assert [type(one).__name__ for one in ours.layers] == [
             type(theirs.get_layer(name)).__name__ for name in names
@@ -91,10 +90,8 @@ def diamond(**arguments):
     return Model(x, {"long": Dense(2, name="end")(long), "short": short}, **arguments)
 
 
-def in_keras(make):
+def in_keras(keras, make):
     """Return the model that `make` makes, of Keras's layers."""
-    import keras
-
     own = {name: getattr(keras.layers, name) for name in ("LSTM", "Dense", "Embedding", "Input")}
     own["Model"] = lambda *given, seed=None, **named: keras.Model(*given, **named)
     scope = dict(make.__globals__) | own
@@ -493,3 +490,41 @@ def test_batch_statistics_are_kept_but_not_trained(tmp_path):
     lines = []
     model.summary(lines.append)
     assert lines[-1] == "Trainable: 19; not trainable: 6"
+
+
+@pytest.mark.parametrize("optimizer", [lstmfast.SGD(0.5), lstmfast.Adam(0.1, lazy=True)])
+def test_tables_of_which_few_rows_are_read(optimizer):
+    """Rows that a batch does not read stay; those that it reads go as with a dense gradient."""
+    ids = np.array([[1, 4, 1], [2, 4, 5]])
+    whole = type(optimizer)(optimizer.learning_rate)
+    found = []
+    for one in (optimizer, whole):
+        model = Model([Embedding(50, 3), LSTM(2), Dense(1)], seed=0, dtype="float64")
+        model.compile(one, "mse")
+        before = model.get_weights()[0]
+        model.train_on_batch(ids, np.ones((2, 1)))
+        found.append(model.get_weights())
+        rest = np.setdiff1d(np.arange(50), ids)
+        np.testing.assert_array_equal(found[-1][0][rest], before[rest])
+    assert optimizer.takes_rows and not (lstmfast.Adam().takes_rows)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-14)
+    assert isinstance(model.gradients(ids, np.ones((2, 1)))[1][0], np.ndarray)
+
+
+def test_averages_of_weights_are_taken_at_the_end():
+    model = Model([Dense(1, input_shape=(2,))], seed=0, dtype="float64")
+    model.compile(lstmfast.SGD(0.1, use_ema=True, ema_momentum=0.5), "mse")
+    x, y = np.array([[1.0, 2.0]]), np.array([[3.0]])
+    model.fit(x, y, epochs=3, verbose=0)
+    twin = Model([Dense(1, input_shape=(2,))], seed=0, dtype="float64")
+    twin.compile(lstmfast.SGD(0.1), "mse")
+    average = None
+    for _ in range(3):
+        twin.train_on_batch(x, y)
+        weights = twin.get_weights()
+        average = weights if average is None else [
+            0.5 * a + 0.5 * w for a, w in zip(average, weights, strict=True)
+        ]  # fmt: skip
+    for found, expected in zip(model.get_weights(), average, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -6,7 +6,7 @@ A layer is called with its input, `layer(x)`, or driven by a Model. To train wit
 >>> layer.build((None, None, 8))
 >>> y = layer.forward(x, training=True)         # x (B, T, 8) float32
 >>> dx = layer.backward(dy)                     # dy (B, T, 64); fills layer.grads
->>> optimizer.apply(list(layer.params.values()), list(layer.grads.values()))
+>>> optimizer.apply(list(layer.trained.values()), [layer.grads[name] for name in layer.trained])
 
 `Layer` tells what to add for regularizers and constraints.
 """

@@ -45,7 +45,7 @@ class Layer(Weighted):
     >>> loss = loss_of(y) + layer.penalty()
     >>> layer.backward(dy)
     >>> layer.add_penalty_gradients()        # to layer.grads
-    >>> optimizer.apply(list(layer.params.values()), list(layer.grads.values()))
+    >>> optimizer.apply(list(layer.trained.values()), [layer.grads[name] for name in layer.trained])
     >>> layer.constrain()                    # changes layer.params
 
     Attributes

@@ -9,6 +9,7 @@ import numpy as np
 from .. import constraints, initializers, regularizers
 from ..arguments import Array, Shape, check_shape, flag, integer
 from ..ops.placement import to_host
+from ..ops.rows import RowGradient
 from .base import Layer
 from .stepping import Stepper, same_stepper
 
@@ -39,6 +40,7 @@ class Embedding(Layer):
     takes_ids = True
     supports_masking = True
     draws = False
+    gives_rows = False  # is the gradient a `RowGradient`, for optimizers that take one?
     roles: ClassVar = {"embeddings": "embeddings"}
 
     def __init__(
@@ -111,5 +113,6 @@ class Embedding(Layer):
         ids = self._cached()
         dy = self._placed("dy", dy)
         check_shape("dy", dy.shape, (*ids.shape, self.output_dim))
-        self.grads = {"embeddings": self._ops.embedding_backward(ids, dy, self.input_dim)}
+        made: Any = RowGradient.of if self.gives_rows else self._ops.embedding_backward
+        self.grads = {"embeddings": made(ids, dy, self.input_dim)}
         self._cache = None

@@ -8,8 +8,9 @@ import numpy as np
 
 from .. import constraints, initializers, regularizers
 from ..arguments import Array, Shape, check_shape, flag, integer, number, shape_text, shown
+from ..ops.checks import new
 from ..ops.dispatch import float_like
-from ..ops.normalization import Moments, moments, normalize, normalize_backward
+from ..ops.normalization import Moments, normalize, normalize_backward, standardize
 from .base import Layer
 
 __all__ = ["BatchNormalization", "LayerNormalization"]
@@ -40,13 +41,20 @@ class Normalization(Layer):
         raise NotImplementedError
 
     def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
+        if not (self.scale or self.center):
+            return {}
+        known = self._known_sizes(input_shape)
+        shapes = {"gamma": known} if self.scale else {}
+        return shapes | ({"beta": known} if self.center else {})
+
+    def _known_sizes(self, input_shape: Shape) -> tuple[int, ...]:
+        """The sizes of the axes that weights have; ValueError where one is open."""
         sizes = tuple(input_shape[axis] for axis in self._weight_axes(len(input_shape)))
         known = tuple(size for size in sizes if size is not None)
         if len(known) < len(sizes):
             expected = f"known sizes of axis {self._axis_text()}"
             raise ValueError(f"input_shape: expected {expected}, got {shape_text(input_shape)}")
-        shapes = {"gamma": known} if self.scale else {}
-        return shapes | ({"beta": known} if self.center else {})
+        return known
 
     def output_shape(self, input_shape: Shape) -> Shape:
         axes = self._weight_axes(len(input_shape))
@@ -82,7 +90,10 @@ class Normalization(Layer):
     def _affine(self, normalized: Array) -> Array:
         """gamma x̂ + beta, a new array."""
         gamma, beta = (self._fitting(name, normalized.ndim) for name in ("gamma", "beta"))
-        y = normalized.copy() if gamma is None else normalized * gamma
+        one = normalized.dtype.type(1)
+        y = np.multiply(
+            normalized, one if gamma is None else gamma, out=new(normalized.shape, normalized.dtype)
+        )
         if beta is not None:
             y += beta
         return y
@@ -177,8 +188,7 @@ class LayerNormalization(Normalization):
         """Return an array like x, floats of the layer's dtype."""
         x = self._floats(x)
         axes = self._weight_axes(x.ndim)
-        found = moments(x, axes)
-        normalized, inverse = normalize(x, found.mean, found.variance, self.epsilon)
+        normalized, inverse, found = standardize(x, axes, self.epsilon)
         if training:
             self._cache = normalized, inverse, found, axes
         return self._affine(normalized)
@@ -272,12 +282,8 @@ class BatchNormalization(Normalization):
         return self._checked_axes((self.axis,), ndim)
 
     def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
-        shapes = super().weight_shapes(input_shape)
-        size = input_shape[self._weight_axes(len(input_shape))[0]]
-        if size is None:
-            expected = f"a known size of axis {self.axis}"
-            raise ValueError(f"input_shape: expected {expected}, got {shape_text(input_shape)}")
-        return shapes | dict.fromkeys(self.statistics, (size,))
+        moving = dict.fromkeys(self.statistics, self._known_sizes(input_shape))
+        return super().weight_shapes(input_shape) | moving
 
     def forward(self, x: Array, training: bool = False, *, mask: Array | None = None) -> Array:
         """Return an array like x, floats of the layer's dtype.
@@ -292,14 +298,13 @@ class BatchNormalization(Normalization):
             check_shape("mask", np.shape(mask), x.shape[:-1])
         kept = self._weight_axes(x.ndim)[0]
         axes = tuple(axis for axis in range(x.ndim) if axis != kept)
+        found = None
         if training and self.trainable:
-            found = moments(x, axes, mask)
-            mean, variance = found.mean, found.variance
+            normalized, inverse, found = standardize(x, axes, self.epsilon, mask)
             self._follow(found)
         else:
-            found = None
             mean, variance = (self._moving(name, x.ndim) for name in self.statistics)
-        normalized, inverse = normalize(x, mean, variance, self.epsilon)
+            normalized, inverse = normalize(x, mean, variance, self.epsilon)
         if training:
             self._cache = normalized, inverse, found, axes
         return self._affine(normalized)

@@ -10,6 +10,7 @@ import numpy as np
 from ..arguments import Array
 from ..losses import AnyLoss
 from ..ops.placement import to_host
+from ..ops.rows import RowGradient
 
 if TYPE_CHECKING:
     from . import Model
@@ -101,11 +102,15 @@ def _norms(model: Model) -> dict[str, float]:
     """Return the norm of each gradient of the last backward pass, NaN and the largest first."""
     with np.errstate(over="ignore", invalid="ignore"):
         found = {
-            name: float(np.sqrt(np.square(to_host(grad), dtype=np.float64).sum()))
+            name: float(np.sqrt(np.square(_values(grad), dtype=np.float64).sum()))
             for name, grad in _named(model, "grads")
         }
     order = sorted(found, key=lambda name: -math.inf if math.isnan(found[name]) else -found[name])
     return {name: found[name] for name in order}
+
+
+def _values(gradient: Any) -> Array:
+    return gradient.values if isinstance(gradient, RowGradient) else to_host(gradient)
 
 
 def _named(model: Model, what: str) -> list[tuple[str, Any]]:

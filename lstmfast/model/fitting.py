@@ -10,6 +10,7 @@ from .. import capi
 from ..arguments import Array
 from ..callbacks.history import History
 from ..callbacks.progress import Progress
+from ..layers import Embedding
 from ..losses import BatchLoss
 from ..metrics import Metric
 from ..optimizers import Optimizer
@@ -109,6 +110,8 @@ class Steps:
 
     def __init__(self, model: Model, optimizer: Optimizer):
         self.model, self.optimizer, self.params = model, optimizer, model.params
+        self.names = [f"{layer.name}/{name}" for layer in model.layers for name in layer.trained]
+        self.tables = _tables(model) if optimizer.takes_rows and model.device == "cpu" else []
         self.constrained = any([layer.is_constrained for layer in model.layers])
         self.draws = any([layer.draws for layer in model.layers])
 
@@ -125,10 +128,12 @@ class Steps:
         weights, attributes, iterations = *self._before(), optimizer.iterations
         copies = [weight.copy() for weight in weights]
         try:
+            for table in self.tables:
+                table.gives_rows = True
             seen, grads = model._gradients(batch)
             if isinstance(seen.loss, BatchLoss) and not math.isfinite(seen.loss.total):
                 raise diverged(model, seen.loss)
-            optimizer.apply(self.params, grads)
+            optimizer.apply(self.params, grads, self.names)
             if self.constrained:
                 model.constrain()
             return seen
@@ -136,6 +141,9 @@ class Steps:
             if self.constrained or optimizer.iterations == iterations:
                 capi.copy_all(weights, copies, attributes)
             raise
+        finally:
+            for table in self.tables:
+                table.gives_rows = False
 
     def _before(self) -> tuple[list[Array], Attributes]:
         """What a step may leave half-changed: arrays, and attributes with what they are now."""
@@ -146,3 +154,13 @@ class Steps:
         slots = optimizer.slots
         attributes += [(optimizer, "slots", slots), (optimizer, "iterations", optimizer.iterations)]
         return [*self.params, *(slot for kept in slots.values() for slot in kept)], attributes
+
+
+def _tables(model: Model) -> list[Embedding]:
+    """The tables that are read once in a pass and get no gradient but the batch's."""
+    calls = [step.layer for step in model.graph.steps]
+    return [
+        layer
+        for layer in model.layers
+        if isinstance(layer, Embedding) and calls.count(layer) == 1 and not layer.regularizers()
+    ]

@@ -75,6 +75,7 @@ class Run:
         while self.epoch < self.last and not ended:
             self._train_epoch()
             ended = model.stop_training
+        model._optimizer().finalize_variable_values(model.params)
         callbacks.on_train_end(self.logs)
         callbacks._done(self)
 

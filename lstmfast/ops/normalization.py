@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments import Array, check_shape
-from .checks import float_array, not_empty
+from .checks import float_array, new, not_empty
 
-__all__ = ["Moments", "moments", "normalize", "normalize_backward"]
+__all__ = ["Moments", "normalize", "normalize_backward", "standardize"]
 
 MASK_EPSILON = 1e-7  # Keras's: added to the number of elements that a mask leaves
 
@@ -31,14 +31,18 @@ class Moments(NamedTuple):
     missing: Any  # what all shares together lack of one
 
 
-def moments(x: Array, axes: Axes, mask: Array | None = None) -> Moments:
-    """Return the moments of x along axes, over the elements that `mask` has True.
+def standardize(
+    x: Array, axes: Axes, epsilon: float, mask: Array | None = None
+) -> tuple[Array, Array, Moments]:
+    """Return (x̂, 1 / √(variance + epsilon), moments) with the moments of x itself.
 
     Parameters
     ----------
     x : floats of any shape
     axes : those that are summed over
-    mask : bool, its axes are those of x but the last one; None: all elements
+    epsilon : float
+    mask : bool, its axes are those of x but the last one
+        Whose elements count in the moments; None: all.
 
     Raises
     ------
@@ -46,24 +50,29 @@ def moments(x: Array, axes: Axes, mask: Array | None = None) -> Moments:
         x is no array of floats or is empty, or the mask does not fit.
     """
     not_empty("x", float_array("x", x))
+    share: Any = 1.0 / math.prod(x.shape[a] for a in axes)
+    missing: Any = 0.0
+    chosen = None
     with np.errstate(over="ignore", invalid="ignore"):
-        if mask is None:
-            share, missing, counted = 1.0 / math.prod(x.shape[a] for a in axes), 0.0, x
-        else:
+        if mask is not None:
             chosen = _elements(mask, x.shape)
             number = chosen.sum(axis=axes, keepdims=True, dtype=np.float64)
             number += MASK_EPSILON
             share, missing = chosen / number, MASK_EPSILON / number
-            counted = np.where(chosen, x, x.dtype.type(0))
-        mean = _weighted(counted, share, axes)
-        squares = np.square(x - mean, dtype=np.float64)
-        return Moments(mean, _weighted(squares, share, axes), share, missing)
+        mean = _weighted(x, share, chosen, axes)
+        centered = np.subtract(x, mean.astype(x.dtype), out=new(x.shape, x.dtype))
+        squares = np.square(centered, out=new(x.shape, x.dtype))
+        variance = _weighted(squares, share, chosen, axes)
+        inverse = _inverse(variance, epsilon, x.dtype)
+        centered *= inverse
+    return centered, inverse, Moments(mean, variance, share, missing)
 
 
-def _weighted(a: Array, share: Any, axes: Axes) -> Array:
-    if not isinstance(share, float):
-        a, share = np.where(share > 0, a, 0.0) * share, 1.0
-    return np.asarray(np.sum(a, axis=axes, keepdims=True, dtype=np.float64) * share)
+def _weighted(a: Array, share: Any, chosen: Array | None, axes: Axes) -> Array:
+    """Σ share a over the chosen elements, in float64."""
+    if chosen is None:
+        return np.asarray(np.sum(a, axis=axes, keepdims=True, dtype=np.float64) * share)
+    return np.asarray(np.sum(np.where(chosen, a, 0.0) * share, axis=axes, keepdims=True))
 
 
 def _elements(mask: Any, shape: tuple[int, ...]) -> Array:
@@ -74,13 +83,17 @@ def _elements(mask: Any, shape: tuple[int, ...]) -> Array:
     return np.broadcast_to(mask[..., None], shape)
 
 
+def _inverse(variance: Array, epsilon: float, dtype: Any) -> Array:
+    return np.asarray(1.0 / np.sqrt(np.asarray(variance, np.float64) + epsilon)).astype(dtype)
+
+
 def normalize(x: Array, mean: Array, variance: Array, epsilon: float) -> tuple[Array, Array]:
     """Return (x̂, 1 / √(variance + epsilon)), in the dtype of x; mean and variance fit x."""
     with np.errstate(over="ignore", invalid="ignore"):
-        inverse = (1.0 / np.sqrt(variance + epsilon)).astype(x.dtype)
-        normalized = x - mean.astype(x.dtype)
-        normalized *= inverse
-    return normalized, inverse
+        inverse = _inverse(variance, epsilon, x.dtype)
+        found = np.subtract(x, mean.astype(x.dtype), out=new(x.shape, x.dtype))
+        found *= inverse
+    return found, inverse
 
 
 def normalize_backward(
@@ -88,10 +101,11 @@ def normalize_backward(
 ) -> Array:
     """Return the gradient of x for dy, that of x̂, where the moments are of x itself."""
     with np.errstate(over="ignore", invalid="ignore"):
+        back = np.multiply(dy, normalized, out=new(dy.shape, dy.dtype))
+        along = np.sum(back, axis=axes, keepdims=True, dtype=np.float64)
         total = np.sum(dy, axis=axes, keepdims=True, dtype=np.float64)
-        along = np.sum(dy * normalized, axis=axes, keepdims=True, dtype=np.float64)
         total -= along * inverse * found.mean * found.missing
-        back = normalized * along.astype(dy.dtype)
+        np.multiply(normalized, along.astype(dy.dtype), out=back)
         back += total.astype(dy.dtype)
         back *= np.asarray(found.share, dy.dtype)
         np.subtract(dy, back, out=back)

@@ -272,6 +272,13 @@ class Optimizer(Settings):
             raise ValueError(f"var_names: expected regular expressions, got {error}") from error
         self._undecayed = list(var_list or ()), pattern
 
+    @property
+    def takes_rows(self) -> bool:
+        """Is a `RowGradient` taken as it is, so that the time follows the rows in it?"""
+        if not self._has_kernel() or self.gradient_accumulation_steps is not None:
+            return False
+        return self.lazy or (self._is_local and not self.weight_decay)
+
     def _dense_if_need_be(
         self, grads: Sequence[Gradient], decays: Iterable[float]
     ) -> list[Gradient]:
@@ -323,8 +330,10 @@ class Optimizer(Settings):
         ValueError
             When they are others.
         """
-        self._check(params, params)
         averages = self.slots.get(AVERAGE, [])
+        if not averages:
+            return
+        self._check(params, params)
         capi.change_all([copied(w, a) for w, a in zip(params, averages, strict=False)])
 
 
