@@ -14,6 +14,7 @@ import multiprocessing
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,17 +41,17 @@ class Prepared(NamedTuple):
     variant: str  # which of several ways was the fastest; "" where there is one
 
 
-class Worker:
-    """The parent's end. `version` is the library's; `seconds` is what its start took.
+class Member:
+    """The parent's end of a process that answers requests at a desk, an object of a class `desk`.
 
-    home: a folder that the library is imported from, None for where it is installed.
+    `start(*arguments)` is the first request; `version` and `seconds` are its answer: the library's,
+    and what its start took.
     """
 
-    def __init__(self, peer: str, threads: int, home: str | None = None):
+    def __init__(self, desk: Callable[[], Any], *arguments: Any):
         context = multiprocessing.get_context("spawn")
-        self.peer, (self._pipe, theirs) = peer, context.Pipe()
-        arguments = (theirs, MODULES[peer], threads, home)
-        self.process = context.Process(target=serve, args=arguments, daemon=True)
+        self._pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, desk, arguments), daemon=True)
         self.process.start()
         theirs.close()
         try:
@@ -58,18 +59,6 @@ class Worker:
         except PeerError:
             self.close()
             raise
-
-    def kinds(self) -> tuple[str, ...]:
-        """What this library can do."""
-        return self._ask("kinds")
-
-    def prepare(self, kind: str, shape: Shape) -> Prepared:
-        """Make a job, in place of the one before, and call it."""
-        return self._ask("prepare", kind, shape)
-
-    def time(self, calls: int) -> float:
-        """Seconds of `calls` calls in a row, after one that is not timed."""
-        return self._ask("time", calls)
 
     def processor_seconds(self) -> float:
         """What its threads have used so far (Linux: Documentation/scheduler/sched-stats)."""
@@ -88,7 +77,7 @@ class Worker:
             self.process.join()
         self._pipe.close()
 
-    def _ask(self, *request: Any) -> Any:
+    def ask(self, *request: Any) -> Any:
         try:
             self._pipe.send(request)
         except OSError as error:
@@ -109,13 +98,36 @@ class Worker:
         return value
 
 
+class Worker(Member):
+    """A library that times jobs.
+
+    home: a folder that it is imported from, None for where it is installed.
+    """
+
+    def __init__(self, peer: str, threads: int, home: str | None = None):
+        self.peer = peer
+        super().__init__(Desk, MODULES[peer], threads, home)
+
+    def kinds(self) -> tuple[str, ...]:
+        """What this library can do."""
+        return self.ask("kinds")
+
+    def prepare(self, kind: str, shape: Shape) -> Prepared:
+        """Make a job, in place of the one before, and call it."""
+        return self.ask("prepare", kind, shape)
+
+    def time(self, calls: int) -> float:
+        """Seconds of `calls` calls in a row, after one that is not timed."""
+        return self.ask("time", calls)
+
+
 # ---------------------------------------------------------------- in the other process
 
 
-def serve(pipe: Any, module: str, threads: int, home: str | None) -> None:
+def serve(pipe: Any, desk_of: Callable[[], Any], arguments: tuple[Any, ...]) -> None:
     """Answer requests until "close", each with (True, result) or (False, error text)."""
-    desk = Desk()
-    request: tuple[Any, ...] = ("start", module, threads, home)
+    desk = desk_of()
+    request: tuple[Any, ...] = ("start", *arguments)
     while request[0] != "close":
         try:
             pipe.send((True, getattr(desk, request[0])(*request[1:])))

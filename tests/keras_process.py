@@ -1,4 +1,7 @@
-"""Tests in a process of their own, where Keras stands on TensorFlow, whose float64 is one."""
+"""Tests in a process of their own, where Keras stands on one backend.
+
+TensorFlow is the one whose float64 is one.
+"""
 
 import importlib.util
 import os
@@ -12,9 +15,14 @@ LIMIT = 900  # seconds; many go into the import of TensorFlow
 
 def on_tensorflow(folder, *files):
     """Run files of tests there; skip where Keras or TensorFlow is not installed."""
-    if not all(importlib.util.find_spec(name) for name in ("keras", "tensorflow")):
-        pytest.skip("Keras or TensorFlow is not installed")
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "KERAS_HOME": str(folder)}
+    on_backend("tensorflow", folder, *files)
+
+
+def on_backend(backend, folder, *files):
+    """Run files of tests there; skip where Keras or the backend is not installed."""
+    if not all(importlib.util.find_spec(name) for name in ("keras", backend)):
+        pytest.skip(f"Keras or {backend} is not installed")
+    environment = {**os.environ, "KERAS_BACKEND": backend, "KERAS_HOME": str(folder)}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     done = python(
         environment, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider",

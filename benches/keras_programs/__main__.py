@@ -1,0 +1,3 @@
+from benches.keras_programs.run import main
+
+main()
