@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -100,11 +101,22 @@ class Layer(Weighted):
         self.input_shape: Any = None if input_shape is None else with_batch(input_shape)
         self.rng: np.random.Generator | None = None  # of what is drawn in training: a Model's
         self.trainable = True
+        self.node: Any = None  # of its last call in a graph
         self._cache: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but what is kept for a `backward`, which belongs to this object: for copies."""
-        return {**self.__dict__, "_cache": None}
+        """All but what is kept for a `backward`, and of graphs, which belongs to this object."""
+        return {**self.__dict__, "_cache": None, "node": None}
+
+    @property
+    def output(self) -> Any:
+        """The tensor that its last call in a graph gave, or a tuple of several; see `Input`."""
+        return _ends(self, lambda node: node.outputs)
+
+    @property
+    def input(self) -> Any:
+        """The tensor that its last call in a graph took, or a tuple of several."""
+        return _ends(self, lambda node: node.inputs)
 
     # What each layer says of itself.
 
@@ -402,3 +414,10 @@ class Layer(Weighted):
         """Return the size of the last input axis, or its letter while that is open."""
         known = None if self.input_shape is None else self.input_shape[-1]
         return letter if known is None else known
+
+
+def _ends(layer: Layer, ask: Callable[[Any], list[Any]]) -> Any:
+    if layer.node is None:
+        raise ValueError(f"{layer.name}: expected a layer that was called in a graph, got another")
+    found = ask(layer.node)
+    return found[0] if len(found) == 1 else tuple(found)

@@ -35,6 +35,7 @@ class InputLayer:
     def __init__(self, shape: Shape, kind: str | None, name: str | None):
         self.shape, self.kind = shape, kind
         self.name, self.has_own_name = name or "input_layer", name is not None
+        self.node: Node | None = None
 
 
 class Node:
@@ -57,6 +58,7 @@ class Node:
         self.serial = next(serials)  # later than those of all that it takes
         self.layer, self.inputs, self.sides, self.constants = layer, inputs, sides, constants
         self.outputs = [Tensor(shape, self, index) for index, shape in enumerate(shapes)]
+        layer.node = self
 
     def sources(self) -> Iterator[Tensor]:
         """Yield all tensors that the call takes."""

@@ -187,9 +187,9 @@ def check_inputs(model: Network, xs: Sequence[Array], batch_size: int, finite: b
     for n, (x, entry) in enumerate(zip(xs, model.graph.entries, strict=True)):
         name = "x" if len(xs) == 1 else f"x[{model.input_names[n]!r}]"
         _check_entry(name, x, entry.shape if not model.graph.is_chain else None)
-        for layer in model.graph.takers(n):
-            if not layer.takes_list:
-                layer.check_input(x)
+        for step in model.graph.steps:
+            if step.inputs == (n,) and not step.layer.takes_list:
+                step.layer.check_input(x)
         check_held(name, x, model.dtype, finite)
     shapes = model.graph.output_shapes([x.shape for x in xs])
     count = len(xs[0])

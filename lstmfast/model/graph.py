@@ -14,7 +14,7 @@ from ..arguments import Shape
 from ..layers import Layer
 from ..layers.symbolic import InputLayer, Node, Tensor, tensors_in
 
-__all__ = ["Entry", "Graph", "Step", "chained", "traced"]
+__all__ = ["Entry", "Graph", "Step", "chained", "replayed", "traced"]
 
 Slots = int | tuple[int, ...]
 
@@ -171,6 +171,25 @@ def traced(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Graph:
     if idle := [inputs[n].name for n in range(len(inputs)) if n not in used]:
         raise ValueError(f"inputs: expected tensors that outputs depend on, got also {idle}")
     return graph
+
+
+def replayed(graph: Graph, input_shapes: Sequence[Shape]) -> tuple[list[Tensor], list[Tensor]]:
+    """Return tensors for the inputs and outputs of a graph that was made without."""
+    shapes, tensors = graph.shapes(input_shapes), {}
+    for slot, (entry, shape) in enumerate(zip(graph.entries, input_shapes, strict=True)):
+        layer = InputLayer(shape, entry.kind, entry.name)
+        tensors[slot] = Node(layer, [], {}, {}, [shape]).outputs[0]
+    for step in graph.steps:
+        taken = [tensors[slot] for slot in step.inputs]
+        sides = {
+            name: tensors[of] if isinstance(of, int) else tuple(tensors[slot] for slot in of)
+            for name, of in step.sides.items()
+        }
+        made = [shapes[slot] for slot in step.outputs]
+        node = Node(step.layer, taken, sides, step.constants, made)
+        tensors |= dict(zip(step.outputs, node.outputs, strict=True))
+    ends = range(len(graph.entries)), graph.outputs
+    return [tensors[slot] for slot in ends[0]], [tensors[slot] for slot in ends[1]]
 
 
 def _needed(outputs: Sequence[Tensor], given: dict[Any, int]) -> list[Node]:

@@ -19,7 +19,7 @@ from ..callbacks.callback_list import CallbackList
 from ..callbacks.history import History
 from ..layers import Layer
 from ..layers.quantized import Quantized
-from ..layers.symbolic import connected, is_symbolic
+from ..layers.symbolic import connected, is_symbolic, tensors_in
 from ..optimizers import Optimizer
 from ..whole import or_as_before
 from . import files, quantizing, saving, summary, training
@@ -30,7 +30,7 @@ from .graph import Graph
 from .heads import Heads
 from .learner import Learner
 from .nested import Nested
-from .network import chain_of, end_keys, graph_of
+from .network import chain_of, end_keys, graph_of, sorted_by_key
 from .streaming import ModelStream
 
 __all__ = ["Model", "Sequential", "load"]
@@ -99,8 +99,12 @@ class Model(Learner):
     ):
         if outputs is not None and layers is not None and inputs is None:
             layers, inputs = None, layers
+        inputs, outputs = sorted_by_key(inputs), sorted_by_key(outputs)
         graph = graph_of(layers, inputs, outputs)
-        super().__init__(graph, dtype, seed, name, device, precision)
+        given = None
+        if is_symbolic(list(tensors_in(inputs))):
+            given = list(tensors_in(inputs)), list(tensors_in(outputs))
+        super().__init__(graph, dtype, seed, name, device, precision, given)
         self.name_ends(end_keys(inputs), end_keys(outputs))
         self.report: quantizing.Report | None = None
         self.optimizer: Optimizer | None = None

@@ -15,10 +15,13 @@ from ..ops.placement import assign_all, check_device
 from ..seeding import generator
 from ..whole import Attributes, or_as_before, with_copies
 from . import passes
-from .graph import Entry, Graph, chained, traced
+from .graph import Entry, Graph, chained, replayed, traced
 from .naming import name_all
 
-__all__ = ["Network", "chain_of", "end_keys", "graph_of"]
+__all__ = ["Network", "chain_of", "end_keys", "graph_of", "sorted_by_key"]
+
+
+Ends = tuple[list[Tensor], list[Tensor]]
 
 
 class Network:
@@ -36,7 +39,7 @@ class Network:
 
     def __init__(
         self, graph: Graph, dtype: str, seed: int | None, name: str | None, device: str = "cpu",
-        precision: str | None = None,
+        precision: str | None = None, tensors: Ends | None = None,
     ):  # fmt: skip
         self.dtype = choice("dtype", dtype, DTYPES)
         self.seed = None if seed is None else integer("seed", seed, 0, LARGEST_SEED)
@@ -48,10 +51,13 @@ class Network:
         self.device, self.precision = device, precision
         self.input_keys: list[str] | None = None
         self.output_keys: list[str] | None = None
-        self._set_graph(graph)
+        self._set_graph(graph, tensors)
 
-    def _set_graph(self, graph: Graph) -> None:
-        """Take a graph, and build its layers where the shapes of inputs are known."""
+    def _set_graph(self, graph: Graph, given: Ends | None = None) -> None:
+        """Take a graph, and build its layers where the shapes of inputs are known.
+
+        `given` are the tensors that it was traced from.
+        """
         name_all(graph)
         precision = self.precision
         if any(isinstance(layer, Quantized) for layer in graph.layers):
@@ -62,6 +68,7 @@ class Network:
         if is_known:
             graph.shapes(shapes)  # nothing has changed if one misfits
         self.graph, self.precision = graph, precision
+        self._tensors = replayed(graph, shapes) if is_known and given is None else given
         self.name_ends(self.input_keys, self.output_keys)
         if is_known:
             self._build_all(shapes)
@@ -88,6 +95,36 @@ class Network:
         if self.input_shapes is None or len(self.input_shapes) > 1:
             return self.input_shapes
         return self.input_shapes[0]
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """The tensors that the graph begins with."""
+        return self._ends()[0]
+
+    @property
+    def outputs(self) -> list[Tensor]:
+        """The tensors that the graph ends in."""
+        return self._ends()[1]
+
+    @property
+    def input(self) -> Any:
+        """The tensor that the graph begins with; of several a list."""
+        return self.inputs if len(self.inputs) > 1 else self.inputs[0]
+
+    @property
+    def output(self) -> Any:
+        """The tensor that the graph ends in; of several a list."""
+        return self.outputs if len(self.outputs) > 1 else self.outputs[0]
+
+    def _ends(self) -> Ends:
+        self._built_layers()
+        if self._tensors is None:
+            self._tensors = replayed(self.graph, self.input_shapes or [])
+        return self._tensors
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the tensors, which are made again where they are asked for: for copies."""
+        return {**self.__dict__, "_tensors": None}
 
     @property
     def output_shape(self) -> Any:
@@ -295,6 +332,11 @@ def chain_of(layers: Any, may_be_empty: bool = False) -> Graph:
 def end_keys(ends: Any) -> list[str] | None:
     """The keys of inputs or outputs that are given as a dict."""
     return [str(key) for key in ends] if isinstance(ends, dict) else None
+
+
+def sorted_by_key(ends: Any) -> Any:
+    """Return a dict in the order of its keys, as Keras 3 takes it, and anything else as it is."""
+    return dict(sorted(ends.items())) if isinstance(ends, dict) else ends
 
 
 def _output_names(graph: Graph) -> list[str]:
