@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os as _os
 from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
 
 try:
     import lstmfast.capi as _capi
@@ -28,27 +29,9 @@ if not _capi._choose_isa() or _wanted not in ("", "0"):
 
     _jit.bind(_wanted)
 
-from . import (
-    callbacks,
-    constraints,
-    initializers,
-    layers,
-    losses,
-    metrics,
-    ops,
-    optimizers,
-    registry,
-    regularizers,
-)
+from . import ops
 from . import threadpool as _threadpool
 from .config import __version__, get_include, show_config
-from .constraints import Constraint
-from .initializers import Initializer
-from .layers import LSTM, Dense, Embedding, Input, Layer, SimpleRNN
-from .losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
-from .model import Model, Sequential, load
-from .model.diverging import TrainingError
-from .model.fitting import History
 from .ops import (
     LSTMCache,
     LSTMGradients,
@@ -62,8 +45,33 @@ from .ops import (
 from .ops.activations import Activation
 from .ops.options import CellOptions, Noise
 from .ops.weights import Norm
-from .optimizers import SGD, Adam
-from .regularizers import Regularizer
+
+if TYPE_CHECKING:
+    from . import (
+        callbacks,
+        constraints,
+        initializers,
+        interop,
+        layers,
+        losses,
+        metrics,
+        models,
+        optimizers,
+        registry,
+        regularizers,
+        utils,
+    )
+    from .constraints import Constraint
+    from .initializers import Initializer
+    from .layers import LSTM, Dense, Embedding, Input, Layer, SimpleRNN
+    from .losses import (
+        CategoricalCrossentropy,
+        MeanSquaredError,
+        SparseCategoricalCrossentropy,
+    )
+    from .model import History, Model, Sequential, TrainingError, load
+    from .optimizers import SGD, Adam
+    from .regularizers import Regularizer
 
 _threadpool.watch()
 
@@ -78,8 +86,29 @@ __all__ = [
 ]  # fmt: skip
 
 
+# What is imported when it is first asked for: modules, and names by their modules. Who works on
+# arrays, or in PyTorch, waits for none of it.
+_MODULES = (
+    "callbacks", "constraints", "initializers", "interop", "keras", "layers", "losses", "metrics",
+    "models", "onnx", "optimizers", "registry", "regularizers", "torch", "utils",
+)  # fmt: skip
+_NAMES = {
+    "Constraint": "constraints", "Initializer": "initializers", "Regularizer": "regularizers",
+    **dict.fromkeys(("LSTM", "Dense", "Embedding", "Input", "Layer", "SimpleRNN"), "layers"),
+    "CategoricalCrossentropy": "losses", "MeanSquaredError": "losses",
+    "SparseCategoricalCrossentropy": "losses", "SGD": "optimizers", "Adam": "optimizers",
+    **dict.fromkeys(("History", "Model", "Sequential", "TrainingError", "load"), "model"),
+}  # fmt: skip
+
+
 def __getattr__(name: str) -> object:
-    """Modules that are imported when one is first asked for: few programs need them."""
-    if name in ("interop", "keras", "models", "onnx", "torch", "utils"):
+    if name in _MODULES:
         return _import_module(f"lstmfast.{name}")
+    if name in _NAMES:
+        found = globals()[name] = getattr(_import_module(f"lstmfast.{_NAMES[name]}"), name)
+        return found
     raise AttributeError(f"module 'lstmfast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_NAMES})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .diverging import TrainingError
+from .fitting import History
 from .model import Model, Sequential, load
 
-__all__ = ["Model", "Sequential", "load"]
+__all__ = ["History", "Model", "Sequential", "TrainingError", "load"]
