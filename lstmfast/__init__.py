@@ -28,7 +28,18 @@ if not _capi._choose_isa() or _wanted not in ("", "0"):
 
     _jit.bind(_wanted)
 
-from . import constraints, initializers, ops, regularizers
+from . import (
+    callbacks,
+    constraints,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    ops,
+    optimizers,
+    registry,
+    regularizers,
+)
 from . import threadpool as _threadpool
 from .config import __version__, get_include, show_config
 from .constraints import Constraint
@@ -36,6 +47,7 @@ from .initializers import Initializer
 from .layers import LSTM, Dense, Embedding, Input, Layer, SimpleRNN
 from .losses import CategoricalCrossentropy, MeanSquaredError, SparseCategoricalCrossentropy
 from .model import Model, Sequential, load
+from .model.diverging import TrainingError
 from .model.fitting import History
 from .ops import (
     LSTMCache,
@@ -59,14 +71,15 @@ __all__ = [
     "LSTM", "SGD", "Activation", "Adam", "CategoricalCrossentropy", "CellOptions", "Constraint",
     "Dense", "Embedding", "History", "Initializer", "Input", "LSTMCache", "LSTMGradients",
     "LSTMStream", "Layer", "MeanSquaredError", "Model", "Noise", "Norm", "PreparedLSTM",
-    "Regularizer", "Sequential", "SimpleRNN", "SparseCategoricalCrossentropy", "__version__",
-    "constraints", "get_include", "get_num_threads", "initializers", "interop", "load",
-    "lstm_backward", "lstm_forward", "ops", "regularizers", "set_num_threads", "show_config",
+    "Regularizer", "Sequential", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingError",
+    "__version__", "callbacks", "constraints", "get_include", "get_num_threads", "initializers",
+    "interop", "layers", "load", "losses", "lstm_backward", "lstm_forward", "metrics", "models",
+    "ops", "optimizers", "registry", "regularizers", "set_num_threads", "show_config", "utils",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
-    """`interop` and the drop-ins, imported when one is first asked for: few programs need them."""
-    if name in ("interop", "keras", "onnx", "torch"):
+    """Modules that are imported when one is first asked for: few programs need them."""
+    if name in ("interop", "keras", "models", "onnx", "torch", "utils"):
         return _import_module(f"lstmfast.{name}")
     raise AttributeError(f"module 'lstmfast' has no attribute {name!r}")

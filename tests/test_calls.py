@@ -87,10 +87,10 @@ def test_model(constraint, walks):
     model.fit(X, np.arange(T) % 2, verbose=0)
     assert walks["forward"][0] == walks["backward"][0] == "fit"
     for name in ("forward", "backward"):
-        assert_between(walks[name], 6)
+        assert_between(walks[name], 10)
     walks.clear()
     model.predict(X)
-    assert_between(walks["forward"], 6)
+    assert_between(walks["forward"], 8)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")

@@ -18,7 +18,7 @@ NATIVE = Path(__file__).parent.parent / "native"
 FLOORS = (
     "kernels",
     "capi",
-    "kernels.jit fallback arguments registry",
+    "kernels.jit fallback arguments registry seeding",
     "cuda.runtime cuda.kernels",
     "disk samples ops.placement ops.checks cuda.runtime.foreign",
     "cuda.__init__ cuda.array cuda.device",
@@ -31,7 +31,7 @@ FLOORS = (
     "layers",
     "callbacks",
     "model",
-    "__init__",
+    "__init__ models utils",
     "torch keras onnx examples",
 )
 HOMES_OF_GATES = {

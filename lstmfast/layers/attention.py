@@ -17,6 +17,7 @@ from ..ops.attention import (
     weights_backward,
 )
 from ..ops.dispatch import float_like
+from ..seeding import generator
 from .base import Layer
 from .checks import features_of, in_a_list
 
@@ -154,7 +155,7 @@ class Attention(Layer):
         if not self.draws:
             return None
         if self.rng is None:
-            self.rng = np.random.default_rng(self.seed)
+            self.rng = generator(self.seed)
         kept = self.rng.random(p.shape, np.float32) >= self.dropout
         return kept * p.dtype.type(1.0 / (1.0 - self.dropout))  # type: ignore[no-any-return]
 

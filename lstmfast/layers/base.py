@@ -19,6 +19,7 @@ from ..ops.dispatch import float_like
 from ..ops.placement import check_device, on_device, to_device
 from ..registry import snake_case
 from ..regularizers import Regularizer
+from ..seeding import generator
 from ..whole import Attributes
 from .checks import DTYPES, check_precision, held_params, sizes, sizes_of_all, with_batch
 from .stepping import Stepper
@@ -248,7 +249,7 @@ class Layer(Weighted):
         input_shape = known("input_shape", input_shape, 0)
         self.output_shape(input_shape)
         if self.seed is not None or rng is None:
-            rng = np.random.default_rng(self.seed)
+            rng = generator(self.seed)
         draws = {
             name: self._inside(name, self._initial(name, shape, rng))
             for name, shape in self.weight_shapes(input_shape).items()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..arguments import Array, Shape, check_shape, integer, number, shape_text, shown
 from ..ops.noise import dropped, kept_of, noisy
+from ..seeding import generator
 from .weightless import Weightless
 
 __all__ = ["Dropout", "GaussianNoise", "SpatialDropout1D"]
@@ -40,7 +39,7 @@ class Noisy(Weightless):
 
     def _noise_seed(self) -> int:
         if self.rng is None:
-            self.rng = np.random.default_rng(self.seed)
+            self.rng = generator(self.seed)
         return int(self.rng.integers(2**63))
 
 

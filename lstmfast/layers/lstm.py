@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import ops
 from ..arguments import Array, Shape, check_shape, integer
 from ..ops.dispatch import float_like
 from ..ops.foreign import adopt_all
 from ..ops.options import CellOptions, Noise
 from ..ops.placement import to_host
+from ..seeding import generator
 from .lstm_parts import Parts
 from .stepping import Stepper
 
@@ -453,5 +452,5 @@ class LSTM(Parts):
         if not self.noise.keys():
             return None
         if self.rng is None:
-            self.rng = np.random.default_rng(self.seed)
+            self.rng = generator(self.seed)
         return int(self.rng.integers(2**63))

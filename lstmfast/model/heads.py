@@ -48,16 +48,38 @@ class Head(NamedTuple):
     metrics: list[Metric]
     weighted: list[Metric]
 
+    @property
+    def gives_hits(self) -> bool:
+        """Does the loss find out, on its way, which rows are right?"""
+        return (
+            self.finish is not None
+            and self.loss is not None
+            and (self.loss.activation == "softmax")
+        )
+
 
 class View(NamedTuple):
-    """What the metrics of one output get of a batch."""
+    """What the metrics of one output get of a batch.
+
+    Attributes
+    ----------
+    y : ndarray
+    outputs, scores : ndarray or None
+        The outputs, and numbers that rise with them, as far as a metric needs them.
+    mask, weights : ndarray or None
+    rows : tuple of int
+        The shape of the outputs without their last axis.
+    hits : BatchLoss, PendingLoss or None
+        The loss, where it tells which rows are right.
+    """
 
     y: Array
     outputs: Array | None
     scores: Array | None
     mask: Any
     weights: Any
-    loss: AnyLoss | None
+    rows: tuple[int, ...]
+    hits: AnyLoss | None = None
 
 
 class Seen(NamedTuple):
@@ -148,11 +170,7 @@ class Heads:
             head.loss.check(y, shape, weights)
 
     def targets(self, ys: Sequence[Array], shapes: Sequence[Shape], dtype: str) -> list[Array]:
-        """Return the targets as they go to a GPU; ValueError for metrics that do not."""
-        for head in self.each:
-            for metric in (*head.metrics, *head.weighted):
-                if not isinstance(metric, OF_HITS):
-                    raise ValueError(f"metrics: expected accuracies on a GPU, got {metric.name!r}")
+        """Return the targets as they go to a GPU."""
         return [
             y if head.loss is None else head.loss.targets(y, shape, dtype)
             for head, y, shape in zip(self.each, ys, shapes, strict=True)
@@ -175,7 +193,7 @@ class Heads:
             view = _view(head, y, outputs, mask, sample_weight)
             loss, dy = _loss_of(head, outputs, y, sample_weight, mask, gradient)
             each.append(loss)
-            views.append(view._replace(loss=loss))
+            views.append(view._replace(hits=loss if head.gives_hits else None))
             gradients.append(dy)
         return Seen(self._total(each, len(batch)), each, views), gradients
 
@@ -213,13 +231,13 @@ def _view(head: Head, y: Array, outputs: Array, mask: Any, sample_weight: Any) -
     """Return what metrics get: outputs are made, or kept, before the loss overwrites them."""
     scores = whole = None
     for metric in (*head.metrics, *head.weighted):
-        if isinstance(metric, OF_HITS) and head.finish is not None:
-            continue  # the loss finds it out on its way
+        if isinstance(metric, OF_HITS) and head.gives_hits:
+            continue
         if metric.takes_scores and scores is None:
             scores = outputs if head.finish is None else outputs.copy()
         elif not metric.takes_scores and whole is None:
             whole = outputs if head.finish is None else head.finish(outputs.copy())
-    return View(y, whole, scores, mask, sample_weight, None)
+    return View(y, whole, scores, mask, sample_weight, tuple(outputs.shape[:-1]))
 
 
 def _loss_of(
@@ -244,24 +262,17 @@ def _loss_of(
 
 def tell(metric: Metric, view: View, is_weighted: bool) -> None:
     """Let a metric know of a batch."""
-    weights = view.weights if is_weighted else None
-    told = view.loss
-    if isinstance(metric, OF_HITS) and view.outputs is view.scores is None and told is not None:
-        _tell_hits(metric, told.read(), masked(weights, view.mask), view.mask)
+    weights = masked(view.weights if is_weighted else None, view.mask, view.rows)
+    if isinstance(metric, OF_HITS) and view.hits is not None:
+        found = view.hits.read()
+        if found.hits is not None:
+            metric.add(found.hits.reshape(view.rows), weights)
+        else:  # from a GPU, where each row counts one
+            metric.total += found.correct or 0
+            metric.count += found.rows
         return
     y_pred = view.scores if metric.takes_scores else view.outputs
-    assert y_pred is not None
-    weights = masked(weights, view.mask)
     metric.update_state(to_host(view.y), to_host(y_pred), weights)
-
-
-def _tell_hits(metric: Any, found: BatchLoss, weights: Any, mask: Any) -> None:
-    if found.hits is None:
-        metric.total += found.correct or 0
-        metric.count += found.rows
-        return
-    hits = found.hits if mask is None else found.hits.reshape(mask.shape)
-    metric.add(hits, weights)
 
 
 # What `compile` was given.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..arguments import LARGEST_SEED, Array, Shape, choice, integer, shown
 from ..layers import Layer
 from ..layers.checks import DTYPES, check_precision, in_a_list, sizes
@@ -14,6 +12,7 @@ from ..layers.quantized import Quantized
 from ..layers.recurrent import Recurrent
 from ..layers.symbolic import InputLayer, Tensor, tensors_in
 from ..ops.placement import assign_all, check_device
+from ..seeding import generator
 from ..whole import Attributes, or_as_before, with_copies
 from . import passes
 from .graph import Entry, Graph, chained, traced
@@ -44,7 +43,7 @@ class Network:
         self.name = "model" if name is None else name
         if not isinstance(self.name, str):
             raise ValueError(f"name: expected a str, got {shown(name)}")
-        self.rng = np.random.default_rng(self.seed)
+        self.rng = generator(self.seed)
         self.input_shapes: list[Shape] | None = None
         self.device, self.precision = device, precision
         self.input_keys: list[str] | None = None
