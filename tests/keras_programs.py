@@ -44,23 +44,13 @@ TINY = {
     },
 }  # fmt: skip
 CLOSE = 1e-5  # of logs and of outputs, relative to 1 at least; measured: 1.4e-6
-LACKING = {  # what a program needs and does not find yet
-    "seq2seq_characters": "Model.input, Layer.output",
-    "two_inputs_attention": "layers in the order of the sorted keys of outputs",
-}
-CASES = [
-    pytest.param(name, marks=pytest.mark.xfail(reason=LACKING[name], strict=True))
-    if name in LACKING
-    else name
-    for name in loading.PROGRAMS
-]
 
 
 def test_every_program_is_here():
     assert set(TINY) == set(loading.PROGRAMS)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", loading.PROGRAMS)
 def test_a_program_gives_what_it_gives_with_keras(name):
     theirs, ours = (loading.load(name, library, **TINY[name]) for library in ("keras", "lstmfast"))
     data = theirs.load_data()
