@@ -528,3 +528,45 @@ def test_averages_of_weights_are_taken_at_the_end():
         ]  # fmt: skip
     for found, expected in zip(model.get_weights(), average, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_accuracy_is_that_of_the_output():
+    """Of one number per row, whatever layer it comes from, right is what lies on the right side."""
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    y = (x.sum(axis=1) > 0).astype(float)[:, None]
+    for last in ([Dense(1, "sigmoid")], [Dense(1), layers.Activation("sigmoid")]):
+        model = Model([Input((3,)), *last], seed=0)
+        model.compile("adam", "binary_crossentropy", ["accuracy", "auc", "mse"])
+        loss, accuracy, auc, mse = model.evaluate(x, y)
+        p = model.predict(x)
+        assert accuracy == pytest.approx(np.mean((p > 0.5) == y))
+        assert mse == pytest.approx(np.square(p - y).mean(), rel=1e-6)
+        assert 0 <= auc <= 1 and loss > 0
+        history = model.fit(x, y, verbose=0, batch_size=6, epochs=2)
+        assert list(history.history) == ["loss", "accuracy", "auc", "mse"]
+
+
+def test_accuracy_beside_metrics_that_need_outputs():
+    ids, labels = np.arange(12).reshape(4, 3) % V, np.array([0, 1, 2, 3])
+    model = Model([Embedding(V, 3), LSTM(3), Dense(V, "softmax")], seed=0)
+    model.compile("adam", "sparse_categorical_crossentropy", ["accuracy", "perplexity"])
+    loss, accuracy, perplexity = model.evaluate(ids, labels)
+    p = model.predict(ids)
+    assert accuracy == np.mean(p.argmax(axis=1) == labels)
+    assert perplexity == pytest.approx(np.exp(loss), rel=1e-5)
+    weights = np.array([1.0, 0, 2, 1])
+    model.compile("adam", "sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
+    _, accuracy = model.evaluate(ids, labels, sample_weight=weights)
+    assert accuracy == pytest.approx(np.average(p.argmax(axis=1) == labels, weights=weights))
+
+
+def test_stateful_layers_within_others_are_reset():
+    layer = layers.Bidirectional(LSTM(2, stateful=True), input_shape=(None, 3))
+    model = Model([layer], seed=0)
+    x = np.ones((2, 4, 3))
+    first = model.predict(x)
+    assert np.abs(model.predict(x) - first).max() > 1e-4
+    model.reset_state()
+    np.testing.assert_array_equal(model.predict(x), first)
+    with pytest.raises(ValueError, match="x: expected a multiple of batch_size 2"):
+        model.predict(np.ones((3, 4, 3)), batch_size=2)

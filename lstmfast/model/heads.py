@@ -104,6 +104,7 @@ class Heads:
     loss : what `compile` was given: one for all outputs, a list, or a dict by name
     loss_weights : a list or a dict of floats, or None for ones
     metrics, weighted : a name or a list of them for an only output; a list or a dict of such
+    shapes : of the outputs, where they are known
 
     Raises
     ------
@@ -113,7 +114,7 @@ class Heads:
 
     def __init__(
         self, graph: Graph, names: Sequence[str], loss: Any, loss_weights: Any = None,
-        metrics: Any = None, weighted: Any = None,
+        metrics: Any = None, weighted: Any = None, shapes: Sequence[Shape] | None = None,
     ):  # fmt: skip
         self.names = list(names)
         self.losses = [
@@ -125,9 +126,18 @@ class Heads:
         ]
         self.given = [_metrics_of("metrics", m, names) for m in (metrics, weighted)]
         _check_softmax(graph, self.losses)
+        known: Sequence[Any] = shapes or [None] * len(names)
         self.each = [
             _head(graph, *one)
-            for one in zip(names, graph.outputs, self.losses, self.shares, *self.given, strict=True)
+            for one in zip(
+                names,
+                graph.outputs,
+                self.losses,
+                self.shares,
+                *self.given,
+                known,
+                strict=True,
+            )
         ]
         _check_names(self.metric_names())
         self.linear = [head.slot for head in self.each if head.finish is not None]
@@ -210,7 +220,7 @@ OF_HITS = (metrics.SparseCategoricalAccuracy, metrics.CategoricalAccuracy)
 
 def _head(
     graph: Graph, name: str, slot: int, loss: Loss | None, share: float,
-    plain: list[Any], weighted: list[Any],
+    plain: list[Any], weighted: list[Any], known: Shape | None,
 ) -> Head:  # fmt: skip
     last = next(step.layer for step in graph.steps if slot in step.outputs)
     activation = last.activation if isinstance(last, Dense) else None
@@ -222,7 +232,7 @@ def _head(
         if not alone:
             behind = loss.behind(None)
     finish = last.finish if behind is not None and behind.wants_logits else None
-    shape = [None, last.units] if isinstance(last, Dense) else [None, None]
+    shape = known or (None, last.units if isinstance(last, Dense) else None)
     made = [[metrics.get(one, loss, shape) for one in given] for given in (plain, weighted)]
     return Head(name, behind, share, slot, finish, *made)
 

@@ -149,7 +149,10 @@ class Model(Learner):
         ValueError
             For unknown names, and for a loss or metric that does not fit; nothing is changed then.
         """
-        heads = Heads(self.graph, self.output_names, loss, loss_weights, metrics, weighted_metrics)
+        shapes = self.graph.output_shapes(self.input_shapes) if self.input_shapes else None
+        heads = Heads(
+            self.graph, self.output_names, loss, loss_weights, metrics, weighted_metrics, shapes
+        )
         self.optimizer, self._heads = optimizers.get(optimizer), heads
         self.loss, self.metrics = heads.loss, heads.metric_names()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..arguments import LARGEST_SEED, Array, Shape, choice, integer, shown
@@ -11,6 +11,7 @@ from ..layers.checks import DTYPES, check_precision, in_a_list, sizes
 from ..layers.quantized import Quantized
 from ..layers.recurrent import Recurrent
 from ..layers.symbolic import InputLayer, Tensor, tensors_in
+from ..layers.wrapper import Wrapper
 from ..ops.placement import assign_all, check_device
 from ..seeding import generator
 from ..whole import Attributes, or_as_before, with_copies
@@ -274,7 +275,15 @@ class Network:
         return self.layers
 
     def _recurrent(self) -> Iterator[Recurrent]:
-        return (layer for layer in self.layers if isinstance(layer, Recurrent))
+        return (one for one in _with_inner(self.layers) if isinstance(one, Recurrent))
+
+
+def _with_inner(layers: Iterable[Layer]) -> Iterator[Layer]:
+    """Yield the layers, and those that they hold."""
+    for layer in layers:
+        yield layer
+        if isinstance(layer, Wrapper):
+            yield from _with_inner(layer.inner.values())
 
 
 def _params_of(layers: Sequence[Layer]) -> list[Array]:
