@@ -168,7 +168,6 @@ def test_loss_weights():
         (lambda m, x: m.get_layer(index=9), "index: expected"),
         (lambda m, x: Model([Dense(2)], inputs=Input((2,))), "layers: expected None"),
         (lambda m, x: Model(Input((2,)), Dense(2)(Input((2,)))), "inputs: expected all tensors"),
-        (lambda m, x: Model([i := Input((2,)), Input((3,))], Dense(2)(i)), "inputs: expected tens"),
         (lambda m, x: LSTM(3)(Input((5,))), r"lstm: x: expected \(B, T, I\)"),
         (lambda m, x: LSTM(3, name="a")(Input((4, 2)), initial_state=[Input((2,)), Input((3,))]),
          r"a: initial_state\[0\]: expected \(B, 3\), got \(None, 2\)"),

@@ -62,7 +62,7 @@ class Graph:
     def __init__(self, entries: Sequence[Entry], steps: Sequence[Step], outputs: Sequence[int]):
         self.entries, self.steps, self.outputs = list(entries), list(steps), list(outputs)
         self.layers = _in_order(self.steps, self.outputs)
-        self.slots = 1 + max([len(self.entries) - 1, *(n for s in self.steps for n in s.outputs)])
+        self.slots = len(self.entries) + sum(len(step.outputs) for step in self.steps)
         self._check_ids()
 
     @property
@@ -152,7 +152,8 @@ def traced(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Graph:
     Raises
     ------
     ValueError
-        When an output needs an input that is not given, or an input leads nowhere.
+        When an output needs an input that is not given. An input that leads nowhere is taken, as
+        in Keras.
     """
     slots = {(tensor.node, tensor.index): n for n, tensor in enumerate(inputs)}
     if len(slots) < len(inputs):
@@ -166,11 +167,7 @@ def traced(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Graph:
         sides = {name: _slots_of(side, slots) for name, side in node.sides.items()}
         steps.append(Step(node.layer, taken, made, sides, node.constants))
     entries = [_entry(tensor) for tensor in inputs]
-    graph = Graph(entries, steps, [slots[one.node, one.index] for one in outputs])
-    used = {slot for step in steps for slot in step.sources()} | set(graph.outputs)
-    if idle := [inputs[n].name for n in range(len(inputs)) if n not in used]:
-        raise ValueError(f"inputs: expected tensors that outputs depend on, got also {idle}")
-    return graph
+    return Graph(entries, steps, [slots[one.node, one.index] for one in outputs])
 
 
 def replayed(graph: Graph, input_shapes: Sequence[Shape]) -> tuple[list[Tensor], list[Tensor]]:
