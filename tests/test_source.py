@@ -149,6 +149,17 @@ def test_imports_go_downwards():
     assert upwards == set()
 
 
+def test_every_package_is_installed():
+    root = PACKAGE.parent
+    folders = {
+        str(path.parent.relative_to(root)).replace("/", ".")
+        for path in PACKAGE.rglob("__init__.py")
+    }
+    text = (NATIVE.parent / "pyproject.toml").read_text()
+    listed = re.search(r"^packages = \[(.*?)^\]", text, re.M | re.S)[1]
+    assert set(re.findall(r'"([^"]+)"', listed)) == folders
+
+
 def test_modules_of_ours_are_imported_by_constant_names():
     """What is imported by a name that is put together, nobody sees above."""
     found = {
