@@ -87,7 +87,7 @@ def test_model(constraint, walks):
     model.fit(X, np.arange(T) % 2, verbose=0)
     assert walks["forward"][0] == walks["backward"][0] == "fit"
     for name in ("forward", "backward"):
-        assert_between(walks[name], 10)
+        assert_between(walks[name], 9)
     walks.clear()
     model.predict(X)
     assert_between(walks["forward"], 8)

@@ -256,7 +256,7 @@ def test_what_onnx_cannot_say(option, tmp_path):
 
 
 def test_a_stateful_simple_rnn(tmp_path):
-    with pytest.raises(ValueError, match="simplernn: stateful: expected False"):
+    with pytest.raises(ValueError, match="simple_rnn: stateful: expected False"):
         export(Model([SimpleRNN(4, stateful=True, input_shape=(None, 3))]), tmp_path / "m")
 
 

@@ -71,7 +71,7 @@ class Bidirectional(Wrapper):
     ):
         super().__init__(name, input_shape)
         self.merge_mode = choice("merge_mode", merge_mode, MERGE_MODES)
-        self._first_weights = None if weights is None else in_a_list("weights", weights)
+        self._first_weights = None if weights is None else _arrays(weights)
         given = _recurrent("layer", self._layer("layer", layer))
         self.forward_layer = _like(given, "forward")
         self._has_own_backward = backward_layer is not None
@@ -319,6 +319,15 @@ class Bidirectional(Wrapper):
             for layer in (self.forward_layer, self.backward_layer)
         )
         return None if one is None or other is None else (*one, *other)
+
+
+def _arrays(weights: Any) -> list[Any]:
+    """Return a list of arrays of real numbers; ValueError for anything else."""
+    found = list(weights) if isinstance(weights, (list, tuple)) else []
+    numbers = all(np.ndim(one) and np.asarray(one).dtype.kind in "iuf" for one in found)
+    if not found or not numbers:
+        raise ValueError(f"weights: expected a list of arrays, got {shown(weights)}")
+    return found
 
 
 def _recurrent(argument: str, layer: Any) -> Recurrent:

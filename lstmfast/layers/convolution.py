@@ -83,10 +83,13 @@ class Conv1D(Layer):
         self.kernel_size = _one("kernel_size", kernel_size)
         self.strides = _one("strides", strides)
         self.padding = choice("padding", padding, PADDINGS)
-        self.data_format = choice("data_format", data_format or "channels_last", ("channels_last",))
+        kept = "channels_last" if data_format is None else data_format
+        self.data_format = choice("data_format", kept, ("channels_last",))
         self.dilation_rate = _one("dilation_rate", dilation_rate)
         self.groups = integer("groups", groups, 1)
-        self.activation = choice("activation", activation or "linear", ACTIVATIONS)
+        self.activation = choice(
+            "activation", "linear" if activation is None else activation, ACTIVATIONS
+        )
         self.use_bias = flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")

@@ -293,6 +293,8 @@ def _each(what: str, given: Any, names: Sequence[str]) -> list[Any]:
     if given is None:
         return [None] * len(names)
     if isinstance(given, dict) and "class" not in given:
+        if not given:
+            raise ValueError(f"{what}: expected keys of {list(names)}, got none")
         if unknown := set(given) - set(names):
             raise ValueError(f"{what}: expected keys of {list(names)}, got {sorted(unknown)}")
         return [given.get(name) for name in names]

@@ -12,7 +12,6 @@ from ..callbacks.callback_list import CallbackList
 from ..ops.placement import on_device, to_device, to_host
 from ..whole import or_as_before
 from . import saving
-from .data import Samples
 from .diverging import TrainingError, check_weights, diverged
 from .feeding import Arrays
 from .fitting import RunningMean, Steps
@@ -104,7 +103,11 @@ class Run:
         steps, heard = Steps(model, model._optimizer()), callbacks.hears(*BATCH)
         for batch in self.feed.batches(self.batch):
             callbacks.on_train_batch_begin(self.batch)
-            self.mean.add(self._step(steps, batch))
+            try:
+                seen = steps.take(batch)
+            except TrainingError as error:
+                seen = self._heard(error)
+            self.mean.add(seen)
             self._check_read()
             self.batch += 1
             callbacks.on_train_batch_end(self.batch - 1, self.mean.logs() if heard else {})
@@ -112,14 +115,12 @@ class Run:
             if model.stop_training:
                 break
 
-    def _step(self, steps: Steps, batch: Samples) -> Seen:
-        try:
-            return steps.take(batch)
-        except TrainingError as error:
-            if self.quiet and error.loss is not None:
-                return Seen(error.loss, [], [])  # which a callback will see
-            error.epoch, error.batch = self.epoch, self.batch
-            raise
+    def _heard(self, error: TrainingError) -> Seen:
+        """Return the loss that is no number, for a callback that ends with it; else raise."""
+        if self.quiet and error.loss is not None:
+            return Seen(error.loss, [], [])
+        error.epoch, error.batch = self.epoch, self.batch
+        raise error
 
     def _check_read(self) -> None:
         """Raise TrainingError if a loss that came late, from a GPU, is NaN or Inf."""

@@ -43,5 +43,5 @@ def test_model(walks):
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(drawn(B, T, I), np.arange(B), verbose=0)
     assert walks["cells forward"][0] == walks["cells backward"][0] == "fit"
-    assert_between(walks["cells forward"], 12)
-    assert_between(walks["cells backward"], 11)
+    assert_between(walks["cells forward"], 15)
+    assert_between(walks["cells backward"], 15)
