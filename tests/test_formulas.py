@@ -11,22 +11,44 @@ import lstmfast
 PACKAGE = Path(lstmfast.__file__).parent
 NATIVE = Path(__file__).parent.parent / "native"
 HOMES = {
-    "update": {"kernels/cell.py"},
+    "update": {
+        "kernels/cell.py",
+        "kernels/pointwise.py",  # Nadam: a share of the average and one of the gradient
+        "layers/normalization.py",  # moving means
+    },
     "mix": {
         "kernels/cell.py",
         "constraints.py",  # MinMaxNorm with a rate: norms, no states
+        "kernels/pointwise.py",  # weights and their moving average
+        "layers/normalization.py",  # moving means
+        "metrics/confusion.py",  # the F score: of precision and recall
+        "ops/row_losses.py",  # a binary cross-entropy's two sides
     },
-    "step towards": {"kernels/pointwise.py", "cuda/kernels/updates.py"},  # Adam's averages
-    "slope": {"kernels/activations.py"},
+    "step towards": {
+        "kernels/pointwise.py",  # Adam's averages
+        "cuda/kernels/updates.py",
+        "layers/convolution.py",  # sizes: steps times strides
+        "ops/convolution.py",
+        "optimizers/schedules.py",  # a rate between two others
+    },
+    "slope": {
+        "kernels/activations.py",
+        "ops/row_losses.py",  # a binary cross-entropy of probabilities
+    },
     "truncation": {
         "kernels/cell.py",
+        "callbacks/tensorboard.py",  # each so many batches
         "interop.py",  # the first direction of a layer but the lowest one
     },
     "philox": {"kernels/philox.py"},
     "round": {"kernels/philox.py", "cuda/kernels/philox.py"},  # one operation of a round, for each
-    "scale": set(),  # of dropout: native/config.c
+    "scale": {  # of an LSTM's dropout: native/config.c
+        "ops/noise.py",  # of the layer's
+        "optimizers/adam.py",  # what sums of a beginning average lack
+    },
     "peepholes": {
         "kernels/cell.py",
+        "kernels/pointwise.py",  # Nadam, with decay: sums of three products
         "kernels/vecmath.py",  # x less a multiple of ln 2, which is two numbers
     },
 }

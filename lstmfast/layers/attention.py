@@ -17,6 +17,7 @@ from ..ops.attention import (
     weights_backward,
 )
 from ..ops.dispatch import float_like
+from ..ops.noise import dropped, kept_of
 from ..seeding import generator
 from .base import Layer
 from .checks import features_of, in_a_list
@@ -142,22 +143,21 @@ class Attention(Layer):
         scores, kept = self._scores(q, k)
         p = weights(barred(scores, counted, use_causal_mask))
         noise = self._noise(p) if training else None
-        dropped = p if noise is None else p * noise
-        y = dropped @ v
+        left = p if noise is None else dropped(p, noise, self.dropout)
+        y = left @ v
         if seen is not None:
             y[~seen] = 0.0
         if training:
             self._cache = (q, v, k), len(given), kept, p, noise, seen
-        return (y, dropped) if return_attention_scores else y
+        return (y, left) if return_attention_scores else y
 
     def _noise(self, p: Array) -> Array | None:
-        """What p is multiplied by: 0, or 1 / (1 - dropout)."""
+        """What dropout keeps of p."""
         if not self.draws:
             return None
         if self.rng is None:
             self.rng = generator(self.seed)
-        kept = self.rng.random(p.shape, np.float32) >= self.dropout
-        return kept * p.dtype.type(1.0 / (1.0 - self.dropout))  # type: ignore[no-any-return]
+        return kept_of(p.shape, self.dropout, int(self.rng.integers(2**63)))
 
     def _scores(self, q: Array, k: Array) -> tuple[Array, Any]:
         """The scores, a new array, and what their way back needs."""
@@ -201,8 +201,9 @@ class Attention(Layer):
         if dscores is not None:
             dp += dscores
         if noise is not None:
-            dp *= noise
-        dv = (p if noise is None else p * noise).swapaxes(1, 2) @ dy
+            dp = dropped(dp, noise, self.dropout)
+        left = p if noise is None else dropped(p, noise, self.dropout)
+        dv = left.swapaxes(1, 2) @ dy
         dq, dk, grads = self._scores_backward(weights_backward(p, dp), q, k, kept)
         self._cache = None
         self.grads = {name: grads[name] for name in self.params}
