@@ -1,6 +1,7 @@
 """Graphs of layers: gradients against central differences, shared layers, states, files, names."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -569,3 +570,18 @@ def test_stateful_layers_within_others_are_reset():
     np.testing.assert_array_equal(model.predict(x), first)
     with pytest.raises(ValueError, match="x: expected a multiple of batch_size 2"):
         model.predict(np.ones((3, 4, 3)), batch_size=2)
+
+
+def test_plot(tmp_path):
+    pytest.importorskip("graphviz")
+    model = seq2seq()
+    model.plot(tmp_path / "model.dot")
+    text = (tmp_path / "model.dot").read_text()
+    assert "source: Input" in text and text.count("->") == 7
+    assert "lstm_1: LSTM" in text and "(None, None, 6)" in text
+    if shutil.which("dot") is None:
+        with pytest.raises(ImportError, match="plot: expected the program dot"):
+            model.plot(tmp_path / "model.png")
+    else:
+        model.plot(tmp_path / "model.png")
+        assert (tmp_path / "model.png").read_bytes().startswith(b"\x89PNG")
