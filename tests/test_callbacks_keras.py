@@ -260,4 +260,4 @@ def test_the_loops_arguments_come_in_keras_order(keras, name):
          if one.kind is not one.VAR_KEYWORD]
         for kind in (Model, keras.Model)
     )  # fmt: skip
-    assert ours == theirs
+    assert [one for one in ours if one not in ("lengths", "mask")] == theirs
