@@ -585,3 +585,35 @@ def test_plot(tmp_path):
     else:
         model.plot(tmp_path / "model.png")
         assert (tmp_path / "model.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_streams_of_what_does_the_same_to_each_step():
+    x = Input((None, 2))
+    y = layers.LayerNormalization()(layers.Dropout(0.5)(LSTM(4, return_sequences=True)(x)))
+    y = layers.Concatenate()([layers.Activation("tanh")(y), layers.Add()([y, y])])
+    model = Model(x, layers.TimeDistributed(Dense(3, "softmax"))(layers.ReLU()(y)), seed=0)
+    series = np.random.default_rng(0).normal(size=(2, 5, 2)).astype("f4")
+    stream = model.stream(2)
+    found = np.stack([stream.step(series[:, t]) for t in range(5)], axis=1)
+    np.testing.assert_allclose(found, model.predict(series), rtol=0, atol=3e-7)
+
+
+def test_a_stream_takes_no_masked_step():
+    stream = Model([Embedding(5, 3, mask_zero=True), LSTM(3)], seed=0).stream()
+    first = stream.step(np.array([2]))
+    with pytest.raises(ValueError, match="embedding: x: expected ids of steps"):
+        stream.step(np.array([0]))
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(np.array([2])), first)
+
+
+@pytest.mark.parametrize(
+    ("chain", "x"),
+    [
+        ([Dense(2, input_shape=(3,))], np.ones((2, 3))),
+        ([layers.Flatten(input_shape=(4, 3)), Dense(2)], np.ones((2, 4, 3))),
+    ],
+)
+def test_lengths_that_nobody_heeds_are_refused(chain, x):
+    with pytest.raises(ValueError, match=r"^lengths: expected (None for x|layers on the way)"):
+        Model(chain).predict(x, lengths=[1, 2])

@@ -21,6 +21,8 @@ class Pointwise(Weightless):
 
     supports_masking = True
 
+    stepwise = True
+
     def _function(self) -> str | Function:
         """Return what `ops` takes: a name, or an activation with its parameters."""
         raise NotImplementedError
@@ -141,6 +143,8 @@ class ReLU(Weightless):
     """
 
     supports_masking = True
+
+    stepwise = True
 
     def __init__(
         self,

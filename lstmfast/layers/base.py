@@ -23,7 +23,7 @@ from ..regularizers import Regularizer
 from ..seeding import generator
 from ..whole import Attributes
 from .checks import DTYPES, check_precision, held_params, sizes, sizes_of_all, with_batch
-from .stepping import Stepper
+from .stepping import Stepper, same_stepper
 from .symbolic import connected, is_symbolic
 from .weights import Weighted, kind_of
 
@@ -79,6 +79,7 @@ class Layer(Weighted):
     takes_mask = False  # has `forward` an argument `mask`?
     supports_masking = False  # does it take inputs with a mask?
     makes_mask = False  # does it find steps that do not count?
+    stepwise = False  # does it do to each step alone what it does to all?
     draws = True  # from `rng` in training, as far as is known
     precision: str | None = None
 
@@ -223,6 +224,8 @@ class Layer(Weighted):
 
     def stepper(self, batch_size: int) -> Stepper:
         """Return what takes one step at a time with a copy of the weights: for `Model.stream`."""
+        if self.stepwise:
+            return same_stepper(self)
         kind = type(self).__name__
         raise ValueError(f"{self.name}: expected a layer that can go step by step, got {kind}")
 

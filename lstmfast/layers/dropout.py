@@ -7,6 +7,7 @@ from typing import Any
 from ..arguments import Array, Shape, check_shape, integer, number, shape_text, shown
 from ..ops.noise import dropped, kept_of, noisy
 from ..seeding import generator
+from .stepping import Stepper
 from .weightless import Weightless
 
 __all__ = ["Dropout", "GaussianNoise", "SpatialDropout1D"]
@@ -32,6 +33,9 @@ class Noisy(Weightless):
         y, kept = self._drawn(x, self._noise_seed()) if self.draws else (x, None)
         self._cache = (x.shape, kept)
         return y
+
+    def stepper(self, batch_size: int) -> Stepper:
+        return Stepper(lambda x: x)
 
     def _drawn(self, x: Array, seed: int) -> tuple[Array, Any]:
         """Return what becomes of x, and what the way back needs."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -100,7 +102,11 @@ class Embedding(Layer):
         return y
 
     def stepper(self, batch_size: int) -> Stepper:
-        return same_stepper(self)
+        return (
+            same_stepper(self)
+            if not self.mask_zero
+            else Stepper(partial(_unmasked, deepcopy(self)))
+        )
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """Return where ids are not 0, bool in the shape of x, with `mask_zero`; and in the mask."""
@@ -116,3 +122,11 @@ class Embedding(Layer):
         made: Any = RowGradient.of if self.gives_rows else self._ops.embedding_backward
         self.grads = {"embeddings": made(ids, dy, self.input_dim)}
         self._cache = None
+
+
+def _unmasked(layer: Embedding, ids: Array) -> Array:
+    """The rows of ids, of which none may stand for no step."""
+    if (ids == 0).any():
+        expected = "ids of steps (0 is masked: a stream leaves such a step out by not taking it)"
+        raise ValueError(f"{layer.name}: x: expected {expected}, got 0")
+    return layer.forward(ids)

@@ -144,6 +144,8 @@ class Add(Merge):
     name : str, optional
     """
 
+    stepwise = True
+
     def _forward(self, arrays: list[Array], masks: list[Any]) -> tuple[Array, Any]:
         return reduce(np.add, _aligned(arrays)), None
 
@@ -174,6 +176,8 @@ class Subtract(Merge):
     name : str, optional
     """
 
+    stepwise = True
+
     def output_shape(self, input_shape: Any) -> Shape:
         return super().output_shape(two_of(input_shape))
 
@@ -189,6 +193,8 @@ class Masked(Merge):
     """The base of those whose numbers depend on the masks of the inputs."""
 
     takes_mask = True
+
+    stepwise = True
 
     def forward(self, x: Any, training: bool = False, mask: Any = None) -> Array:
         """Return the output for a list of arrays of the layer's dtype.
@@ -266,6 +272,7 @@ class Concatenate(Merge):
     def __init__(self, axis: int = -1, *, name: str | None = None):
         super().__init__(name=name)
         self.axis = integer("axis", axis, -LARGEST)
+        self.stepwise = self.axis == -1
 
     def output_shape(self, input_shape: Any) -> Shape:
         shapes = self._shapes(input_shape)

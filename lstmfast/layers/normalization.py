@@ -12,6 +12,7 @@ from ..ops.checks import new
 from ..ops.dispatch import float_like
 from ..ops.normalization import Moments, normalize, normalize_backward, standardize
 from .base import Layer
+from .stepping import Stepper, stepper_in_time
 
 __all__ = ["BatchNormalization", "LayerNormalization"]
 
@@ -180,6 +181,11 @@ class LayerNormalization(Normalization):
         )  # fmt: skip
         if self.input_shape is not None:
             self.output_shape(self.input_shape)
+
+    def stepper(self, batch_size: int) -> Stepper:
+        if self.axis == -1 and self.input_shape is not None and len(self.input_shape) == 3:
+            return stepper_in_time(self)
+        return super().stepper(batch_size)
 
     def _weight_axes(self, ndim: int) -> tuple[int, ...]:
         return self._checked_axes(self._axes, ndim)

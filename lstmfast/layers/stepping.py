@@ -14,7 +14,7 @@ from ..ops.activations import Activation
 from ..ops.activations import get as activation_of
 from ..ops.checks import row_numbers
 
-__all__ = ["Stepper", "dense_stepper", "recurrent_stepper", "same_stepper"]
+__all__ = ["Stepper", "dense_stepper", "recurrent_stepper", "same_stepper", "stepper_in_time"]
 
 
 class Stepper(NamedTuple):
@@ -35,6 +35,12 @@ class Stepper(NamedTuple):
 def same_stepper(layer: Any) -> Stepper:
     """Of a layer that does to each step alone what it does to all."""
     return Stepper(deepcopy(layer).forward)
+
+
+def stepper_in_time(layer: Any) -> Stepper:
+    """The same of one that must be given sequences: of one step."""
+    held = deepcopy(layer)
+    return Stepper(lambda x: held.forward(x[:, None])[:, 0])
 
 
 def dense_stepper(layer: Any, batch_size: int) -> Stepper:

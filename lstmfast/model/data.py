@@ -105,6 +105,12 @@ def _masks(model: Network, xs: Sequence[Array], lengths: Any, mask: Any) -> list
         return [None] * len(xs)
     what, given = ("mask", mask) if lengths is None else ("lengths", lengths)
     parts = by_name(what, given, model.input_names, len(xs) == 1)
+    masked = [n for n, part in enumerate(parts) if part is not None]
+    for n in masked:
+        if xs[n].ndim < (2 if model.graph.takes_ids(n) else 3):
+            raise ValueError(f"{what}: expected None for x without a time axis, got some")
+    if masked and not model.graph.heeds_masks(masked):
+        raise ValueError(f"{what}: expected layers on the way that heed a mask, got none")
     check = _checked_mask if lengths is None else _checked_lengths
     return [None if p is None else check(p, x.shape) for p, x in zip(parts, xs, strict=True)]
 

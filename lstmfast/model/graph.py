@@ -79,6 +79,17 @@ class Graph:
         """Return the layers that take this slot's value."""
         return [step.layer for step in self.steps if slot in step.sources()]
 
+    def heeds_masks(self, entries: Sequence[int]) -> bool:
+        """Does a mask of these entries get to a layer that looks at it, or to an output?"""
+        masked = set(entries)
+        for step in self.steps:
+            if not masked.isdisjoint(step.inputs):
+                if step.layer.takes_mask:
+                    return True
+                if step.layer.supports_masking:
+                    masked |= set(step.outputs)
+        return not masked.isdisjoint(self.outputs)
+
     def _takers(self, slot: int) -> list[tuple[Any, bool]]:
         """The layers that take this slot's value, and whether as ids."""
         return [
