@@ -2,67 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from .arguments import Array, number, shape_text, shown
+from .arguments import Array, shape_text, shown
 
-__all__ = ["Data", "as_array", "check_held", "split", "with_same_length"]
-
-Data = tuple[Array, Array]
+__all__ = ["as_array", "check_held"]
 
 MOST_AXES = 16  # of lists in lists that are looked through for the odd one
 CHUNK = 1 << 20  # elements that are cast at a time to see whether they fit
-
-
-def with_same_length(x: Any, y: Any) -> Data:
-    """Return both as arrays; ValueError unless they hold the same number of samples, not 0."""
-    x, y = as_array("x", x), as_array("y", y)
-    if len(y) != len(x):
-        raise ValueError(f"y: expected {len(x)} samples, as x has, got {len(y)}")
-    return x, y
-
-
-def split(x: Any, y: Any, fraction: float, validation: Any) -> tuple[Data, Data | None]:
-    """Return the data to train on and to validate on, as Keras divides them.
-
-    Parameters
-    ----------
-    x, y : array_like
-    fraction : float in [0, 1)
-        The LAST samples, this share of them, are for validation.
-    validation : (x, y) or None
-
-    Raises
-    ------
-    ValueError
-        When both ways are asked for, or one part would be empty.
-    """
-    x, y = with_same_length(x, y)
-    fraction = number("validation_split", fraction, 0.0, math.nextafter(1.0, 0.0))
-    if validation is not None:
-        return (x, y), _given(validation, fraction)
-    if not fraction:
-        return (x, y), None
-    at = math.floor(len(x) * (1.0 - fraction))
-    if at in (0, len(x)):
-        parts = f"{at} and {len(x) - at} samples"
-        raise ValueError(f"validation_split: expected two parts that are not empty, got {parts}")
-    return (x[:at], y[:at]), (x[at:], y[at:])
-
-
-def _given(validation: Any, fraction: float) -> Data:
-    if fraction:
-        raise ValueError("validation_split: expected 0 with validation_data, got both")
-    if not isinstance(validation, (tuple, list)) or len(validation) != 2:
-        kind = type(validation).__name__
-        raise ValueError(f"validation_data: expected (x, y), got {kind}")
-    try:
-        return with_same_length(*validation)
-    except ValueError as error:
-        raise ValueError(f"validation_data: {error}") from error
 
 
 def as_array(name: str, data: Any) -> Array:

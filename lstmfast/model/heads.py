@@ -145,11 +145,9 @@ class Heads:
     @property
     def loss(self) -> Any:
         """The loss of an only output; of several a dict by name."""
-        return (
-            self.losses[0]
-            if len(self.names) == 1
-            else dict(zip(self.names, self.losses, strict=True))
-        )
+        if len(self.names) == 1:
+            return self.losses[0]
+        return dict(zip(self.names, self.losses, strict=True))
 
     @property
     def learns(self) -> bool:
@@ -256,6 +254,9 @@ def _loss_of(
     if head.loss is None:
         return None, None
     weights = None
+    if is_own(outputs) and (mask is not None or sample_weight is not None):
+        found = "a mask" if sample_weight is None else "sample weights"
+        raise ValueError(f"{head.name}: expected a loss of all steps on a GPU, got {found}")
     if mask is not None or sample_weight is not None:
         weights = head.loss.row_weights(y, outputs.shape, sample_weight, mask)
         if mask is not None:

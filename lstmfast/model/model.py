@@ -26,14 +26,13 @@ from . import files, quantizing, saving, summary, training
 from .data import as_masks, check_inputs, parts, taken
 from .described import described
 from .fitting import Steps
-from .graph import Graph
 from .heads import Heads
 from .learner import Learner
 from .nested import Nested
-from .network import chain_of, end_keys, graph_of, sorted_by_key
+from .network import end_keys, graph_of, sorted_by_key
 from .streaming import ModelStream
 
-__all__ = ["Model", "Sequential", "load"]
+__all__ = ["Model", "load"]
 
 
 class Model(Learner):
@@ -545,41 +544,6 @@ class Model(Learner):
             if isinstance(layer, Quantized):
                 layer.check_weights([])
         saving.load_weights(self, path)
-
-
-class Sequential(Model):
-    """A Model that is a chain, whose layers may be added one by one.
-
-    >>> model = Sequential([Input((None, 8))])
-    >>> model.add(LSTM(64))
-
-    Parameters
-    ----------
-    layers : sequence of Layer, optional
-        An `Input` may come first.
-    name : str, optional
-    arguments
-        device, dtype, seed and precision, as of `Model`.
-    """
-
-    def __init__(self, layers: Any = (), name: str | None = None, **arguments: Any):
-        graph = layers if isinstance(layers, Graph) else chain_of(layers or [], may_be_empty=True)
-        super().__init__(graph, name=name or "sequential", **arguments)
-
-    def add(self, layer: Any) -> None:
-        """Put one more layer, or to begin with an `Input`, at the end.
-
-        Raises
-        ------
-        ValueError
-            When the layer does not fit, or the model is compiled: compile it again after.
-        """
-        if self.optimizer is not None:
-            raise ValueError("layer: expected a model that is not compiled to add to")
-        graph = chain_of([*self.layers, layer], may_be_empty=True)
-        if self.graph.entries[0].shape is not None:
-            graph.entries = self.graph.entries
-        self._set_graph(graph)
 
 
 Nested.makes = Model

@@ -50,9 +50,8 @@ def by_name(what: str, given: Any, names: Sequence[str], is_one: bool) -> list[A
     """
     if isinstance(given, dict):
         if set(given) != set(names):
-            raise ValueError(
-                f"{what}: expected the keys {sorted(names)}, got {shown(sorted(given))}"
-            )
+            found = shown(sorted(map(str, given)))
+            raise ValueError(f"{what}: expected the keys {sorted(names)}, got {found}")
         return [given[name] for name in names]
     if is_one:
         return [given]

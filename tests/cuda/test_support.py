@@ -325,3 +325,12 @@ def test_twins_take_the_same_arguments():
             known = [k for k, one in known.items() if one.kind < one.KEYWORD_ONLY]
         assert given[: len(known)] == list(known), name
         assert set(given[len(known) :]) <= {"stream", "precision", "keywords"}, name
+
+
+def test_a_masked_or_weighted_loss_is_refused():
+    x, y = steps(), np.zeros((4, T, 2), "f4")
+    model = Model([LSTM(H, return_sequences=True), Dense(2)], seed=0, device="cuda")
+    model.compile("sgd", "mse")
+    for told in ({"lengths": [1, 2, 3, 3]}, {"sample_weight": np.ones(4)}):
+        with pytest.raises(ValueError, match=r"^dense: expected a loss of all steps on a GPU"):
+            model.fit(x, y, verbose=0, **told)
