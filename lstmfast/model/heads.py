@@ -255,8 +255,8 @@ def _loss_of(
         return None, None
     weights = None
     if is_own(outputs) and (mask is not None or sample_weight is not None):
-        found = "a mask" if sample_weight is None else "sample weights"
-        raise ValueError(f"{head.name}: expected a loss of all steps on a GPU, got {found}")
+        what = "a mask" if sample_weight is None else "sample weights"
+        raise ValueError(f"{head.name}: expected a loss of all steps on a GPU, got {what}")
     if mask is not None or sample_weight is not None:
         weights = head.loss.row_weights(y, outputs.shape, sample_weight, mask)
         if mask is not None:
