@@ -13,7 +13,8 @@ cdef struct lf_change:
 
 
 cdef enum:
-    LF_AHEAD = 4  # rows
+    LF_AHEAD = 2  # rows
+    LF_WAIT = 20000  # what it costs to have a row brought, in operations
 
 
 cdef extern from * nogil:
@@ -63,7 +64,7 @@ cdef void run_change(lf_change *c) noexcept nogil:
     elif c.rows == NULL:
         lf_run_range(c.kernel, &c.update, c.size, 1024, c.cost * c.size, threads)
     else:
-        lf_run_range(change_rows, c, c.count, 1, c.cost * c.count * c.width, threads)
+        lf_run_range(change_rows, c, c.count, 1, c.count * (LF_WAIT + c.cost * c.width), threads)
 
 
 cdef int read_change(object change, lf_change *c) except -1:
