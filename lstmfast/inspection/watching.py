@@ -21,10 +21,9 @@ from ..layers.quantized import Quantized
 from ..layers.wrapper import Wrapper
 from ..model.network import Network
 from ..ops.options import QUIET
+from ..whole import held
 
 __all__ = ["EmbeddingCall", "RecurrentCall", "Watch", "check_can_be_watched", "watched"]
-
-KEPT = ("grads", "_cache", "rng", "draws", "trainable", "noise", "truncate")
 
 
 @dataclass(eq=False)
@@ -92,23 +91,28 @@ def check_can_be_watched(model: Network) -> None:
 def watched(model: Network) -> Iterator[Watch]:
     """Note each call within the block, and leave the model as it was. For one thread alone."""
     watch, leaves = Watch(), list(_leaves(model))
-    own = [
-        (layer, name, getattr(layer, name))
-        for _, layer in leaves
-        for name in KEPT
-        if hasattr(layer, name)
-    ]
-    before = [*model._states(), *model._generator(), *own]
+    before = [(layer, dict(vars(layer))) for layer in _all_layers(model)]
+    generator = model._generator()
     try:
         for name, layer in leaves:
             _quiet(layer)
             _hook(watch, name, layer)
         yield watch
     finally:
-        for _, layer in leaves:
-            layer.__dict__.pop("forward", None)
-            layer.__dict__.pop("backward", None)
-        capi.copy_all([], [], before)
+        with held():
+            for layer, attributes in before:
+                vars(layer).clear()
+                vars(layer).update(attributes)
+            capi.copy_all([], [], generator)
+
+
+def _all_layers(model: Network) -> Iterator[Any]:
+    """Yield each layer, also those that are held by others."""
+    waiting: list[Any] = list(model.layers)
+    while waiting:
+        layer = waiting.pop()
+        yield layer
+        waiting += layer.inner.values() if isinstance(layer, Wrapper) else []
 
 
 def _leaves(model: Network) -> Iterator[tuple[str, Any]]:
@@ -167,7 +171,7 @@ def _hook_recurrent(watch: Watch, name: str, layer: Any) -> None:
         call.dcells = None if dcells is None else dcells.copy()
         return backward(dy, need_dx, **told)
 
-    layer.__dict__.update(forward=noted_forward, backward=noted_backward)
+    vars(layer).update(forward=noted_forward, backward=noted_backward)
 
 
 def _hook_embedding(watch: Watch, layer: Any) -> None:
@@ -189,7 +193,7 @@ def _hook_embedding(watch: Watch, layer: Any) -> None:
         next(one for one in calls if one.cache is layer._cache).dy = dy.copy()
         backward(dy, need_dx)
 
-    layer.__dict__.update(forward=noted_forward, backward=noted_backward)
+    vars(layer).update(forward=noted_forward, backward=noted_backward)
 
 
 def _taken(told: Mapping[str, Any], steps: int) -> Array | None:
