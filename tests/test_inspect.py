@@ -1,6 +1,8 @@
 """`inspect`: gates, gradients and saliency against oracles, units whose feature is known."""
 
+import re
 import sys
+from pathlib import Path
 
 import naive
 import naive_stack
@@ -590,3 +592,20 @@ def test_the_name_is_a_function_beside_pythons_module():
     assert callable(lstmfast.inspect) and lstmfast.inspect is not inspect
     assert lstmfast.inspection.inspect is lstmfast.inspect
     assert sys.modules["inspect"] is inspect
+
+
+def test_the_code_of_its_page_runs(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("bokeh")
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).resolve().parent.parent / "docs" / "inspect.md"
+    names = {}
+    for block in re.findall(
+        r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S
+    ):
+        exec(compile(block, "inspect.md", "exec"), names)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "brackets.png", "gates.html", "gates.png",
+    ]  # fmt: skip
+    found = names["found"]
+    assert abs(found.correlations[found.ranking[0]]) > 0.8

@@ -75,6 +75,10 @@ for (let t = 0; t < steps; t++) {
     own.value.push(values[from + t * units + unit.value]);
 }
 text.data = own;
+const largest = Math.max(...own.value.map((one) => Math.abs(one)).filter(Number.isFinite), 1e-9);
+own_colours.low = colours.low === 0 ? 0 : -largest;
+own_colours.high = colours.low === 0 ? 1 : largest;
+own_colours.palette = colours.palette;
 text_y.start = -Math.floor((steps - 1) / per_line) - 0.6;
 text_y.end = 0.6;
 const all = {t: own.t, label: own.label};
@@ -201,6 +205,8 @@ def _models() -> dict[str, Any]:
         "curves": ColumnDataSource(dict.fromkeys(("t", "label", *TITLES), empty), name="curves"),
         "norms": ColumnDataSource({"t": empty, "norm": empty}, name="norms"),
         "colours": LinearColorMapper(palette="Viridis256", low=0, high=1, nan_color="lightgrey"),
+        "own_colours": LinearColorMapper(palette="Viridis256", low=0, high=1,
+                                         nan_color="lightgrey"),
         "x_range": Range1d(0, 1), "y_range": Range1d(0, 1), "text_y": Range1d(-1, 1),
     }  # fmt: skip
 
@@ -240,7 +246,7 @@ def _text(models: dict[str, Any], steps: int) -> Any:
         x_range=(-0.6, PER_LINE - 0.4), y_range=models["text_y"], tools="",
     )  # fmt: skip
     source = models["text"]
-    made.rect("x", "y", 1, 0.9, source=source, fill_color=transform("value", models["colours"]),
+    made.rect("x", "y", 1, 0.9, source=source, fill_color=transform("value", models["own_colours"]),
               line_color=None)  # fmt: skip
     made.text("x", "y", "label", source=source, text_align="center", text_baseline="middle",
               text_font_size="11px")  # fmt: skip
