@@ -31,7 +31,7 @@ import lstmfast
 from .. import LSTM, SGD, Adam, Dense, Input, Model, SimpleRNN, TrainingError, disk
 from ..initializers import Orthogonal, RandomUniform
 from ..layers import Cropping1D
-from .lesson_figures import draw_activations, draw_losses, draw_norms
+from .lesson_figures import draw_activations, draw_losses, draw_norms, save_small
 from .lesson_page import table, table_of_cell, with_tables
 from .text_generation import at_least
 
@@ -246,7 +246,9 @@ def table_of_clipping(found: Sequence[Clipped]) -> str:
 
 
 def shown(ratio: float) -> str:
-    """Write a number of any size: 0.25, 2e-09."""
+    """Write a number of any size: 0.25, 2e-09, 0 for what is smaller than float64 can hold."""
+    if ratio == 0:
+        return "0"
     return f"{ratio:.2f}" if 0.01 <= ratio < 100 else f"{ratio:.0e}"
 
 
@@ -293,7 +295,7 @@ def save(found: Findings, out: Path) -> bool:
         return False
     out.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
-        figure.savefig(out / name, dpi=80)
+        save_small(figure, out / name)
     return True
 
 

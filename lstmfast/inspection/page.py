@@ -246,7 +246,8 @@ def _text(models: dict[str, Any], steps: int) -> Any:
         x_range=(-0.6, PER_LINE - 0.4), y_range=models["text_y"], tools="",
     )  # fmt: skip
     source = models["text"]
-    made.rect("x", "y", 1, 0.9, source=source, fill_color=transform("value", models["own_colours"]),
+    made.rect("x", "y", 1, 0.9, source=source, fill_alpha=0.6,
+              fill_color=transform("value", models["own_colours"]),
               line_color=None)  # fmt: skip
     made.text("x", "y", "label", source=source, text_align="center", text_baseline="middle",
               text_font_size="11px")  # fmt: skip
