@@ -299,17 +299,71 @@ def test_gradients_in_a_graph_are_those_of_what_follows(monkeypatch):
         np.testing.assert_allclose(seen.gradients[name][:, -1], last, atol=BAR)
 
 
-def test_the_state_of_a_stateful_layer_is_where_it_begins_and_stays():
-    model = model_of(LSTM(H, stateful=True, name="lstm", return_sequences=True), Dense(2))
+def test_states_cells_and_static_inputs():
+    """Gradients that come by all ways; a step of the decoder is changed by starting after it."""
+    x, fixed = Input((T, I)), Input((2,))
+    _, h, c = LSTM(H, return_state=True, name="encoder")(x)
+    decoder = LSTM(H, return_sequences=True, return_cells=True, static_size=2, name="decoder")
+    y, cells = decoder(x, initial_state=(h, c), x_static=fixed)
+    out = Dense(2, name="out")(Flatten()(Concatenate()([y, cells])))
+    model = compiled(Model([x, fixed], out, dtype="float64", seed=2))
+    data, static = drawn(B, T, I), drawn(B, 2, seed=1)
+    seen = lstmfast.inspect(model, [data, static], TARGETS)
+    first = [seen.gates["decoder"][name][:, 0].copy() for name in "hc"]
+    dense = model.get_layer("out")
+
+    def loss():
+        y, cells = decoder.forward(data[:, 1:], initial_state=tuple(first), x_static=static)
+        y, cells = (np.concatenate([a[:, None], b], axis=1)
+                    for a, b in zip(first, (y, cells), strict=True))  # fmt: skip
+        flat = np.concatenate([y, cells], axis=-1).reshape(B, -1)
+        return np.mean((dense(flat) - TARGETS) ** 2)
+
+    assert loss() == pytest.approx(seen.loss, abs=1e-13)
+    wanted = difference_quotient(loss, first[0])
+    np.testing.assert_allclose(seen.gradients["decoder"][:, 0], wanted, atol=BAR)
+    last = [seen.gates["encoder"][name][:, -1].copy() for name in "hc"]
+
+    def loss_of_decoder():
+        y, cells = decoder.forward(data, initial_state=tuple(last), x_static=static)
+        return np.mean((dense(np.concatenate([y, cells], -1).reshape(B, -1)) - TARGETS) ** 2)
+
+    wanted = difference_quotient(loss_of_decoder, last[0])
+    np.testing.assert_allclose(seen.gradients["encoder"][:, -1], wanted, atol=BAR)
+
+
+@pytest.mark.parametrize("count", (1, 2))
+def test_the_state_of_a_stateful_layer_is_where_it_begins_and_stays(count):
+    made = {"num_layers": count, "return_sequences": True}
+    model = model_of(LSTM(H, stateful=True, name="lstm", **made), Dense(2))
     x, y = drawn(B, T, I), drawn(B, T, 2)
     model.predict(x)
     before = model.layers[0].state
     seen = lstmfast.inspect(model, x, y)
     np.testing.assert_array_equal(model.layers[0].state, before)
     state = model.layers[0].state
-    other = LSTM(H, return_sequences=True)
+    other = LSTM(H, **made)
     other.adopt(model.layers[0].params, (None, None, I), "float64")
-    np.testing.assert_allclose(seen.gates["lstm"]["h"], other(x, state), atol=1e-14)
+    last = list(seen.gates)[-1]
+    np.testing.assert_allclose(seen.gates[last]["h"], other(x, state), atol=1e-14)
+
+
+class Drawing(Dense):
+    """A layer of somebody's own that draws in training."""
+
+    def forward(self, x, training=False):
+        if training:
+            self.rng.random()
+        return super().forward(x, training)
+
+
+def test_the_generator_stays_where_it_is():
+    model = model_of(LSTM(H), Drawing(2))
+    x, y = drawn(B, T, I), drawn(B, 2)
+    model.train_on_batch(x, y)
+    before = model.rng.bit_generator.state
+    lstmfast.inspect(model, x, y).saliency()
+    assert model.rng.bit_generator.state == before
 
 
 def test_the_model_is_left_as_it_was():
@@ -396,6 +450,21 @@ def test_saliency_of_ids_is_that_of_their_vectors(mask_zero):
         assert found[number == IDS].sum() == pytest.approx(row @ gradient, abs=BAR)
     if mask_zero:
         assert not found[IDS == 0].any()
+
+
+def test_ids_that_go_into_two_embeddings():
+    ids = Input((None,), dtype="int64")
+    tables = [Embedding(7, 3, name=name) for name in ("one", "two")]
+    both = Concatenate()([table(ids) for table in tables])
+    model = compiled(Model(ids, Dense(2)(LSTM(H)(both)), dtype="float64"))
+    wanted = 0.0
+    for table in tables:
+        weights = table.params["embeddings"]
+        wanted += (
+            weights * difference_quotient(lambda: model.evaluate(IDS, CLASSES), weights)
+        ).sum()
+    found = lstmfast.inspect(model, IDS, CLASSES).saliency()
+    assert found.sum() == pytest.approx(wanted, abs=BAR)
 
 
 def test_integrated_and_occluded_ids():
