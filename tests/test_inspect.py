@@ -610,13 +610,16 @@ def refused(text, call, *arguments, **keywords):
     assert text in str(caught.value)
 
 
-def test_what_cannot_be_looked_into():
+def test_what_cannot_be_looked_into(monkeypatch):
     x = drawn(B, T, I)
     refused("model: expected a Model, got int", lstmfast.inspect, 3, x)
     zoned = model_of(LSTM(H, zoneout_c=0.1, name="lstm"))
     refused("no zoneout", lstmfast.inspect, zoned, x)
     plain = model_of(LSTM(H, name="a", return_sequences=True), LSTM(H, name="b"), dtype="float32")
     refused("int8", lstmfast.inspect, plain.quantize(), x)
+    with monkeypatch.context() as there:
+        there.setattr(plain, "device", "cuda")
+        refused("model: expected one on 'cpu'", lstmfast.inspect, plain, x)
     refused("x: expected", lstmfast.inspect, plain, x[..., :2])
     refused("y: expected 2 samples", lstmfast.inspect, plain, x, drawn(3, H))
     uncompiled = Model([LSTM(H)])

@@ -21,32 +21,49 @@ ALONE = """<meta http-equiv="Content-Security-Policy" content="default-src 'none
 # What a reader does, and what is there then, written where `--dump-dom` shows it.
 ACTS = """
 <script>
-setTimeout(() => {
-    const page = Bokeh.documents[0];
-    const told = {};
-    const tell = (key) => {
-        const heat = page.get_model_by_name("heat").data;
-        const text = page.get_model_by_name("text").data;
-        const norms = page.get_model_by_name("norms").data;
-        told[key] = {
-            shape: heat.image[0].shape, picture: Array.from(heat.image[0]),
-            text: Array.from(text.label).join(""), fires: Array.from(text.value),
-            layers: page.get_model_by_name("layer").options, norms: Array.from(norms.norm ?? []),
-        };
+const page = () => Bokeh.documents[0];
+const later = () => new Promise((go) => setTimeout(go, 2000));  // a page's scripts take their time
+const inner = (name, node = document.body) => [
+    ...(node.classList?.contains(name) ? [node] : []),
+    ...[...(node.children ?? []), ...(node.shadowRoot ? [node.shadowRoot] : [])]
+        .flatMap((child) => inner(name, child)),
+];
+const tell = () => {
+    const data = (name) => page().get_model_by_name(name).data;
+    const [heat, text, norms] = ["heat", "text", "norms"].map(data);
+    return {
+        shape: heat.image[0].shape, picture: Array.from(heat.image[0]),
+        text: Array.from(text.label).join(""), fires: Array.from(text.value),
+        layers: page().get_model_by_name("layer").options, norms: Array.from(norms.norm ?? []),
     };
-    tell("first");
+};
+const act = async () => {
+    await later();
+    const told = {first: tell()};
     for (const [name, value] of ACTIONS) {
-        page.get_model_by_name(name).value = value;
+        page().get_model_by_name(name).value = value;
     }
-    setTimeout(() => {
-        tell("then");
-        told.resources = performance.getEntriesByType("resource").map((entry) => entry.name);
-        const found = document.createElement("pre");
-        found.id = "told";
-        found.textContent = JSON.stringify(told);
-        document.body.append(found);
-    }, 2000);  // scripts between widgets run by themselves
-}, 2000);
+    await later();
+    told.then = tell();
+    const map = inner("bk-events")[1], box = map.getBoundingClientRect();
+    const at = {clientX: box.x + 300, clientY: box.y + 100, bubbles: true, composed: true,
+                pointerId: 1, pointerType: "mouse", isPrimary: true, button: 0};
+    const point = (event, buttons) => map.dispatchEvent(new PointerEvent(event, {...at, buttons}));
+    point("pointerenter", 0);
+    point("pointermove", 0);
+    await later();
+    told.tips = inner("bk-tooltip-row-value").map((tip) => tip.textContent.trim());
+    point("pointerdown", 1);
+    point("pointerup", 0);
+    await later();
+    told.picked = page().get_model_by_name("unit").value;
+    told.resources = performance.getEntriesByType("resource").map((entry) => entry.name);
+    const found = document.createElement("pre");
+    found.id = "told";
+    found.textContent = JSON.stringify(told);
+    document.body.append(found);
+};
+act();
 </script>
 """
 
@@ -111,6 +128,13 @@ def test_a_text_in_a_browser(text):
     np.testing.assert_allclose(told["then"]["picture"], outputs[1].T.ravel(), atol=1e-6)
     np.testing.assert_allclose(told["then"]["fires"], outputs[1, :, 3], atol=1e-6)
     assert told["then"]["text"] == "".join(texts[1])
+    step, unit, value = told["tips"]  # of what lies under the pointer
+    t, letter = step.split(": ")
+    assert letter == texts[1][int(t)]
+    assert float(value.replace("\N{MINUS SIGN}", "-")) == pytest.approx(
+        outputs[1, int(t), int(unit)], abs=1e-4
+    )
+    assert told["picked"] == int(unit)  # by a click there
 
 
 def test_layers_masks_and_norms_in_a_browser(tmp_path):
