@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         callbacks,
         constraints,
         initializers,
+        inspection,
         interop,
         layers,
         losses,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     )
     from .constraints import Constraint
     from .initializers import Initializer
+    from .inspection import inspect
     from .layers import LSTM, Dense, Embedding, Input, Layer, SimpleRNN
     from .losses import (
         CategoricalCrossentropy,
@@ -81,22 +83,25 @@ __all__ = [
     "LSTMStream", "Layer", "MeanSquaredError", "Model", "Noise", "Norm", "PreparedLSTM",
     "Regularizer", "Sequential", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingError",
     "__version__", "callbacks", "constraints", "get_include", "get_num_threads", "initializers",
-    "interop", "layers", "load", "losses", "lstm_backward", "lstm_forward", "metrics", "models",
-    "ops", "optimizers", "registry", "regularizers", "set_num_threads", "show_config", "utils",
+    "inspect", "inspection", "interop", "layers", "load", "losses", "lstm_backward", "lstm_forward",
+    "metrics", "models", "ops", "optimizers", "registry", "regularizers", "set_num_threads",
+    "show_config", "utils",
 ]  # fmt: skip
 
 
 # What is imported when it is first asked for: modules, and names by their modules. Who works on
 # arrays, or in PyTorch, waits for none of it.
 _MODULES = (
-    "callbacks", "constraints", "initializers", "interop", "keras", "layers", "losses", "metrics",
-    "models", "onnx", "optimizers", "registry", "regularizers", "torch", "utils",
+    "callbacks", "constraints", "initializers", "inspection", "interop", "keras", "layers",
+    "losses", "metrics", "models", "onnx", "optimizers", "registry", "regularizers", "torch",
+    "utils",
 )  # fmt: skip
 _NAMES = {
     "Constraint": "constraints", "Initializer": "initializers", "Regularizer": "regularizers",
     **dict.fromkeys(("LSTM", "Dense", "Embedding", "Input", "Layer", "SimpleRNN"), "layers"),
     "CategoricalCrossentropy": "losses", "MeanSquaredError": "losses",
     "SparseCategoricalCrossentropy": "losses", "SGD": "optimizers", "Adam": "optimizers",
+    "inspect": "inspection",
     **dict.fromkeys(("History", "Model", "Sequential", "TrainingError", "load"), "model"),
 }  # fmt: skip
 

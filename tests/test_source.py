@@ -32,7 +32,7 @@ FLOORS = (
     "callbacks",
     "model",
     "__init__ models utils",
-    "torch keras onnx examples",
+    "inspection torch keras onnx examples",
 )
 HOMES_OF_GATES = {
     "kernels/activations.py",
