@@ -80,12 +80,18 @@ class Layer(Weighted):
     supports_masking = False  # does it take inputs with a mask?
     makes_mask = False  # does it find steps that do not count?
     stepwise = False  # does it do to each step alone what it does to all?
+    is_operation = False  # one of Keras's operations on tensors, which are no layers there?
     draws = True  # from `rng` in training, as far as is known
     precision: str | None = None
 
     def takes_ids_at(self, position: int) -> bool:
         """Does the input at this place of a list take ids?"""
         return self.takes_ids
+
+    @property
+    def base_name(self) -> str:
+        """What a name of ours begins with."""
+        return snake_case(type(self).__name__)
 
     @property
     def single_output(self) -> bool:

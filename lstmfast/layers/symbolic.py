@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from ..arguments import Shape, check_shape, choice, shape_text, shown
 from .checks import sizes
@@ -81,6 +83,52 @@ class Tensor:
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+    # Arithmetic, each a small layer in the graph; `lstmfast.layers` says which.
+
+    operation: ClassVar[Any]
+    get_item: ClassVar[Any]
+    __array_ufunc__ = None  # so that `array * tensor` comes here, too
+
+    def _with(self, operator: str, other: Any, reverse: bool = False) -> Any:
+        if isinstance(other, Tensor):
+            return self.operation(operator)([self, other])
+        if not isinstance(other, (int, float, np.number, np.ndarray)) or isinstance(other, bool):
+            return NotImplemented
+        return self.operation(operator, other, reverse)(self)
+
+    def __add__(self, other: Any) -> Any:
+        return self._with("add", other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self._with("add", other, True)
+
+    def __sub__(self, other: Any) -> Any:
+        return self._with("subtract", other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._with("subtract", other, True)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._with("multiply", other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self._with("multiply", other, True)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._with("true_divide", other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._with("true_divide", other, True)
+
+    def __pow__(self, other: Any) -> Any:
+        return NotImplemented if isinstance(other, Tensor) else self._with("power", other)
+
+    def __neg__(self) -> Any:
+        return self._with("multiply", -1)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.get_item(key)(self)
 
     def __repr__(self) -> str:
         return f"<Tensor {self.name}: {shape_text(self.shape)}>"
