@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         optimizers,
         registry,
         regularizers,
+        saving,
         utils,
     )
     from .constraints import Constraint
@@ -82,7 +83,8 @@ __all__ = [
     "Regularizer", "Sequential", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingError",
     "__version__", "callbacks", "constraints", "get_include", "get_num_threads", "initializers",
     "interop", "layers", "load", "losses", "lstm_backward", "lstm_forward", "metrics", "models",
-    "ops", "optimizers", "registry", "regularizers", "set_num_threads", "show_config", "utils",
+    "ops", "optimizers", "registry", "regularizers", "saving", "set_num_threads", "show_config",
+    "utils",
 ]  # fmt: skip
 
 
@@ -90,7 +92,7 @@ __all__ = [
 # arrays, or in PyTorch, waits for none of it.
 _MODULES = (
     "callbacks", "constraints", "initializers", "interop", "keras", "layers", "losses", "metrics",
-    "models", "onnx", "optimizers", "registry", "regularizers", "torch", "utils",
+    "models", "onnx", "optimizers", "registry", "regularizers", "saving", "torch", "utils",
 )  # fmt: skip
 _NAMES = {
     "Constraint": "constraints", "Initializer": "initializers", "Regularizer": "regularizers",

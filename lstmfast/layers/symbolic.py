@@ -18,6 +18,7 @@ import numpy as np
 
 from ..arguments import Shape, check_shape, choice, shape_text, shown
 from .checks import sizes
+from .variables import HasWeights, Variable
 
 if TYPE_CHECKING:
     from .base import Layer
@@ -26,18 +27,59 @@ __all__ = ["Input", "InputLayer", "Node", "Tensor", "connected", "is_symbolic", 
 
 KINDS = {
     "float32": "float", "float64": "float", "float": "float", "int32": "ids", "int64": "ids",
-    "int": "ids",
+    "int": "ids", **dict.fromkeys(("int8", "int16", "uint8", "uint16", "uint32", "uint64"), "ids"),
+    "bool": "bool",
 }  # fmt: skip
 serials = count()
 
 
-class InputLayer:
-    """Where a graph begins: a shape, the batch included, and whether ids or numbers come in."""
+class InputLayer(HasWeights):
+    """Where a graph begins: a shape, the batch included, and what comes in.
+
+    Among the layers of a Model it is one without weights, as in Keras.
+    """
+
+    built = trainable = True
+    is_operation = False
 
     def __init__(self, shape: Shape, kind: str | None, name: str | None):
         self.shape, self.kind = shape, kind
         self.name, self.has_own_name = name or "input_layer", name is not None
         self.node: Node | None = None
+
+    @property
+    def batch_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def output(self) -> Tensor:
+        """The tensor that the graph begins with."""
+        assert self.node is not None
+        return self.node.outputs[0]
+
+    @property
+    def input(self) -> Tensor:
+        """The same, as in Keras."""
+        return self.output
+
+    @property
+    def weights(self) -> list[Variable]:
+        return []
+
+    def get_weights(self) -> list[Any]:
+        return []
+
+    def set_weights(self, weights: Any) -> None:
+        """Raise ValueError for any."""
+        if len(weights):
+            raise ValueError(f"weights: expected 0 arrays, got {len(weights)}")
+
+    def count_params(self) -> int:
+        return 0
+
+    def get_config(self) -> dict[str, Any]:
+        """Return shape and name; "dtype" is "ids", "float", "bool" or None, as in files."""
+        return {"batch_shape": list(self.shape), "dtype": self.kind, "name": self.name}
 
 
 class Node:
@@ -141,7 +183,12 @@ class Tensor:
 
 
 def Input(
-    shape: Shape, dtype: str | None = None, name: str | None = None, batch_size: int | None = None
+    shape: Shape | None = None,
+    dtype: str | None = None,
+    name: str | None = None,
+    batch_size: int | None = None,
+    *,
+    batch_shape: Shape | None = None,
 ) -> Tensor:
     """Begin a graph.
 
@@ -150,12 +197,14 @@ def Input(
     shape : tuple
         Of one sample, without the batch: (None, 8) for sequences of any length of eight numbers.
     dtype : str, optional
-        "int32" or "int64" for ids, else a float dtype: data is cast to the Model's own anyway.
-        Without it, ids where an Embedding takes them.
+        "int32" or another one of integers for ids, "bool" for a mask, else a float dtype: data is
+        cast to the Model's own anyway. Without it, ids where an Embedding takes them.
     name : str, optional
         By which `fit` finds this input in a dict.
     batch_size : int, optional
         For the reader; any number of samples is taken.
+    batch_shape : tuple, optional
+        `batch_size` and `shape` in one.
 
     Returns
     -------
@@ -167,6 +216,13 @@ def Input(
     ValueError
         For a shape that is none, an unknown dtype, or a name that is none.
     """
+    if batch_shape is not None:
+        if shape is not None or batch_size is not None:
+            raise ValueError("batch_shape: expected no shape and no batch_size beside it, got one")
+        batch_size, *rest = sizes("batch_shape", batch_shape, 1)
+        shape = tuple(rest)
+    if shape is None:
+        raise ValueError("shape: expected a tuple such as (None, 8), got None")
     if shape != () or not isinstance(shape, tuple):
         shape = sizes("shape", (shape,) if isinstance(shape, int) else shape, 1)
     if batch_size is not None:
@@ -236,6 +292,8 @@ def _arguments_of(
     sides: dict[str, Any] = {}
     constants: dict[str, Any] = {}
     expected = layer.side_shapes(shape)
+    if layer.takes_mask and not layer.takes_list:
+        expected = {**expected, "mask": shape[:2]}
     for name, value in arguments.items():
         if value is None:
             continue

@@ -123,6 +123,10 @@ class Model(Learner):
         metrics: Any = None,
         loss_weights: Any = None,
         weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: Any = "auto",
+        auto_scale_loss: bool = True,
     ) -> None:
         """Choose how to train.
 
@@ -142,12 +146,22 @@ class Model(Learner):
             What the loss of each output counts in their sum.
         weighted_metrics : list, optional
             As `metrics`, but told of sample weights, too.
+        run_eagerly : {False}
+        steps_per_execution : {1}
+        jit_compile : {"auto", True, False}
+            The kernels are compiled ahead, whatever it says.
+        auto_scale_loss : bool
+            Of an optimizer that scales losses, which none here does.
 
         Raises
         ------
         ValueError
             For unknown names, and for a loss or metric that does not fit; nothing is changed then.
         """
+        choice("run_eagerly", run_eagerly, (False,))
+        choice("steps_per_execution", steps_per_execution, (1,))
+        choice("jit_compile", jit_compile, ("auto", True, False))
+        flag("auto_scale_loss", auto_scale_loss)
         shapes = self.graph.output_shapes(self.input_shapes) if self.input_shapes else None
         heads = Heads(
             self.graph, self.output_names, loss, loss_weights, metrics, weighted_metrics, shapes
@@ -395,23 +409,57 @@ class Model(Learner):
         ValueError
             As the constructor; the model is then as it was.
         """
-        self._check_place(self.layers, device, precision)
-        before = [one for layer in self.layers for one in layer.as_it_is()] + self._states()
+        self._check_place(self.graph.layers, device, precision)
+        before = [one for layer in self.graph.layers for one in layer.as_it_is()] + self._states()
         places = [(self, "device", self.device), (self, "precision", self.precision)]
         or_as_before([*before, *places], self._move, device, precision)
         return self
 
     def _move(self, device: str, precision: str | None) -> None:
-        for layer in self.layers:
+        for layer in self.graph.layers:
             layer.to(device, precision)
         self.device, self.precision = device, precision
         if self.optimizer is not None:
             self.optimizer.to(device)
 
-    def summary(self, print_fn: Callable[[str], Any] = print, show_trainable: bool = False) -> None:
-        """Print a table of the layers: output shapes, numbers of weights, what each takes."""
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Any = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: Any = None,
+    ) -> None:
+        """Print a table of the layers: output shapes, numbers of weights, what each takes.
+
+        Parameters
+        ----------
+        line_length : int, optional
+            The most letters of a line, longer texts are broken; as many as it takes by default.
+        positions : list of float, optional
+            Where the columns end: shares of `line_length` (80 by default), or letters.
+        print_fn : callable, optional
+            Is given each line; `print` by default.
+        expand_nested : bool
+            With the layers of Models that are layers here.
+        show_trainable : bool
+            With a column that says which layers train.
+        layer_range : two str, optional
+            Only from the first layer whose name matches one pattern to the last that matches the
+            other.
+
+        Raises
+        ------
+        ValueError
+            When the model is not built, or for bad arguments.
+        """
         self._built_layers()
-        summary.summary(self, print_fn, flag("show_trainable", show_trainable))
+        flag("expand_nested", expand_nested), flag("show_trainable", show_trainable)
+        summary.summary(
+            self, print_fn or print, show_trainable, expand_nested, layer_range, line_length,
+            positions,
+        )  # fmt: skip
 
     def plot(self, path: files.StrPath, show_shapes: bool = True) -> None:
         """Draw the graph into a file: .png, .svg, .pdf, or .dot, which needs no program.
@@ -424,10 +472,21 @@ class Model(Learner):
         self._built_layers()
         summary.plot(self, path, flag("show_shapes", show_shapes))
 
+    def get_config(self) -> dict[str, Any]:
+        """Return the description of the graph, without weights: for `from_config`."""
+        self._built_layers()
+        return described(self)
+
+    @classmethod
+    def from_config(cls, config: Any) -> Model:
+        """Return a new model, with new weights, of what `get_config` told; ValueError for other."""
+        model: Any = Nested.from_config({"name": "model", "model": config}).model
+        model._build_all([entry.shape for entry in model.graph.entries])
+        return model  # type: ignore[no-any-return]
+
     def to_json(self) -> str:
         """Return the description of the graph, without weights, as model files hold it."""
-        self._built_layers()
-        return json.dumps(described(self))
+        return json.dumps(self.get_config())
 
     def stream(self, batch_size: int = 1) -> ModelStream:
         """Return a step-by-step runner of the whole model, with a copy of its present weights.
@@ -437,13 +496,13 @@ class Model(Learner):
         """
         return ModelStream(self, batch_size)
 
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
-        """Return a layer by its name, or by its place in `layers`; a Model where that is one."""
-        layer = super().get_layer(name, index)
-        return layer.model if isinstance(layer, Nested) else layer
+    @property
+    def operations(self) -> list[Any]:
+        """The layers, a Model where that is one, and the arithmetic of tensors."""
+        return [one.model if isinstance(one, Nested) else one for one in self._nodes()]
 
     def as_layer(self) -> Layer:
-        if self._nested is None or set(self._nested.inner.values()) != set(self.layers):
+        if self._nested is None or set(self._nested.inner.values()) != set(self.graph.layers):
             self._nested = Nested(self)
         return self._nested
 
@@ -546,7 +605,7 @@ class Model(Learner):
         saving.load_weights(self, path)
 
 
-Nested.makes = Model
+Nested.makes["Model"] = Model
 
 
 def load(path: files.StrPath) -> Model:
@@ -562,4 +621,4 @@ def load(path: files.StrPath) -> Model:
     FileNotFoundError
     """
     with files.opened(path) as file:
-        return saving.load(file, Model)
+        return saving.load(file)  # type: ignore[no-any-return]
