@@ -125,6 +125,9 @@ class Layer(Weighted, metaclass=Made):
         dtype: str | None = None,
     ):
         super().__init__()
+        if hasattr(self, "call") and type(self).forward is Layer.forward:
+            kind = f"{type(self).__name__} with call alone, which a subclass of Model may have"
+            raise ValueError(f"layer: expected one with forward and backward, got {kind}")
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"name: expected a word without '/', got {shown(name)}")
         self.name = name or snake_case(type(self).__name__)

@@ -18,18 +18,19 @@ from ..arguments import Array, choice, flag, integer
 from ..callbacks.callback_list import CallbackList
 from ..callbacks.history import History
 from ..layers import Layer
+from ..layers.checks import sizes
 from ..layers.quantized import Quantized
 from ..layers.symbolic import connected, is_symbolic, tensors_in
 from ..optimizers import Optimizer
 from ..whole import or_as_before
-from . import files, quantizing, saving, summary, training
+from . import files, quantizing, saving, subclassed, summary, training
 from .data import as_masks, check_inputs, parts, taken
 from .described import described
 from .fitting import Steps
 from .heads import Heads
 from .learner import Learner
 from .nested import Nested
-from .network import end_keys, graph_of, sorted_by_key
+from .network import chain_of, end_keys, graph_of, sorted_by_key
 from .streaming import ModelStream
 
 __all__ = ["Model", "load"]
@@ -41,7 +42,9 @@ class Model(Learner):
     Parameters
     ----------
     layers : sequence of Layer
-        Input first. A layer that is built already keeps its weights.
+        Input first. A layer that is built already keeps its weights. A subclass with a method
+        `call(x, training=None)`, which gives tensors for tensors, needs none: its graph is made by
+        one call, when shapes are known (`build`, or the first data); its file loads as a Model.
     device : {"cpu", "cuda"}
         "cuda": weights and all arithmetic of training are on the GPU; data is moved there ahead of
         its use, and losses come back. `lstmfast.cuda.support` lists what runs there.
@@ -98,6 +101,10 @@ class Model(Learner):
     ):
         if outputs is not None and layers is not None and inputs is None:
             layers, inputs = None, layers
+        self._later: dict[str, Any] | None = None  # what to compile with, once there is a graph
+        self._is_open = layers is None and inputs is None and outputs is None and self._has_call
+        if self._is_open:
+            layers = chain_of([], may_be_empty=True)
         inputs, outputs = sorted_by_key(inputs), sorted_by_key(outputs)
         graph = graph_of(layers, inputs, outputs)
         given = None
@@ -113,6 +120,37 @@ class Model(Learner):
         self._nested: Nested | None = None
         self.history: History | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
+
+    # A subclass with `call`, whose graph is made when shapes are known.
+
+    @property
+    def _has_call(self) -> bool:
+        return hasattr(type(self), "call")
+
+    def build(self, input_shape: Any) -> None:
+        if not self._is_open:
+            return super().build(input_shape)
+        is_one = not isinstance(input_shape, list)
+        given = [input_shape] if is_one else input_shape
+        shapes = [sizes("input_shape", shape, 0) for shape in given]
+        subclassed.trace(self, [(None, *shape[1:]) for shape in shapes], None, is_one)
+        self._close()
+
+    def meet(self, x: Any) -> None:
+        if self._is_open and x is not None:
+            subclassed.trace_for(self, x)
+            self._close()
+
+    def _close(self) -> None:
+        self._is_open = False
+        if self._later is not None:
+            later, self._later = self._later, None
+            self.compile(**later)
+
+    def _compiled(self) -> tuple[Optimizer, Any]:
+        if self._is_open and self._later is not None:
+            return self._later["optimizer"], None
+        return super()._compiled()
 
     # Training.
 
@@ -162,6 +200,13 @@ class Model(Learner):
         choice("steps_per_execution", steps_per_execution, (1,))
         choice("jit_compile", jit_compile, ("auto", True, False))
         flag("auto_scale_loss", auto_scale_loss)
+        if self._is_open:
+            self.optimizer = optimizers.get(optimizer)
+            self._later = {
+                "optimizer": self.optimizer, "loss": loss, "metrics": metrics,
+                "loss_weights": loss_weights, "weighted_metrics": weighted_metrics,
+            }  # fmt: skip
+            return
         shapes = self.graph.output_shapes(self.input_shapes) if self.input_shapes else None
         heads = Heads(
             self.graph, self.output_names, loss, loss_weights, metrics, weighted_metrics, shapes
@@ -283,8 +328,8 @@ class Model(Learner):
     ) -> Any:
         """Return the loss of one batch, or [loss, metrics...], or with `return_dict` by name."""
         flag("return_dict", return_dict)
-        _, heads = self._compiled()
         batch = self._one_batch(x, y, sample_weight)
+        _, heads = self._compiled()
         tape = or_as_before(self._states(), self._pass, batch, heads.linear)
         seen = heads.forward(tape, batch).plus(self.penalty())
         return self._result(seen, return_dict)
@@ -502,6 +547,9 @@ class Model(Learner):
         return [one.model if isinstance(one, Nested) else one for one in self._nodes()]
 
     def as_layer(self) -> Layer:
+        if self._is_open:
+            expected = "a model with a graph (call it, or build(input_shape), before it is a layer)"
+            raise ValueError(f"{self.name}: expected {expected}, got a subclass without")
         if self._nested is None or set(self._nested.inner.values()) != set(self.graph.layers):
             self._nested = Nested(self)
         return self._nested
@@ -512,7 +560,9 @@ class Model(Learner):
         Of a tensor of a graph (see `Input`), or of several inputs a list: the tensor that will come
         out, or a tuple. The model is then a layer there, and shares its weights.
         """
-        if is_symbolic(x):
+        if is_symbolic(x) or (isinstance(x, dict) and is_symbolic(list(x.values()))):
+            self.meet(x)
+            x = list(sorted_by_key(x).values()) if isinstance(x, dict) else x
             return connected(self.as_layer(), x, {"training": True} if training else {})
         batch = self._cast(taken(self, x, has_targets=False))
         check_inputs(self, batch.xs, len(batch), finite=False)

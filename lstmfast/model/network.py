@@ -175,6 +175,9 @@ class Network(HasWeights):
             raise ValueError(f"input_shape: expected {expected}, got {shown(input_shape)}")
         return [sizes("input_shape", shape, 0) for shape in given]
 
+    def meet(self, x: Any) -> None:
+        """Make the graph, if there is none yet, for inputs like x."""
+
     def as_layer(self) -> Layer:
         """Return this model as a layer of others, always the same one."""
         raise NotImplementedError
