@@ -253,6 +253,13 @@ def test_inputs():
                 {"batch_shape": (4, 5), "batch_size": 4}):  # fmt: skip
         with pytest.raises(ValueError, match="shape: expected"):
             Input(**bad)
+    for first in (layers.InputLayer((T, H)), layers.InputLayer(batch_shape=(None, T, H))):
+        model = Sequential([first])
+        model.add(LSTM(2))
+        assert model.input_shape == (None, T, H) and model.predict(X).shape == (B, 2)
+    assert isinstance(functional().layers[0], layers.InputLayer)
+    with pytest.raises(ValueError, match="name: expected a word"):
+        layers.InputLayer((2,), name="a/b")
     stateful = Sequential([Input(batch_shape=(4, T, H)), LSTM(2, stateful=True)])
     assert stateful.predict(X[:4]).shape == (4, 2)
 

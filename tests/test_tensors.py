@@ -146,6 +146,24 @@ def test_masks_end_here():
     assert np.abs(kept.predict(values) - plain.predict(values)).max() > 1e-3
 
 
+def test_masks_as_in_keras():
+    keras = pytest.importorskip("keras")
+    values = data()[0].astype("f4")
+    values[:, 3:] = 0
+
+    def model(keras, layers):
+        x = keras.Input((T, H))
+        hidden = layers.Masking()(x)
+        made = (hidden + 1, hidden[:, 1:], hidden * hidden, layers.add([hidden, hidden]))
+        return keras.Model(x, [layers.LSTM(2)(one) for one in made])
+
+    ours, theirs = model(lstmfast, layers), model(keras, keras.layers)
+    theirs.set_weights(ours.get_weights())
+    expected = theirs.predict(values, verbose=0)
+    for one, other in zip(ours.predict(values), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
 def test_training():
     """The last step by indexing learns as return_sequences=False does."""
     x, y = np.random.default_rng(0).random((8, T, H)), np.ones((8, 1))

@@ -48,7 +48,7 @@ from .shapes import (
     ZeroPadding1D,
 )
 from .simple_rnn import SimpleRNN
-from .symbolic import Input, Tensor
+from .symbolic import Input, InputLayer, Tensor
 from .time_distributed import TimeDistributed
 from .wrapper import Wrapper
 
@@ -56,12 +56,12 @@ __all__ = [
     "ELU", "LSTM", "Activation", "Add", "AdditiveAttention", "Attention", "Average",
     "AveragePooling1D", "BatchNormalization", "Bidirectional", "Concatenate", "Conv1D",
     "Cropping1D", "Dense", "Dot", "Dropout", "Embedding", "Flatten", "GaussianNoise", "GetItem",
-    "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "Layer", "LayerNormalization",
-    "LeakyReLU", "Masking", "MaxPooling1D", "Maximum", "Minimum", "Multiply", "Operation",
-    "Permute", "QuantizedDense", "QuantizedEmbedding", "QuantizedLSTM", "ReLU", "RepeatVector",
-    "Reshape", "SimpleRNN", "Softmax", "SpatialDropout1D", "Subtract", "TimeDistributed",
-    "UpSampling1D", "Wrapper", "ZeroPadding1D", "add", "average", "concatenate", "dot",
-    "maximum", "minimum", "multiply", "subtract",
+    "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "InputLayer", "Layer",
+    "LayerNormalization", "LeakyReLU", "Masking", "MaxPooling1D", "Maximum", "Minimum",
+    "Multiply", "Operation", "Permute", "QuantizedDense", "QuantizedEmbedding", "QuantizedLSTM",
+    "ReLU", "RepeatVector", "Reshape", "SimpleRNN", "Softmax", "SpatialDropout1D", "Subtract",
+    "TimeDistributed", "UpSampling1D", "Wrapper", "ZeroPadding1D", "add", "average",
+    "concatenate", "dot", "maximum", "minimum", "multiply", "subtract",
 ]  # fmt: skip
 
 OWN: tuple[type[Layer], ...] = (

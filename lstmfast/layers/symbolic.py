@@ -36,16 +36,44 @@ serials = count()
 class InputLayer(HasWeights):
     """Where a graph begins: a shape, the batch included, and what comes in.
 
-    Among the layers of a Model it is one without weights, as in Keras.
+    Among the layers of a Model it is one without weights, as in Keras. A Sequential may begin with
+    it.
+
+    Parameters
+    ----------
+    shape, batch_size, dtype, name, batch_shape
+        As of `Input`, whose `output` it gives.
     """
 
     built = trainable = True
     is_operation = False
+    node: Node
 
-    def __init__(self, shape: Shape, kind: str | None, name: str | None):
+    def __init__(
+        self,
+        shape: Shape | None = None,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        name: str | None = None,
+        *,
+        batch_shape: Shape | None = None,
+    ):
+        self._begin((None, *_shape_of(shape, batch_size, batch_shape)), None, name)
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            raise ValueError(f"name: expected a word without '/', got {shown(name)}")
+        self.kind = None if dtype is None else KINDS[choice("dtype", dtype, KINDS)]
+
+    @classmethod
+    def of(cls, shape: Shape, kind: str | None = None, name: str | None = None) -> InputLayer:
+        """Return one for inputs of this shape, batch included, and kind: see `graph.Entry`."""
+        found = cls.__new__(cls)
+        found._begin(shape, kind, name)
+        return found
+
+    def _begin(self, shape: Shape, kind: str | None, name: str | None) -> None:
         self.shape, self.kind = shape, kind
         self.name, self.has_own_name = name or "input_layer", name is not None
-        self.node: Node | None = None
+        self.node = Node(self, [], {}, {}, [shape])
 
     @property
     def batch_shape(self) -> Shape:
@@ -54,7 +82,6 @@ class InputLayer(HasWeights):
     @property
     def output(self) -> Tensor:
         """The tensor that the graph begins with."""
-        assert self.node is not None
         return self.node.outputs[0]
 
     @property
@@ -216,6 +243,11 @@ def Input(
     ValueError
         For a shape that is none, an unknown dtype, or a name that is none.
     """
+    return InputLayer(shape, batch_size, dtype, name, batch_shape=batch_shape).output
+
+
+def _shape_of(shape: Any, batch_size: Any, batch_shape: Any) -> Shape:
+    """Return the shape of one sample; ValueError for none, for two, or for bad sizes."""
     if batch_shape is not None:
         if shape is not None or batch_size is not None:
             raise ValueError("batch_shape: expected no shape and no batch_size beside it, got one")
@@ -227,10 +259,7 @@ def Input(
         shape = sizes("shape", (shape,) if isinstance(shape, int) else shape, 1)
     if batch_size is not None:
         sizes("batch_size", (batch_size,), 1)
-    if name is not None and (not isinstance(name, str) or not name or "/" in name):
-        raise ValueError(f"name: expected a word without '/', got {shown(name)}")
-    kind = None if dtype is None else KINDS[choice("dtype", dtype, KINDS)]
-    return Node(InputLayer((None, *shape), kind, name), [], {}, {}, [(None, *shape)]).outputs[0]
+    return tuple(shape)
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

@@ -208,8 +208,7 @@ def replayed(graph: Graph, input_shapes: Sequence[Shape]) -> tuple[list[Tensor],
     """Return tensors for the inputs and outputs of a graph that was made without."""
     shapes, tensors = graph.shapes(input_shapes), {}
     for slot, (entry, shape) in enumerate(zip(graph.entries, input_shapes, strict=True)):
-        layer = InputLayer(shape, entry.kind, entry.name)
-        tensors[slot] = Node(layer, [], {}, {}, [shape]).outputs[0]
+        tensors[slot] = InputLayer.of(shape, entry.kind, entry.name).output
     for step in graph.steps:
         taken = [tensors[slot] for slot in step.inputs]
         sides = {

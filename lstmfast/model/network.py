@@ -10,7 +10,7 @@ from ..layers import Layer
 from ..layers.checks import DTYPES, check_precision, in_a_list, sizes
 from ..layers.quantized import Quantized
 from ..layers.recurrent import Recurrent
-from ..layers.symbolic import InputLayer, Node, Tensor, tensors_in
+from ..layers.symbolic import InputLayer, Tensor, tensors_in
 from ..layers.variables import HasWeights, Variable
 from ..layers.wrapper import Wrapper
 from ..ops.placement import assign_all, check_device
@@ -112,9 +112,7 @@ class Network(HasWeights):
         tensor, entry = self.inputs[n], self.graph.entries[n]
         layer = tensor.node.layer
         if not isinstance(layer, InputLayer):
-            layer = Node(
-                InputLayer(tensor.shape, entry.kind, entry.name), [], {}, {}, [tensor.shape]
-            ).layer
+            layer = InputLayer.of(tensor.shape, entry.kind, entry.name)
         layer.name = str(entry.name)
         return layer
 
@@ -379,6 +377,7 @@ def chain_of(layers: Any, may_be_empty: bool = False) -> Graph:
     """
     found = list(layers) if isinstance(layers, (list, tuple)) else []
     entry = Entry("input")
+    found = [one.output if isinstance(one, InputLayer) else one for one in found]
     if found and isinstance(found[0], Tensor) and isinstance(found[0].node.layer, InputLayer):
         first = found.pop(0).node.layer
         entry = Entry(first.name if first.has_own_name else "input", first.shape, first.kind)

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..arguments import Shape, shown
 from ..layers import Layer
-from ..layers.symbolic import InputLayer, Node, Tensor, is_symbolic, tensors_in
+from ..layers.symbolic import InputLayer, Tensor, is_symbolic, tensors_in
 from .graph import Graph, traced
 from .network import Network, end_keys, sorted_by_key
 
@@ -69,7 +69,7 @@ def trace(
         When `call` gives anything but tensors of layers, or the shapes do not fit; the model is
         then as it was.
     """
-    inputs = [Node(InputLayer(one, None, None), [], {}, {}, [one]).outputs[0] for one in shapes]
+    inputs = [InputLayer.of(one).output for one in shapes]
     given: Any = inputs[0] if is_one else inputs
     if keys is not None:
         given = dict(zip(keys, inputs, strict=True))
