@@ -301,6 +301,22 @@ def test_a_mask_in_the_call(kind, tmp_path):
     np.testing.assert_allclose(loaded.predict([X, MASK]), expected, rtol=0, atol=1e-6)
 
 
+def test_a_mask_in_the_call_counts_for_more():
+    """Than that which comes with the input; as in Keras."""
+    keras = pytest.importorskip("keras")
+    values = X.astype("f4")
+    values[:, 1] = 0
+
+    def both(layers, Input, Model):
+        x, mask = Input((T, H)), Input((T,), dtype="bool")
+        return Model([x, mask], layers.LSTM(2)(layers.Masking()(x), mask=mask))
+
+    ours, theirs = both(layers, Input, Model), both(keras.layers, keras.Input, keras.Model)
+    theirs.set_weights(ours.get_weights())
+    found, expected = ours.predict([values, MASK]), theirs.predict([values, MASK], verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
 def test_gradients_beside_a_mask():
     model = masked(layers, Input, Model, "lstm", dtype="float64", seed=0)
     model.compile("sgd", "mse")
