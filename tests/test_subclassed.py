@@ -156,14 +156,18 @@ def test_as_a_layer():
 
 def test_as_a_layer_before_there_is_a_graph():
     for use in (
-        lambda: Sequential([Input((T, H)), small()]),
+        lambda: Sequential([small()]),
         lambda: layers.TimeDistributed(small()),
     ):
         with pytest.raises(ValueError, match="small: expected a model with a graph"):
             use()
     built = small()
     built.build((None, T, H))
-    assert Sequential([Input((T, H)), built]).predict(X).shape == (B, 1)
+    assert Sequential([built]).predict(X).shape == (B, 1)
+    model = Sequential([Input((T, H)), LSTM(2, return_sequences=True), small(), Dense(2)])
+    model.add(Several().inner)
+    assert model.predict(X).shape == (B, 2) and type(model.layers[1]) is Small
+    assert [layer.name for layer in model.layers][:3] == ["lstm", "small", "dense"]
 
 
 def test_a_layer_with_call():

@@ -102,8 +102,8 @@ class Model(Learner):
         if outputs is not None and layers is not None and inputs is None:
             layers, inputs = None, layers
         self._later: dict[str, Any] | None = None  # what to compile with, once there is a graph
-        self._is_open = layers is None and inputs is None and outputs is None and self._has_call
-        if self._is_open:
+        self.is_open = layers is None and inputs is None and outputs is None and self._has_call
+        if self.is_open:
             layers = chain_of([], may_be_empty=True)
         inputs, outputs = sorted_by_key(inputs), sorted_by_key(outputs)
         graph = graph_of(layers, inputs, outputs)
@@ -128,7 +128,7 @@ class Model(Learner):
         return hasattr(type(self), "call")
 
     def build(self, input_shape: Any) -> None:
-        if not self._is_open:
+        if not self.is_open:
             return super().build(input_shape)
         is_one = not isinstance(input_shape, list)
         given = [input_shape] if is_one else input_shape
@@ -137,18 +137,18 @@ class Model(Learner):
         self._close()
 
     def meet(self, x: Any) -> None:
-        if self._is_open and x is not None:
+        if self.is_open and x is not None:
             subclassed.trace_for(self, x)
             self._close()
 
     def _close(self) -> None:
-        self._is_open = False
+        self.is_open = False
         if self._later is not None:
             later, self._later = self._later, None
             self.compile(**later)
 
     def _compiled(self) -> tuple[Optimizer, Any]:
-        if self._is_open and self._later is not None:
+        if self.is_open and self._later is not None:
             return self._later["optimizer"], None
         return super()._compiled()
 
@@ -200,7 +200,7 @@ class Model(Learner):
         choice("steps_per_execution", steps_per_execution, (1,))
         choice("jit_compile", jit_compile, ("auto", True, False))
         flag("auto_scale_loss", auto_scale_loss)
-        if self._is_open:
+        if self.is_open:
             self.optimizer = optimizers.get(optimizer)
             self._later = {
                 "optimizer": self.optimizer, "loss": loss, "metrics": metrics,
@@ -547,7 +547,7 @@ class Model(Learner):
         return [one.model if isinstance(one, Nested) else one for one in self._nodes()]
 
     def as_layer(self) -> Layer:
-        if self._is_open:
+        if self.is_open:
             expected = "a model with a graph (call it, or build(input_shape), before it is a layer)"
             raise ValueError(f"{self.name}: expected {expected}, got a subclass without")
         if self._nested is None or set(self._nested.inner.values()) != set(self.graph.layers):

@@ -40,6 +40,7 @@ class Network(HasWeights):
     """
 
     kind = "Model"  # as files know it: that, or "Sequential"
+    is_open = False  # has it no graph yet, being a subclass with `call`?
 
     def __init__(
         self, graph: Graph, dtype: str, seed: int | None, name: str | None, device: str = "cpu",
@@ -381,7 +382,7 @@ def chain_of(layers: Any, may_be_empty: bool = False) -> Graph:
     if found and isinstance(found[0], Tensor) and isinstance(found[0].node.layer, InputLayer):
         first = found.pop(0).node.layer
         entry = Entry(first.name if first.has_own_name else "input", first.shape, first.kind)
-    found = [one.as_layer() if isinstance(one, Network) else one for one in found]
+    found = _with_models(found, entry)
     is_empty = not found and not may_be_empty
     if is_empty or not all(isinstance(layer, Layer) for layer in found):
         raise ValueError(f"layers: expected a list of one layer or more, got {shown(layers)}")
@@ -394,6 +395,24 @@ def chain_of(layers: Any, may_be_empty: bool = False) -> Graph:
     if entry.shape is None and found:
         entry.shape = found[0].input_shape
     return chained(found, entry)
+
+
+def _with_models(found: list[Any], entry: Entry) -> list[Any]:
+    """Return the layers with those of Models in their place.
+
+    A Model that has no graph yet gets one for what the layers before it give, if that is known.
+    """
+    layers: list[Any] = []
+    for one in found:
+        if not isinstance(one, Network):
+            layers.append(one)
+            continue
+        are_layers = all(isinstance(layer, Layer) for layer in layers)
+        shape = entry.shape or (layers[0].input_shape if layers and are_layers else None)
+        if one.is_open and are_layers and shape is not None:
+            one.meet(InputLayer.of(chained(layers, entry).output_shapes([shape])[0]).output)
+        layers.append(one.as_layer())
+    return layers
 
 
 def end_keys(ends: Any) -> list[str] | None:
