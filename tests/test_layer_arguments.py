@@ -172,6 +172,17 @@ def test_weights_one_by_one():
     assert layer.trainable_weights == [] and len(layer.non_trainable_weights) == 3
 
 
+def test_weights_are_those_that_get_weights_gives():
+    """In the same layout, transposed ones, inner layers' and int8 ones too."""
+    x = lstmfast.Input((5, 3))
+    y = LSTM(4, num_layers=2, projection=2, peepholes=True, return_sequences=True)(x)
+    model = Model(x, layers.Bidirectional(LSTM(2))(layers.Conv1D(3, 2)(y)), seed=0)
+    for one in (model, model.quantize()):
+        for weight, found in zip(one.weights, one.get_weights(), strict=True):
+            assert (weight.shape, weight.dtype) == (found.shape, found.dtype.name)
+            np.testing.assert_array_equal(weight, found)
+
+
 def test_weights_as_keras_lists_them():
     keras = pytest.importorskip("keras")
 

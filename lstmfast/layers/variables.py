@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arguments import Array
+from ..ops.placement import to_host
 
 if TYPE_CHECKING:
     from .base import Layer
@@ -39,7 +40,8 @@ class Variable:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.numpy().shape
+        found: tuple[int, ...] = self._array.shape
+        return found[::-1] if self._param in self._layer.transposed else found
 
     @property
     def ndim(self) -> int:
@@ -47,21 +49,22 @@ class Variable:
 
     @property
     def dtype(self) -> str:
-        return str(self.numpy().dtype)
+        return str(self._array.dtype)
 
     def numpy(self) -> Array:
         """Return a copy."""
-        return self._layer.get_weights()[self._index]
+        return self._layer._inside(self._param, to_host(self._array)).copy()
 
     def assign(self, value: Any) -> None:
         """Set the weight; ValueError for another shape, or for what is no number."""
         weights = self._layer.get_weights()
-        weights[self._index] = value
+        weights[list(self._layer.floats()).index(self._param)] = value
         self._layer.set_weights(weights)
 
     @property
-    def _index(self) -> int:
-        return list(self._layer.floats()).index(self._param)
+    def _array(self) -> Any:
+        """Where the weight is, as the layer holds it."""
+        return self._layer.floats()[self._param]
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
         return np.asarray(self.numpy(), dtype)
