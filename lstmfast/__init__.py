@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         optimizers,
         registry,
         regularizers,
+        saving,
         utils,
     )
     from .constraints import Constraint
@@ -84,8 +85,8 @@ __all__ = [
     "Regularizer", "Sequential", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingError",
     "__version__", "callbacks", "constraints", "get_include", "get_num_threads", "initializers",
     "inspect", "inspection", "interop", "layers", "load", "losses", "lstm_backward", "lstm_forward",
-    "metrics", "models", "ops", "optimizers", "registry", "regularizers", "set_num_threads",
-    "show_config", "utils",
+    "metrics", "models", "ops", "optimizers", "registry", "regularizers", "saving",
+    "set_num_threads", "show_config", "utils",
 ]  # fmt: skip
 
 
@@ -93,8 +94,8 @@ __all__ = [
 # arrays, or in PyTorch, waits for none of it.
 _MODULES = (
     "callbacks", "constraints", "initializers", "inspection", "interop", "keras", "layers",
-    "losses", "metrics", "models", "onnx", "optimizers", "registry", "regularizers", "torch",
-    "utils",
+    "losses", "metrics", "models", "onnx", "optimizers", "registry", "regularizers", "saving",
+    "torch", "utils",
 )  # fmt: skip
 _NAMES = {
     "Constraint": "constraints", "Initializer": "initializers", "Regularizer": "regularizers",

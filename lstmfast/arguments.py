@@ -135,7 +135,8 @@ def construct(name: str, config: Any, classes: Mapping[str, type[T]]) -> T:
     known = {key: one for key, one in parameters.items() if one.kind is not one.VAR_KEYWORD}
     takes_any = len(known) < len(parameters)
     missing = {key for key, one in known.items() if one.default is one.empty} - set(arguments)
-    unknown = {key for key in arguments if key not in known}
+    common = getattr(made, "common", ())
+    unknown = {key for key in arguments if key not in known and key not in common}
     if unknown and not (takes_any and all(isinstance(key, str) for key in unknown)):
         raise ValueError(
             f"{name}: {made.__name__} has no argument {shown(sorted(map(str, unknown)), 400)}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Array, choice, described, integer, named, number, shape_text
+from .arguments import Array, choice, described, integer, named, number, shape_text, shown
 
 __all__ = [
     "Constant",
@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "uniform")
+MOST_TOLD = 1024  # numbers of an array in a config
 STDDEV_OF_TRUNCATED_NORMAL = 0.87962566103423978  # of a standard normal cut at +-2
 
 
@@ -53,17 +54,37 @@ class Initializer:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Constant(Initializer):
-    """Every weight is `value`."""
+    """Every weight is `value`, or that of an array of the weights' shape, such as word vectors.
 
-    value: float = 0.0
+    A config holds an array of up to 1024 numbers; of a larger one it says that it is not there
+    (None), as a file holds the weights themselves.
+    """
+
+    value: Any = 0.0
 
     def __post_init__(self) -> None:
-        number("value", self.value, -math.inf)
+        if isinstance(self.value, (np.ndarray, list, tuple)):
+            object.__setattr__(self, "value", _numbers(self.value))
+        elif self.value is not None:
+            number("value", self.value, -math.inf)
 
     def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        if self.value is None:
+            raise ValueError("value: expected the numbers of a Constant, got a config without them")
+        if isinstance(self.value, np.ndarray) and self.value.shape != shape:
+            found = shape_text(self.value.shape)
+            raise ValueError(f"value: expected {shape_text(shape)}, got {found}")
         return np.full(shape, self.value, np.float64)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Constant) or (self.value is None) != (other.value is None):
+            return False
+        return np.array_equal(self.value, other.value)
+
+    def __hash__(self) -> int:
+        return hash(np.asarray(self.value).tobytes())
 
 
 @dataclass(frozen=True)
@@ -207,14 +228,15 @@ class Identity(Initializer):
 
 
 def get(
-    identifier: str | dict[str, Any] | Initializer, argument: str = "initializer"
+    identifier: str | dict[str, Any] | Initializer | Array, argument: str = "initializer"
 ) -> Initializer:
     """Return the initializer of this name, of this config, or itself.
 
     Parameters
     ----------
-    identifier : str, dict or Initializer
-        A Keras name such as "glorot_uniform", what `serialize` made, or one of the classes below.
+    identifier : str, dict, Initializer or ndarray
+        A Keras name such as "glorot_uniform", what `serialize` made, one of the classes below, or
+        the weights themselves: `Constant`.
     argument : str
         What the caller calls it; errors begin with it.
 
@@ -223,12 +245,30 @@ def get(
     ValueError
         For anything else; the message lists the names.
     """
+    if isinstance(identifier, np.ndarray):
+        return Constant(identifier)
     return named(argument, identifier, NAMED, CLASSES)
 
 
 def serialize(initializer: Initializer) -> str | dict[str, Any]:
     """Return the first name of an initializer, or its class and fields: JSON for `get`."""
+    if isinstance(initializer, Constant) and np.size(initializer.value) > MOST_TOLD:
+        return {"class": "Constant", "value": None}
     return described(initializer, NAMED)
+
+
+def _numbers(value: Any) -> Array:
+    """Return an array as float64; ValueError for what is no number, NaN or Inf."""
+    try:
+        found = np.asarray(value)
+    except ValueError:  # of rows of unlike lengths
+        found = np.asarray(None)
+    if found.dtype.kind in "iuf":
+        with np.errstate(over="ignore"):
+            found = found.astype(np.float64)
+        if np.isfinite(found).all():
+            return found
+    raise ValueError(f"value: expected finite numbers, got {shown(value)}")
 
 
 def _fan(shape: tuple[int, ...], mode: str) -> float:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arguments import Array, choice, integer, shape_text, shown
+from .disk import StrPath
 from .seeding import set_random_seed
 
-__all__ = ["pad_sequences", "set_random_seed", "to_categorical"]
+if TYPE_CHECKING:
+    from .model import Model
+
+__all__ = ["pad_sequences", "plot_model", "set_random_seed", "to_categorical"]
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Array:
@@ -98,3 +102,15 @@ def pad_sequences(
         first = steps - len(kept) if padding == "pre" else 0
         to[first : first + len(kept)] = kept
     return whole
+
+
+def plot_model(
+    model: Model,
+    to_file: StrPath = "model.png",
+    show_shapes: bool = False,
+    *,
+    show_layer_names: bool = True,
+) -> None:
+    """Draw the graph of a model into a file: `Model.plot`, which always shows names."""
+    choice("show_layer_names", show_layer_names, (True,))
+    model.plot(to_file, show_shapes)

@@ -268,7 +268,7 @@ def test_stateful_batches_go_on_row_by_row():
 
 def test_summary_lists_layers_shapes_and_counts():
     lines = []
-    article().summary(lines.append)
+    article().summary(print_fn=lines.append)
     assert [line.split() for line in lines] == [
         ["Model:", "model"],
         ["Layer", "(type)", "Output", "shape", "Parameters"],

@@ -35,6 +35,10 @@ def sequences(rng, pool):
         "attention": lambda: layers.Attention()([x, y]),
         "states": lambda: with_states(x, y),
         "activation": lambda: layers.Activation("softplus")(x),
+        "arithmetic": lambda: (x * 0.5 - y / 2) * y + np.array([1.0, -0.5, 0.25, 0.0]),
+        "features": lambda: x[..., :1] * y - x[:, :, -1:],
+        "one step": lambda: 1 - x * y[:, -1:, :] ** 2,
+        "backwards": lambda: -x[:, ::-1] + y[:, 1:2],
         "flipped": lambda: LSTM(N, return_sequences=True, go_backwards=True)(x),
     }
     return kinds[rng.choice(list(kinds))]()
@@ -51,6 +55,7 @@ def rows(rng, x):
         "last": lambda: LSTM(3)(x),
         "mean": lambda: layers.GlobalAveragePooling1D()(x),
         "largest": lambda: layers.GlobalMaxPooling1D()(x),
+        "one of them": lambda: x[:, -1] + x[:, 0, :] * 2,
         "flat": lambda: layers.Flatten()(x),
     }
     return kinds[rng.choice(list(kinds))]()

@@ -31,7 +31,7 @@ FLOORS = (
     "layers",
     "callbacks",
     "model",
-    "__init__ models utils",
+    "__init__ models saving utils",
     "inspection torch keras onnx examples",
 )
 HOMES_OF_GATES = {

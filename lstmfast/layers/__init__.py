@@ -25,10 +25,12 @@ from .dense import Dense
 from .dot import Dot
 from .dropout import Dropout, GaussianNoise, SpatialDropout1D
 from .embedding import Embedding
+from .functions import add, average, concatenate, dot, maximum, minimum, multiply, subtract
 from .lstm import LSTM
 from .masking import Masking
 from .merging import Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract
 from .normalization import BatchNormalization, LayerNormalization
+from .operations import GetItem, Operation
 from .pooling import (
     AveragePooling1D,
     GlobalAveragePooling1D,
@@ -46,19 +48,20 @@ from .shapes import (
     ZeroPadding1D,
 )
 from .simple_rnn import SimpleRNN
-from .symbolic import Input
+from .symbolic import Input, InputLayer, Tensor
 from .time_distributed import TimeDistributed
 from .wrapper import Wrapper
 
 __all__ = [
     "ELU", "LSTM", "Activation", "Add", "AdditiveAttention", "Attention", "Average",
     "AveragePooling1D", "BatchNormalization", "Bidirectional", "Concatenate", "Conv1D",
-    "Cropping1D", "Dense", "Dot", "Dropout", "Embedding", "Flatten", "GaussianNoise",
-    "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "Layer", "LayerNormalization",
-    "LeakyReLU", "Masking", "MaxPooling1D", "Maximum", "Minimum", "Multiply", "Permute",
-    "QuantizedDense", "QuantizedEmbedding", "QuantizedLSTM", "ReLU", "RepeatVector", "Reshape",
-    "SimpleRNN", "Softmax", "SpatialDropout1D", "Subtract", "TimeDistributed", "UpSampling1D",
-    "Wrapper", "ZeroPadding1D",
+    "Cropping1D", "Dense", "Dot", "Dropout", "Embedding", "Flatten", "GaussianNoise", "GetItem",
+    "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "InputLayer", "Layer",
+    "LayerNormalization", "LeakyReLU", "Masking", "MaxPooling1D", "Maximum", "Minimum",
+    "Multiply", "Operation", "Permute", "QuantizedDense", "QuantizedEmbedding", "QuantizedLSTM",
+    "ReLU", "RepeatVector", "Reshape", "SimpleRNN", "Softmax", "SpatialDropout1D", "Subtract",
+    "TimeDistributed", "UpSampling1D", "Wrapper", "ZeroPadding1D", "add", "average",
+    "concatenate", "dot", "maximum", "minimum", "multiply", "subtract",
 ]  # fmt: skip
 
 OWN: tuple[type[Layer], ...] = (
@@ -66,10 +69,11 @@ OWN: tuple[type[Layer], ...] = (
         Activation, ReLU, LeakyReLU, ELU, Softmax,
         Dropout, SpatialDropout1D, GaussianNoise, Masking,
         Flatten, Reshape, Permute, RepeatVector, ZeroPadding1D, Cropping1D, UpSampling1D,
-        Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate, Dot,
+        Add, Subtract, Multiply, Average, Maximum, Minimum, Concatenate, Dot, GetItem, Operation,
         MaxPooling1D, AveragePooling1D, GlobalMaxPooling1D, GlobalAveragePooling1D,
     Bidirectional, TimeDistributed, LayerNormalization, BatchNormalization, Conv1D, Attention,
     AdditiveAttention,
 )  # fmt: skip
 CLASSES: Mapping[str, type[Layer]] = Known(Layer, OWN)
 Wrapper.classes = CLASSES
+Tensor.operation, Tensor.get_item = Operation, GetItem

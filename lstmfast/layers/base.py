@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import constraints, initializers, regularizers
-from ..arguments import LARGEST_SEED, Array, Shape, choice, construct, integer, shown
+from ..arguments import LARGEST_SEED, Array, Shape, choice, construct, flag, integer, shown
 from ..constraints import Constraint
 from ..initializers import Initializer
 from ..ops import activations
@@ -23,6 +23,7 @@ from ..regularizers import Regularizer
 from ..seeding import generator
 from ..whole import Attributes
 from .checks import DTYPES, check_precision, held_params, sizes, sizes_of_all, with_batch
+from .making import Made
 from .stepping import Stepper, same_stepper
 from .symbolic import connected, is_symbolic
 from .weights import Weighted, kind_of
@@ -37,8 +38,24 @@ SERIALIZERS: tuple[tuple[type, Any], ...] = (
 )
 
 
-class Layer(Weighted):
+UNTOLD = ("weights", *Made.common)  # in a config: never, or where they are not the usual
+
+
+class Layer(Weighted, metaclass=Made):
     """What all layers share: names, building, weights in and out.
+
+    Parameters
+    ----------
+    name : str, optional
+    seed : int, optional
+        Of the initial weights; without it they come from the Model's generator, or from chance.
+    input_shape : tuple, optional
+        Without the batch.
+    trainable : bool
+        As the attribute; every layer's constructor takes it.
+    dtype : {"float32", "float64"}, optional
+        Of the weights, which is a Model's: another one is refused where the layer is built. Every
+        layer's constructor takes it.
 
     Regularizers and constraints do nothing of themselves. A Model heeds them in `gradients` and
     training; without one, the loop says so:
@@ -80,6 +97,7 @@ class Layer(Weighted):
     supports_masking = False  # does it take inputs with a mask?
     makes_mask = False  # does it find steps that do not count?
     stepwise = False  # does it do to each step alone what it does to all?
+    is_operation = False  # one of Keras's operations on tensors, which are no layers there?
     draws = True  # from `rng` in training, as far as is known
     precision: str | None = None
 
@@ -88,12 +106,28 @@ class Layer(Weighted):
         return self.takes_ids
 
     @property
+    def base_name(self) -> str:
+        """What a name of ours begins with."""
+        return snake_case(type(self).__name__)
+
+    @property
     def single_output(self) -> bool:
         """Is the output one array, batch first, as a Model can hand it on?"""
         return True
 
-    def __init__(self, name: str | None, seed: int | None, input_shape: Shape | None = None):
+    def __init__(
+        self,
+        name: str | None = None,
+        seed: int | None = None,
+        input_shape: Shape | None = None,
+        *,
+        trainable: bool = True,
+        dtype: str | None = None,
+    ):
         super().__init__()
+        if hasattr(self, "call") and type(self).forward is Layer.forward:
+            kind = f"{type(self).__name__} with call alone, which a subclass of Model may have"
+            raise ValueError(f"layer: expected one with forward and backward, got {kind}")
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"name: expected a word without '/', got {shown(name)}")
         self.name = name or snake_case(type(self).__name__)
@@ -101,9 +135,16 @@ class Layer(Weighted):
         self.seed = None if seed is None else integer("seed", seed, 0, LARGEST_SEED)
         self.input_shape: Any = None if input_shape is None else with_batch(input_shape)
         self.rng: np.random.Generator | None = None  # of what is drawn in training: a Model's
-        self.trainable = True
         self.node: Any = None  # of its last call in a graph
         self._cache: Any = None
+        self.set_common(trainable, dtype)
+
+    def set_common(self, trainable: bool | None = None, dtype: str | None = None) -> None:
+        """Take what every constructor takes, None for what it did not say."""
+        if trainable is not None or not hasattr(self, "trainable"):
+            self.trainable = flag("trainable", True if trainable is None else trainable)
+        if dtype is not None or not hasattr(self, "told_dtype"):
+            self.told_dtype = None if dtype is None else choice("dtype", dtype, DTYPES)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what is kept for a `backward`, and of graphs, which belongs to this object."""
@@ -166,14 +207,24 @@ class Layer(Weighted):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, as JSON can hold them."""
-        config = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        own = inspect.signature(type(self)).parameters.values()
+        names = [
+            one.name for one in own if one.kind is not one.VAR_KEYWORD and one.name not in UNTOLD
+        ]
+        names += ["name", "seed"] if len(names) < len(own) and "name" not in names else []
+        config = {name: getattr(self, name) for name in names}
         for name, value in config.items():
             for kind, serialize in SERIALIZERS:
                 if isinstance(value, kind):
                     config[name] = serialize(value)
         if config.get("input_shape") is not None:
             config["input_shape"] = list(config["input_shape"][1:])
-        return config
+        return {**config, **self._common()}
+
+    def _common(self) -> dict[str, Any]:
+        """Tell of `trainable` and `dtype` what is not the usual."""
+        told = {} if self.trainable else {"trainable": False}
+        return told if self.told_dtype is None else {**told, "dtype": self.told_dtype}
 
     def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         """Draw a weight, in Keras's layout, from the initializer of its role.
@@ -231,6 +282,11 @@ class Layer(Weighted):
 
     # What follows from it.
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the output, a tuple of several: `output_shapes`."""
+        found = self.output_shapes(input_shape)
+        return found[0] if len(found) == 1 else tuple(found)
+
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """Return a new layer of what `get_config` told; ValueError for any other argument."""
@@ -275,7 +331,7 @@ class Layer(Weighted):
         """Build with these `params` (copied, cast to `dtype`) in place of drawn ones."""
         if self.built:
             raise ValueError(f"{self.name}: is built already")
-        choice("dtype", dtype, DTYPES)
+        self.check_dtype(choice("dtype", dtype, DTYPES))
         shapes = self.param_shapes(input_shape)
         self.params = held_params(params, shapes, self.param_dtypes(shapes, dtype))
         self.input_shape = self.input_shape or tuple(input_shape)
@@ -285,6 +341,11 @@ class Layer(Weighted):
         self.check_place(self.device, self.precision)
         if self.device != "cpu":
             self._move(self.device)
+
+    def check_dtype(self, dtype: str) -> None:
+        """Raise ValueError if the layer was told of another dtype than this, a Model's."""
+        if self.told_dtype not in (None, dtype):
+            raise ValueError(f"{self.name}: dtype: expected {dtype}, got {self.told_dtype}")
 
     def to(self, device: str, precision: str | None = None) -> Any:
         """Bring the layer to another device, and return it.
@@ -398,7 +459,7 @@ class Layer(Weighted):
             named = self._inputs(x) if self.takes_list else [("x", x)]
             dtypes = [self._dtype_of(name, one) for name, one in named]
             shapes = [(None, *one.shape[1:]) for _, one in named]
-            dtype = next(filter(None, dtypes), "float32")
+            dtype = next(filter(None, dtypes), self.told_dtype or "float32")
             self.build(shapes if self.takes_list else shapes[0], None, dtype)
 
     def _dtype_of(self, name: str, x: Array) -> str | None:

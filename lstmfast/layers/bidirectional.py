@@ -110,6 +110,7 @@ class Bidirectional(Wrapper):
         return with_layers_told({
             "layer": self.forward_layer, "merge_mode": self.merge_mode, "weights": None,
             "backward_layer": own, "name": self.name, "input_shape": shape,
+            **self._common(),
         })  # fmt: skip
 
     def build(

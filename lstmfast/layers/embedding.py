@@ -13,6 +13,7 @@ from ..arguments import Array, Shape, check_shape, flag, integer
 from ..ops.placement import to_host
 from ..ops.rows import RowGradient
 from .base import Layer
+from .checks import rounded
 from .stepping import Stepper, same_stepper
 
 __all__ = ["Embedding"]
@@ -34,6 +35,8 @@ class Embedding(Layer):
         What the table is brought back to after each step.
     mask_zero : bool
         0 stands for no step: the output's mask is False there, for the layers behind that heed it.
+    weights : array_like (input_dim, output_dim), or a list of one, optional
+        The table to begin with, in place of a drawn one; a config does not hold it.
     name : str, optional
     seed : int, optional
         Of the initial weights; without it they come from the Model's generator, or from chance.
@@ -53,6 +56,7 @@ class Embedding(Layer):
         embeddings_regularizer: Any = None,
         embeddings_constraint: Any = None,
         mask_zero: bool = False,
+        weights: Any = None,
         *,
         name: str | None = None,
         seed: int | None = None,
@@ -68,7 +72,15 @@ class Embedding(Layer):
         )
         self.embeddings_constraint = constraints.get(embeddings_constraint, "embeddings_constraint")
         self.mask_zero = self.makes_mask = flag("mask_zero", mask_zero)
+        self._first = None if weights is None else self._table(weights)
         self.input_shape = (None, None)  # so that a Model that begins with ids is built at once
+
+    def _table(self, weights: Any) -> Array:
+        found = weights[0] if isinstance(weights, (list, tuple)) and len(weights) == 1 else weights
+        return rounded("weights", found, (self.input_dim, self.output_dim), "float64")
+
+    def _initial(self, name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        return super()._initial(name, shape, rng) if self._first is None else self._first
 
     def weight_shapes(self, input_shape: Shape) -> dict[str, tuple[int, ...]]:
         return {"embeddings": (self.input_dim, self.output_dim)}

@@ -18,7 +18,7 @@ from .weightless import gradient_of
 
 __all__ = [
     "Add", "Average", "Concatenate", "Maximum", "Merge", "Minimum", "Multiply", "Subtract",
-    "listed", "two_of",
+    "broadcast_size", "listed", "two_of",
 ]  # fmt: skip
 
 
@@ -47,7 +47,7 @@ class Merge(Layer):
         ndim = max(map(len, shapes))
         spread = [(*one[:1], *(1,) * (ndim - len(one)), *one[1:]) for one in shapes]
         return tuple(
-            _broadcast(sizes, i, shapes) for i, sizes in enumerate(zip(*spread, strict=True))
+            broadcast_size(sizes, i, shapes) for i, sizes in enumerate(zip(*spread, strict=True))
         )
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
@@ -336,7 +336,7 @@ def _whole(mask: Array | None, shape: tuple[int, ...]) -> Array:
     return np.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
 
 
-def _broadcast(sizes: Sequence[int | None], i: int, shapes: Sequence[Shape]) -> int | None:
+def broadcast_size(sizes: Sequence[int | None], i: int, shapes: Sequence[Shape]) -> int | None:
     """Return the size of axis i for those of the inputs; ValueError if they do not fit."""
     known = set(sizes) - {None}
     fixed = known if i == 0 else known - {1}

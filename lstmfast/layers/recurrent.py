@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -40,6 +40,7 @@ class Recurrent(Layer):
     bias_constraint: Constraint | None
     use_bias: bool
     takes_mask = supports_masking = True
+    hints: ClassVar = {"unroll": (False,), "use_cudnn": ("auto", False)}
     return_sequences: bool
     return_state: bool
     go_backwards: bool

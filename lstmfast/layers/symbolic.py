@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from ..arguments import Shape, check_shape, choice, shape_text, shown
 from .checks import sizes
+from .variables import HasWeights, Variable
 
 if TYPE_CHECKING:
     from .base import Layer
@@ -24,18 +27,86 @@ __all__ = ["Input", "InputLayer", "Node", "Tensor", "connected", "is_symbolic", 
 
 KINDS = {
     "float32": "float", "float64": "float", "float": "float", "int32": "ids", "int64": "ids",
-    "int": "ids",
+    "int": "ids", **dict.fromkeys(("int8", "int16", "uint8", "uint16", "uint32", "uint64"), "ids"),
+    "bool": "bool",
 }  # fmt: skip
 serials = count()
 
 
-class InputLayer:
-    """Where a graph begins: a shape, the batch included, and whether ids or numbers come in."""
+class InputLayer(HasWeights):
+    """Where a graph begins: a shape, the batch included, and what comes in.
 
-    def __init__(self, shape: Shape, kind: str | None, name: str | None):
+    Among the layers of a Model it is one without weights, as in Keras. A Sequential may begin with
+    it.
+
+    Parameters
+    ----------
+    shape, batch_size, dtype, name, batch_shape
+        As of `Input`, whose `output` it gives.
+    """
+
+    built = trainable = True
+    is_operation = False
+    node: Node
+
+    def __init__(
+        self,
+        shape: Shape | None = None,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        name: str | None = None,
+        *,
+        batch_shape: Shape | None = None,
+    ):
+        self._begin((None, *_shape_of(shape, batch_size, batch_shape)), None, name)
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            raise ValueError(f"name: expected a word without '/', got {shown(name)}")
+        self.kind = None if dtype is None else KINDS[choice("dtype", dtype, KINDS)]
+
+    @classmethod
+    def of(cls, shape: Shape, kind: str | None = None, name: str | None = None) -> InputLayer:
+        """Return one for inputs of this shape, batch included, and kind: see `graph.Entry`."""
+        found = cls.__new__(cls)
+        found._begin(shape, kind, name)
+        return found
+
+    def _begin(self, shape: Shape, kind: str | None, name: str | None) -> None:
         self.shape, self.kind = shape, kind
         self.name, self.has_own_name = name or "input_layer", name is not None
-        self.node: Node | None = None
+        self.node = Node(self, [], {}, {}, [shape])
+
+    @property
+    def batch_shape(self) -> Shape:
+        return self.shape
+
+    @property
+    def output(self) -> Tensor:
+        """The tensor that the graph begins with."""
+        return self.node.outputs[0]
+
+    @property
+    def input(self) -> Tensor:
+        """The same, as in Keras."""
+        return self.output
+
+    @property
+    def weights(self) -> list[Variable]:
+        return []
+
+    def get_weights(self) -> list[Any]:
+        return []
+
+    def set_weights(self, weights: Any) -> None:
+        """Raise ValueError for any."""
+        if len(weights):
+            raise ValueError(f"weights: expected 0 arrays, got {len(weights)}")
+
+    def count_params(self) -> int:
+        return 0
+
+    def get_config(self) -> dict[str, Any]:
+        """Return shape and name; "dtype" is "ids", "float", "bool" or None, as in files."""
+        return {"batch_shape": list(self.shape), "dtype": self.kind, "name": self.name}
 
 
 class Node:
@@ -82,6 +153,52 @@ class Tensor:
     def ndim(self) -> int:
         return len(self.shape)
 
+    # Arithmetic, each a small layer in the graph; `lstmfast.layers` says which.
+
+    operation: ClassVar[Any]
+    get_item: ClassVar[Any]
+    __array_ufunc__ = None  # so that `array * tensor` comes here, too
+
+    def _with(self, operator: str, other: Any, reverse: bool = False) -> Any:
+        if isinstance(other, Tensor):
+            return self.operation(operator)([self, other])
+        if not isinstance(other, (int, float, np.number, np.ndarray)) or isinstance(other, bool):
+            return NotImplemented
+        return self.operation(operator, other, reverse)(self)
+
+    def __add__(self, other: Any) -> Any:
+        return self._with("add", other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self._with("add", other, True)
+
+    def __sub__(self, other: Any) -> Any:
+        return self._with("subtract", other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._with("subtract", other, True)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._with("multiply", other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self._with("multiply", other, True)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._with("true_divide", other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._with("true_divide", other, True)
+
+    def __pow__(self, other: Any) -> Any:
+        return NotImplemented if isinstance(other, Tensor) else self._with("power", other)
+
+    def __neg__(self) -> Any:
+        return self._with("multiply", -1)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.get_item(key)(self)
+
     def __repr__(self) -> str:
         return f"<Tensor {self.name}: {shape_text(self.shape)}>"
 
@@ -93,7 +210,12 @@ class Tensor:
 
 
 def Input(
-    shape: Shape, dtype: str | None = None, name: str | None = None, batch_size: int | None = None
+    shape: Shape | None = None,
+    dtype: str | None = None,
+    name: str | None = None,
+    batch_size: int | None = None,
+    *,
+    batch_shape: Shape | None = None,
 ) -> Tensor:
     """Begin a graph.
 
@@ -102,12 +224,14 @@ def Input(
     shape : tuple
         Of one sample, without the batch: (None, 8) for sequences of any length of eight numbers.
     dtype : str, optional
-        "int32" or "int64" for ids, else a float dtype: data is cast to the Model's own anyway.
-        Without it, ids where an Embedding takes them.
+        "int32" or another one of integers for ids, "bool" for a mask, else a float dtype: data is
+        cast to the Model's own anyway. Without it, ids where an Embedding takes them.
     name : str, optional
         By which `fit` finds this input in a dict.
     batch_size : int, optional
         For the reader; any number of samples is taken.
+    batch_shape : tuple, optional
+        `batch_size` and `shape` in one.
 
     Returns
     -------
@@ -119,14 +243,23 @@ def Input(
     ValueError
         For a shape that is none, an unknown dtype, or a name that is none.
     """
+    return InputLayer(shape, batch_size, dtype, name, batch_shape=batch_shape).output
+
+
+def _shape_of(shape: Any, batch_size: Any, batch_shape: Any) -> Shape:
+    """Return the shape of one sample; ValueError for none, for two, or for bad sizes."""
+    if batch_shape is not None:
+        if shape is not None or batch_size is not None:
+            raise ValueError("batch_shape: expected no shape and no batch_size beside it, got one")
+        batch_size, *rest = sizes("batch_shape", batch_shape, 1)
+        shape = tuple(rest)
+    if shape is None:
+        raise ValueError("shape: expected a tuple such as (None, 8), got None")
     if shape != () or not isinstance(shape, tuple):
         shape = sizes("shape", (shape,) if isinstance(shape, int) else shape, 1)
     if batch_size is not None:
         sizes("batch_size", (batch_size,), 1)
-    if name is not None and (not isinstance(name, str) or not name or "/" in name):
-        raise ValueError(f"name: expected a word without '/', got {shown(name)}")
-    kind = None if dtype is None else KINDS[choice("dtype", dtype, KINDS)]
-    return Node(InputLayer((None, *shape), kind, name), [], {}, {}, [(None, *shape)]).outputs[0]
+    return tuple(shape)
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
@@ -188,6 +321,8 @@ def _arguments_of(
     sides: dict[str, Any] = {}
     constants: dict[str, Any] = {}
     expected = layer.side_shapes(shape)
+    if layer.takes_mask and not layer.takes_list:
+        expected = {**expected, "mask": shape[:2]}
     for name, value in arguments.items():
         if value is None:
             continue

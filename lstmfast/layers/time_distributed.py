@@ -18,7 +18,7 @@ class TimeDistributed(Wrapper):
 
     Parameters
     ----------
-    layer : Layer
+    layer : Layer or Model
         Of one input and one output; it is held, not copied. Rows are for themselves in most of
         them; a BatchNormalization takes its means over all steps at once (in Keras step by step).
     name : str, optional

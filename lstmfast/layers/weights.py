@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any, ClassVar
@@ -14,11 +13,12 @@ from ..ops.placement import assign_all, to_host
 from ..regularizers import Regularizer
 from ..whole import Attributes
 from .checks import in_a_list, rounded
+from .variables import HasWeights, Variable, kind_of
 
 __all__ = ["Weighted", "kind_of"]
 
 
-class Weighted:
+class Weighted(HasWeights):
     """The half of `Layer` that knows of weights; its attributes are described there."""
 
     name: str
@@ -48,6 +48,11 @@ class Weighted:
         """Of the weights, so of every float array that goes in and comes out."""
         self._check_built()
         return str(self._dtype)
+
+    @property
+    def weights(self) -> list[Variable]:
+        owner: Any = self
+        return [Variable(owner, name) for name in self.floats()] if self.built else []
 
     @property
     def trained(self) -> dict[str, Array]:
@@ -195,8 +200,3 @@ def _factors(regularizer: Regularizer) -> tuple[float, float]:
     found = regularizer.factors
     assert found is not None, "check_place lets no other one through"
     return found
-
-
-def kind_of(name: str) -> str:
-    """Return what kind of weight a param is: `W_ih` of `W_ih`, `W_ih_l0` and `W_ih_l0_reverse`."""
-    return re.split(r"_l\d", name, maxsplit=1)[0]

@@ -13,6 +13,7 @@ from ..regularizers import Regularizer
 from ..whole import Attributes, or_as_before
 from .base import Layer
 from .checks import held_params, in_a_list, sizes
+from .variables import Variable
 
 __all__ = ["Wrapper", "with_layers_told"]
 
@@ -27,6 +28,7 @@ class Wrapper(Layer):
     """
 
     classes: ClassVar[Mapping[str, type[Layer]]] = {}  # of inner layers; `lstmfast.layers` fills it
+    nested: ClassVar[Callable[[dict[str, Any]], Layer]]  # of a Model; `model.nested` fills it
     inner: dict[str, Layer]
 
     def __init__(self, name: str | None, input_shape: Shape | None = None):
@@ -45,13 +47,18 @@ class Wrapper(Layer):
 
     @classmethod
     def _layer(cls, argument: str, given: Any) -> Layer:
-        """Return a layer: `given` itself, or what `_described` told of one."""
+        """Return a layer: `given` itself, that of a Model, or what `get_config` told of one."""
         if isinstance(given, Layer):
             return given
+        if hasattr(given, "as_layer"):
+            made: Layer = given.as_layer()
+            return made
         if not isinstance(given, Mapping):
             raise ValueError(f"{argument}: expected a layer, got {shown(given)}")
         told = keys(argument, given, ("class", "config"))
         config = told["config"] if isinstance(told["config"], Mapping) else {}
+        if told["class"] == "Nested":
+            return cls.nested(dict(config))
         return construct(argument, {**config, "class": told["class"]}, cls.classes)
 
     def get_config(self) -> dict[str, Any]:
@@ -114,6 +121,11 @@ class Wrapper(Layer):
             layer.trainable = trainable
         self._trainable = trainable
 
+    def check_dtype(self, dtype: str) -> None:
+        super().check_dtype(dtype)
+        for layer in self.inner.values():
+            layer.check_dtype(dtype)
+
     @property
     def rng(self) -> np.random.Generator | None:  # type: ignore[override]
         return self._rng
@@ -126,6 +138,10 @@ class Wrapper(Layer):
 
     def floats(self) -> dict[str, Array]:
         return self._gathered(lambda layer: layer.floats())
+
+    @property
+    def weights(self) -> list[Variable]:
+        return [one for layer in self.inner.values() for one in layer.weights]
 
     def get_weights(self) -> list[Array]:
         self._check_built()
@@ -178,6 +194,7 @@ class Wrapper(Layer):
         input_shape = sizes("input_shape", input_shape, 0)
         self.param_shapes(input_shape)
         shape = self._inner_shape(input_shape)
+        self.check_dtype(dtype)
         for layer in self.inner.values():
             if layer.built and layer.dtype != dtype:
                 raise ValueError(f"{layer.name}: expected dtype {dtype}, got {layer.dtype}")
@@ -194,6 +211,7 @@ class Wrapper(Layer):
             raise ValueError(f"{self.name}: is built already")
         shapes = self.param_shapes(input_shape)
         held_params(params, shapes, self.param_dtypes(shapes, dtype))
+        self.check_dtype(dtype)
         shape = self._inner_shape(input_shape)
 
         def adopt() -> None:

@@ -55,6 +55,7 @@ def taken(
     mask: Any = None, has_targets: bool = True, class_weight: Any = None,
 ) -> Samples:  # fmt: skip
     """Return what a user gave as Samples; ValueError where numbers of samples differ, and for 0."""
+    model.meet(x)
     xs = _arrays("x", x, model.input_names, model.input_keys is None)
     count = len(xs[0])
     samples = Samples(xs, _masks(model, xs, lengths, mask))

@@ -5,7 +5,8 @@ calls, each `{"class", "config", "inputs"}`. Of a chain the inputs name what com
 first, and `input_shape` is the input's. Of any other graph `input_shape` is null and "inputs" tells
 name, shape and dtype of each input, "keys" how they and the outputs are given. A further call of a
 layer is `{"layer": its name, "inputs"}`; "sides" and "constants" are other arguments of a call,
-"trainable": false says that the layer is held. A reference is a name, or [name, call, output].
+"trainable": false says that the layer is held. "class" is "Sequential" of one; "Model" of another
+list of layers that is described as a graph. A reference is a name, or [name, call, output].
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .. import layers
-from ..arguments import Shape, construct, integer, keys, shown
+from ..arguments import Shape, choice, construct, integer, keys, shown
 from ..layers import Layer
 from ..layers.checks import DTYPES
 from ..registry import name_of
@@ -30,7 +31,8 @@ KEYS = ("name", "dtype", "seed", "input_shape", "layers", "outputs")
 NODE = ("class", "config", "inputs")
 FURTHER = ("layer", "inputs")
 OF_CALLS = ("sides", "constants", "trainable")
-KINDS = (None, "ids", "float")
+KINDS = (None, "ids", "float", "bool")
+CLASSES = ("Sequential", "Model")
 
 Nest = Callable[[dict[str, Any]], Layer]
 
@@ -39,12 +41,16 @@ def described(model: Network) -> dict[str, Any]:
     """Return the description of a built model."""
     graph, shapes = model.graph, model.input_shapes or []
     found = {"name": model.name, "dtype": model.dtype, "seed": model.seed}
+    if model.kind == "Sequential":
+        found["class"] = model.kind
     entry = graph.entries[0]
     if graph.is_chain and entry.name == INPUT and entry.kind is None and model.has_lists:
         names = [INPUT, *(layer.name for layer in graph.layers)]
         nodes = [_node(step, [name]) for step, name in zip(graph.steps, names, strict=False)]
         shape = list(shapes[0]) if shapes else []
         return {**found, "input_shape": shape, "layers": nodes, "outputs": names[-1:]}
+    if not graph.of_tensors:
+        found["class"] = model.kind
     references = _references(graph)
     inputs = [
         {"name": entry.name, "shape": list(shape), "dtype": entry.kind}
@@ -87,7 +93,9 @@ def _nodes(graph: Graph, references: list[Any]) -> Iterator[dict[str, Any]]:
 
 def _node(step: Step, sources: list[Any]) -> dict[str, Any]:
     layer = step.layer
-    node = {"class": name_of(type(layer)), "config": layer.get_config(), "inputs": sources}
+    config = layer.get_config()
+    config.pop("trainable", None)
+    node = {"class": name_of(type(layer)), "config": config, "inputs": sources}
     return node if layer.trainable else {**node, "trainable": False}
 
 
@@ -101,25 +109,29 @@ def _refer(slots: Any, references: list[Any]) -> Any:
 def graph_of(found: Any, nested: Nest) -> tuple[Graph, dict[str, Any]]:
     """Return the graph of new layers, not built, and the arguments for a Model of it.
 
-    "keys" among them is for `Network.name_ends`. `nested` makes a layer of the config of a model
-    that is one.
+    "keys" among them is for `Network.name_ends`, "class" says whether it is a Sequential. `nested`
+    makes a layer of the config of a model that is one.
 
     Raises
     ------
     ValueError
         When it describes no graph of known layers; the text says where.
     """
-    extra = ("inputs", "keys") if isinstance(found, dict) and "inputs" in found else ()
+    extra = [key for key in ("inputs", "keys", "class") if isinstance(found, dict) and key in found]
     found = keys("model", found, (*KEYS, *extra))
+    kind = choice("class", found.get("class"), (None, *CLASSES))
     if found["dtype"] not in DTYPES:
         raise ValueError(f"dtype: expected one of {DTYPES}, got {found['dtype']!r}")
     if not isinstance(found["layers"], list) or not found["layers"]:
         raise ValueError(f"layers: expected a list of one or more, got {shown(found['layers'])}")
     arguments = {name: found[name] for name in ("dtype", "seed", "name")}
-    if not extra:
+    arguments["class"] = kind or "Model"
+    if "inputs" not in extra:
         return _chain(found, nested), {**arguments, "keys": (None, None)}
-    arguments["keys"] = _end_keys(found["keys"])
-    return _Reader(found, nested).graph(), arguments
+    arguments["keys"] = _end_keys(found.get("keys"))
+    graph = _Reader(found, nested).graph()
+    graph.of_tensors = kind is None
+    return graph, arguments
 
 
 def _chain(found: Any, nested: Nest) -> Graph:
@@ -147,7 +159,8 @@ def _layer(name: str, node: Any, nested: Nest) -> Layer:
         layer = nested(node["config"])
     else:
         layer = construct(name, {**node["config"], "class": node["class"]}, layers.CLASSES)
-    layer.trainable = node.get("trainable", True)
+    if not node.get("trainable", True):
+        layer.trainable = False  # True would be said to all that it holds
     return layer
 
 

@@ -116,6 +116,6 @@ def _values(gradient: Any) -> Array:
 def _named(model: Model, what: str) -> list[tuple[str, Any]]:
     return [
         (f"{layer.name}/{name}", array)
-        for layer in model.layers
+        for layer in model.graph.layers
         for name, array in getattr(layer, what).items()
     ]

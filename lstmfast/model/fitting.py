@@ -110,10 +110,12 @@ class Steps:
 
     def __init__(self, model: Model, optimizer: Optimizer):
         self.model, self.optimizer, self.params = model, optimizer, model.params
-        self.names = [f"{layer.name}/{name}" for layer in model.layers for name in layer.trained]
+        self.names = [
+            f"{layer.name}/{name}" for layer in model.graph.layers for name in layer.trained
+        ]
         self.tables = _tables(model) if optimizer.takes_rows and model.device == "cpu" else []
-        self.constrained = any([layer.is_constrained for layer in model.layers])
-        self.draws = any([layer.draws for layer in model.layers])
+        self.constrained = any([layer.is_constrained for layer in model.graph.layers])
+        self.draws = any([layer.draws for layer in model.graph.layers])
 
     def take(self, batch: Samples) -> Seen:
         """Take a step on a batch as the layers take it; return the loss before it.
@@ -161,6 +163,6 @@ def _tables(model: Model) -> list[Embedding]:
     calls = [step.layer for step in model.graph.steps]
     return [
         layer
-        for layer in model.layers
+        for layer in model.graph.layers
         if isinstance(layer, Embedding) and calls.count(layer) == 1 and not layer.regularizers()
     ]

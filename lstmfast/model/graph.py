@@ -25,7 +25,7 @@ class Entry:
 
     name: str | None = None
     shape: Shape | None = None
-    kind: str | None = None  # "ids", "float"; None: as the layers take it
+    kind: str | None = None  # "ids", "float", "bool"; None: as the layers take it
 
 
 @dataclass
@@ -57,7 +57,11 @@ class Graph:
         Slots.
     layers : list of Layer
         Each once, in Keras's order: from the farthest from the outputs to the nearest.
+    of_tensors : bool
+        Was it made of tensors, not of a list of layers? Its inputs are among the layers then.
     """
+
+    of_tensors = False
 
     def __init__(self, entries: Sequence[Entry], steps: Sequence[Step], outputs: Sequence[int]):
         self.entries, self.steps, self.outputs = list(entries), list(steps), list(outputs)
@@ -74,6 +78,16 @@ class Graph:
     def takes_ids(self, entry: int) -> bool:
         """Do ids come in there?"""
         return any(ids for _, ids in self._takers(entry))
+
+    def is_mask(self, entry: int) -> bool:
+        """Does a layer take it for the mask of its input, and none for anything else?"""
+        uses = [
+            (name, side)
+            for step in self.steps
+            for name, side in (*((None, slot) for slot in step.inputs), *step.sides.items())
+        ]
+        names = [name for name, of in uses if entry in ((of,) if isinstance(of, int) else of)]
+        return bool(names) and set(names) == {"mask"}
 
     def takers(self, slot: int) -> list[Any]:
         """Return the layers that take this slot's value."""
@@ -135,7 +149,14 @@ class Graph:
         steps = [
             Step(others[s.layer], s.inputs, s.outputs, s.sides, s.constants) for s in self.steps
         ]
-        return Graph(self.entries, steps, self.outputs)
+        found = Graph(self.entries, steps, self.outputs)
+        found.of_tensors = self.of_tensors
+        return found
+
+    def with_inputs(self, inputs: Sequence[InputLayer]) -> list[Any]:
+        """Return the layers, and what stands for the entries, in Keras's order."""
+        entries = [Step(one, (), (n,)) for n, one in enumerate(inputs)]
+        return _in_order([*entries, *self.steps], self.outputs)
 
     def _check_ids(self) -> None:
         """Raise ValueError where ids come from layers, or numbers, too, go to where ids do."""
@@ -178,15 +199,16 @@ def traced(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Graph:
         sides = {name: _slots_of(side, slots) for name, side in node.sides.items()}
         steps.append(Step(node.layer, taken, made, sides, node.constants))
     entries = [_entry(tensor) for tensor in inputs]
-    return Graph(entries, steps, [slots[one.node, one.index] for one in outputs])
+    graph = Graph(entries, steps, [slots[one.node, one.index] for one in outputs])
+    graph.of_tensors = True
+    return graph
 
 
 def replayed(graph: Graph, input_shapes: Sequence[Shape]) -> tuple[list[Tensor], list[Tensor]]:
     """Return tensors for the inputs and outputs of a graph that was made without."""
     shapes, tensors = graph.shapes(input_shapes), {}
     for slot, (entry, shape) in enumerate(zip(graph.entries, input_shapes, strict=True)):
-        layer = InputLayer(shape, entry.kind, entry.name)
-        tensors[slot] = Node(layer, [], {}, {}, [shape]).outputs[0]
+        tensors[slot] = InputLayer.of(shape, entry.kind, entry.name).output
     for step in graph.steps:
         taken = [tensors[slot] for slot in step.inputs]
         sides = {
@@ -233,7 +255,7 @@ def _in_order(steps: Sequence[Step], outputs: Sequence[int]) -> list[Layer]:
     """Return the layers as Keras 3 lists them: the farthest from an output first.
 
     The distance of a layer is the length of the longest way from one of its calls; equals come as
-    a search from the outputs meets them.
+    a search from the outputs meets them. What leads to no output comes before the nearest.
     """
     makers = {slot: n for n, step in enumerate(steps) for slot in step.outputs}
     finished, met = _searched(steps, makers, outputs)
@@ -246,7 +268,9 @@ def _in_order(steps: Sequence[Step], outputs: Sequence[int]) -> list[Layer]:
         for slot in steps[n].sources():
             if slot in makers:
                 distances[makers[slot]] = max(distance + 1, distances[makers[slot]])
-    return sorted(of_layers, key=lambda layer: (-of_layers[layer], met.index(layer)))
+    places = {layer: n for n, layer in enumerate(met)}
+    of_layers |= {step.layer: 0 for step in steps if step.layer not in places}
+    return sorted(of_layers, key=lambda layer: (-of_layers[layer], places.get(layer, -1)))
 
 
 def _searched(

@@ -38,10 +38,10 @@ class Learner(Network):
         found, gradients = heads.backward(tape, batch)
         passes.backward(tape, gradients)
         found = found.plus(self.penalty())
-        for layer in self.layers:
+        for layer in self.graph.layers:
             if layer.trainable:
                 layer.add_penalty_gradients()
-        return found, [layer.grads[name] for layer in self.layers for name in layer.trained]
+        return found, [layer.grads[name] for layer in self.graph.layers for name in layer.trained]
 
     def _batches(self, data: Samples, chosen: Iterable[Any]) -> Iterator[Samples]:
         """Yield these batches as the layers and the losses take them, where the model is."""
@@ -89,6 +89,8 @@ class Learner(Network):
             dtype = np.dtype(self.dtype)
             if self.graph.takes_ids(n):
                 dtype = x.dtype if x.dtype in (np.int32, np.int64) else np.dtype(np.int64)
+            elif self.graph.is_mask(n):
+                dtype = np.dtype(np.bool_)
             found.append(np.ascontiguousarray(x, dtype))
         return replace(batch, xs=found)
 
@@ -115,7 +117,7 @@ class Learner(Network):
         """Raise ValueError unless all samples can go in and all targets be learnt."""
         _, heads = self._compiled()
         shapes = check_inputs(self, data.xs, batch_size, finite=True)
-        is_masked = any(layer.makes_mask for layer in self.layers) or any(
+        is_masked = any(layer.makes_mask for layer in self.graph.layers) or any(
             mask is not None for mask in data.masks
         )
         heads.check(data, shapes, is_masked)

@@ -18,18 +18,19 @@ from ..arguments import Array, choice, flag, integer
 from ..callbacks.callback_list import CallbackList
 from ..callbacks.history import History
 from ..layers import Layer
+from ..layers.checks import sizes
 from ..layers.quantized import Quantized
 from ..layers.symbolic import connected, is_symbolic, tensors_in
 from ..optimizers import Optimizer
 from ..whole import or_as_before
-from . import files, quantizing, saving, summary, training
+from . import files, quantizing, saving, subclassed, summary, training
 from .data import as_masks, check_inputs, parts, taken
 from .described import described
 from .fitting import Steps
 from .heads import Heads
 from .learner import Learner
 from .nested import Nested
-from .network import end_keys, graph_of, sorted_by_key
+from .network import chain_of, end_keys, graph_of, sorted_by_key
 from .streaming import ModelStream
 
 __all__ = ["Model", "load"]
@@ -41,7 +42,9 @@ class Model(Learner):
     Parameters
     ----------
     layers : sequence of Layer
-        Input first. A layer that is built already keeps its weights.
+        Input first. A layer that is built already keeps its weights. A subclass with a method
+        `call(x, training=None)`, which gives tensors for tensors, needs none: its graph is made by
+        one call, when shapes are known (`build`, or the first data); its file loads as a Model.
     device : {"cpu", "cuda"}
         "cuda": weights and all arithmetic of training are on the GPU; data is moved there ahead of
         its use, and losses come back. `lstmfast.cuda.support` lists what runs there.
@@ -98,6 +101,10 @@ class Model(Learner):
     ):
         if outputs is not None and layers is not None and inputs is None:
             layers, inputs = None, layers
+        self._later: dict[str, Any] | None = None  # what to compile with, once there is a graph
+        self.is_open = layers is None and inputs is None and outputs is None and self._has_call
+        if self.is_open:
+            layers = chain_of([], may_be_empty=True)
         inputs, outputs = sorted_by_key(inputs), sorted_by_key(outputs)
         graph = graph_of(layers, inputs, outputs)
         given = None
@@ -114,6 +121,37 @@ class Model(Learner):
         self.history: History | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
 
+    # A subclass with `call`, whose graph is made when shapes are known.
+
+    @property
+    def _has_call(self) -> bool:
+        return hasattr(type(self), "call")
+
+    def build(self, input_shape: Any) -> None:
+        if not self.is_open:
+            return super().build(input_shape)
+        is_one = not isinstance(input_shape, list)
+        given = [input_shape] if is_one else input_shape
+        shapes = [sizes("input_shape", shape, 0) for shape in given]
+        subclassed.trace(self, [(None, *shape[1:]) for shape in shapes], None, is_one)
+        self._close()
+
+    def meet(self, x: Any) -> None:
+        if self.is_open and x is not None:
+            subclassed.trace_for(self, x)
+            self._close()
+
+    def _close(self) -> None:
+        self.is_open = False
+        if self._later is not None:
+            later, self._later = self._later, None
+            self.compile(**later)
+
+    def _compiled(self) -> tuple[Optimizer, Any]:
+        if self.is_open and self._later is not None:
+            return self._later["optimizer"], None
+        return super()._compiled()
+
     # Training.
 
     def compile(
@@ -123,6 +161,10 @@ class Model(Learner):
         metrics: Any = None,
         loss_weights: Any = None,
         weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: Any = "auto",
+        auto_scale_loss: bool = True,
     ) -> None:
         """Choose how to train.
 
@@ -142,12 +184,29 @@ class Model(Learner):
             What the loss of each output counts in their sum.
         weighted_metrics : list, optional
             As `metrics`, but told of sample weights, too.
+        run_eagerly : {False}
+        steps_per_execution : {1}
+        jit_compile : {"auto", True, False}
+            The kernels are compiled ahead, whatever it says.
+        auto_scale_loss : bool
+            Of an optimizer that scales losses, which none here does.
 
         Raises
         ------
         ValueError
             For unknown names, and for a loss or metric that does not fit; nothing is changed then.
         """
+        choice("run_eagerly", run_eagerly, (False,))
+        choice("steps_per_execution", steps_per_execution, (1,))
+        choice("jit_compile", jit_compile, ("auto", True, False))
+        flag("auto_scale_loss", auto_scale_loss)
+        if self.is_open:
+            self.optimizer = optimizers.get(optimizer)
+            self._later = {
+                "optimizer": self.optimizer, "loss": loss, "metrics": metrics,
+                "loss_weights": loss_weights, "weighted_metrics": weighted_metrics,
+            }  # fmt: skip
+            return
         shapes = self.graph.output_shapes(self.input_shapes) if self.input_shapes else None
         heads = Heads(
             self.graph, self.output_names, loss, loss_weights, metrics, weighted_metrics, shapes
@@ -269,8 +328,8 @@ class Model(Learner):
     ) -> Any:
         """Return the loss of one batch, or [loss, metrics...], or with `return_dict` by name."""
         flag("return_dict", return_dict)
-        _, heads = self._compiled()
         batch = self._one_batch(x, y, sample_weight)
+        _, heads = self._compiled()
         tape = or_as_before(self._states(), self._pass, batch, heads.linear)
         seen = heads.forward(tape, batch).plus(self.penalty())
         return self._result(seen, return_dict)
@@ -395,23 +454,57 @@ class Model(Learner):
         ValueError
             As the constructor; the model is then as it was.
         """
-        self._check_place(self.layers, device, precision)
-        before = [one for layer in self.layers for one in layer.as_it_is()] + self._states()
+        self._check_place(self.graph.layers, device, precision)
+        before = [one for layer in self.graph.layers for one in layer.as_it_is()] + self._states()
         places = [(self, "device", self.device), (self, "precision", self.precision)]
         or_as_before([*before, *places], self._move, device, precision)
         return self
 
     def _move(self, device: str, precision: str | None) -> None:
-        for layer in self.layers:
+        for layer in self.graph.layers:
             layer.to(device, precision)
         self.device, self.precision = device, precision
         if self.optimizer is not None:
             self.optimizer.to(device)
 
-    def summary(self, print_fn: Callable[[str], Any] = print, show_trainable: bool = False) -> None:
-        """Print a table of the layers: output shapes, numbers of weights, what each takes."""
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Any = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: Any = None,
+    ) -> None:
+        """Print a table of the layers: output shapes, numbers of weights, what each takes.
+
+        Parameters
+        ----------
+        line_length : int, optional
+            The most letters of a line, longer texts are broken; as many as it takes by default.
+        positions : list of float, optional
+            Where the columns end: shares of `line_length` (80 by default), or letters.
+        print_fn : callable, optional
+            Is given each line; `print` by default.
+        expand_nested : bool
+            With the layers of Models that are layers here.
+        show_trainable : bool
+            With a column that says which layers train.
+        layer_range : two str, optional
+            Only from the first layer whose name matches one pattern to the last that matches the
+            other.
+
+        Raises
+        ------
+        ValueError
+            When the model is not built, or for bad arguments.
+        """
         self._built_layers()
-        summary.summary(self, print_fn, flag("show_trainable", show_trainable))
+        flag("expand_nested", expand_nested), flag("show_trainable", show_trainable)
+        summary.summary(
+            self, print_fn or print, show_trainable, expand_nested, layer_range, line_length,
+            positions,
+        )  # fmt: skip
 
     def plot(self, path: files.StrPath, show_shapes: bool = True) -> None:
         """Draw the graph into a file: .png, .svg, .pdf, or .dot, which needs no program.
@@ -424,10 +517,21 @@ class Model(Learner):
         self._built_layers()
         summary.plot(self, path, flag("show_shapes", show_shapes))
 
+    def get_config(self) -> dict[str, Any]:
+        """Return the description of the graph, without weights: for `from_config`."""
+        self._built_layers()
+        return described(self)
+
+    @classmethod
+    def from_config(cls, config: Any) -> Model:
+        """Return a new model, with new weights, of what `get_config` told; ValueError for other."""
+        model: Any = Nested.from_config({"name": "model", "model": config}).model
+        model._build_all([entry.shape for entry in model.graph.entries])
+        return model  # type: ignore[no-any-return]
+
     def to_json(self) -> str:
         """Return the description of the graph, without weights, as model files hold it."""
-        self._built_layers()
-        return json.dumps(described(self))
+        return json.dumps(self.get_config())
 
     def stream(self, batch_size: int = 1) -> ModelStream:
         """Return a step-by-step runner of the whole model, with a copy of its present weights.
@@ -437,13 +541,16 @@ class Model(Learner):
         """
         return ModelStream(self, batch_size)
 
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
-        """Return a layer by its name, or by its place in `layers`; a Model where that is one."""
-        layer = super().get_layer(name, index)
-        return layer.model if isinstance(layer, Nested) else layer
+    @property
+    def operations(self) -> list[Any]:
+        """The layers, a Model where that is one, and the arithmetic of tensors."""
+        return [one.model if isinstance(one, Nested) else one for one in self._nodes()]
 
     def as_layer(self) -> Layer:
-        if self._nested is None or set(self._nested.inner.values()) != set(self.layers):
+        if self.is_open:
+            expected = "a model with a graph (call it, or build(input_shape), before it is a layer)"
+            raise ValueError(f"{self.name}: expected {expected}, got a subclass without")
+        if self._nested is None or set(self._nested.inner.values()) != set(self.graph.layers):
             self._nested = Nested(self)
         return self._nested
 
@@ -453,7 +560,9 @@ class Model(Learner):
         Of a tensor of a graph (see `Input`), or of several inputs a list: the tensor that will come
         out, or a tuple. The model is then a layer there, and shares its weights.
         """
-        if is_symbolic(x):
+        if is_symbolic(x) or (isinstance(x, dict) and is_symbolic(list(x.values()))):
+            self.meet(x)
+            x = list(sorted_by_key(x).values()) if isinstance(x, dict) else x
             return connected(self.as_layer(), x, {"training": True} if training else {})
         batch = self._cast(taken(self, x, has_targets=False))
         check_inputs(self, batch.xs, len(batch), finite=False)
@@ -546,7 +655,7 @@ class Model(Learner):
         saving.load_weights(self, path)
 
 
-Nested.makes = Model
+Nested.makes["Model"] = Model
 
 
 def load(path: files.StrPath) -> Model:
@@ -562,4 +671,4 @@ def load(path: files.StrPath) -> Model:
     FileNotFoundError
     """
     with files.opened(path) as file:
-        return saving.load(file, Model)
+        return saving.load(file)  # type: ignore[no-any-return]

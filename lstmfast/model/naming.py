@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..arguments import shown
-from ..registry import snake_case
 from .graph import Graph
 
 __all__ = ["by_name", "name_all"]
@@ -27,7 +26,7 @@ def name_all(graph: Graph) -> None:
     taken = set(own)
     for layer in graph.layers:
         if not layer.has_own_name:
-            layer.name = _free(taken, layer.name, snake_case(type(layer).__name__))
+            layer.name = _free(taken, layer.name, layer.base_name)
     for entry in graph.entries:
         entry.name = entry.name or _free(taken, "input_layer")
 

@@ -20,7 +20,7 @@ __all__ = ["Nested"]
 class Nested(Wrapper):
     """What `model(tensor)` puts into a graph: `model`, whose layers are the inner ones."""
 
-    makes: ClassVar[Callable[..., Network]]  # of a graph; model.py says what
+    makes: ClassVar[dict[str, Callable[..., Network]]] = {}  # of a graph, by `Network.kind`
     takes_mask = supports_masking = True
 
     def __init__(self, model: Network):
@@ -28,10 +28,10 @@ class Nested(Wrapper):
         self.has_own_name = model.name != "model"
         self.input_shape = model.input_shape
         self.model = model
-        self._hold(**{layer.name: layer for layer in model.layers})
+        self._hold(**{layer.name: layer for layer in model.graph.layers})
         self.takes_list = len(model.graph.entries) > 1
         self.takes_ids = not self.takes_list and model.graph.takes_ids(0)
-        self.makes_mask = any(layer.makes_mask for layer in model.layers)
+        self.makes_mask = any(layer.makes_mask for layer in model.graph.layers)
         self._masks: list[Any] = []
 
     @property
@@ -46,10 +46,11 @@ class Nested(Wrapper):
         """Return a new one of what `get_config` told, whose layers are not built."""
         config = dict(keys("config", config, ("name", "model")))
         graph, arguments = graph_of(config["model"], cls.from_config)
-        ends, shapes = arguments.pop("keys"), [entry.shape for entry in graph.entries]
+        makes, ends = cls.makes[arguments.pop("class")], arguments.pop("keys")
+        shapes = [entry.shape for entry in graph.entries]
         for entry in graph.entries:
             entry.shape = None  # the layers adopt a file's tensors before they are built
-        model = cls.makes(graph, **arguments)
+        model = makes(graph, **arguments)
         model.name_ends(*ends)
         for entry, shape in zip(graph.entries, shapes, strict=True):
             entry.shape = shape
@@ -137,3 +138,6 @@ class Nested(Wrapper):
         found = passes.backward(self._cached(), gradients, needed)
         self._cache = None
         return found if self.takes_list else found[0]
+
+
+Wrapper.nested = Nested.from_config

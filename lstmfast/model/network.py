@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ..arguments import LARGEST_SEED, Array, Shape, choice, integer, shown
+from ..arguments import LARGEST_SEED, Array, Shape, choice, flag, integer, shown
 from ..layers import Layer
 from ..layers.checks import DTYPES, check_precision, in_a_list, sizes
 from ..layers.quantized import Quantized
 from ..layers.recurrent import Recurrent
 from ..layers.symbolic import InputLayer, Tensor, tensors_in
+from ..layers.variables import HasWeights, Variable
 from ..layers.wrapper import Wrapper
 from ..ops.placement import assign_all, check_device
 from ..seeding import generator
@@ -25,7 +26,7 @@ __all__ = ["Network", "chain_of", "end_keys", "graph_of", "sorted_by_key"]
 Ends = tuple[list[Tensor], list[Tensor]]
 
 
-class Network:
+class Network(HasWeights):
     """The half of `Model` that knows layers and weights, but no training.
 
     Attributes
@@ -37,6 +38,9 @@ class Network:
     input_shapes : list of Shape, or None until built
         Of each input, the batch included.
     """
+
+    kind = "Model"  # as files know it: that, or "Sequential"
+    is_open = False  # has it no graph yet, being a subclass with `call`?
 
     def __init__(
         self, graph: Graph, dtype: str, seed: int | None, name: str | None, device: str = "cpu",
@@ -86,9 +90,32 @@ class Network:
         return self.input_keys is None and self.output_keys is None
 
     @property
-    def layers(self) -> list[Layer]:
-        """The layers, each once: those of a chain in its order, of a graph as Keras lists them."""
-        return self.graph.layers
+    def layers(self) -> list[Any]:
+        """The layers, each once: those of a chain in its order, of a graph as Keras lists them.
+
+        That is, with an `InputLayer` for each input, and without the arithmetic of tensors.
+        """
+        return [one for one in self.operations if not getattr(one, "is_operation", False)]
+
+    @property
+    def operations(self) -> list[Any]:
+        """The layers, a Model where that is one, and the arithmetic of tensors."""
+        return self._nodes()
+
+    def _nodes(self) -> list[Any]:
+        """What a table of the graph has rows for."""
+        if not self.graph.of_tensors:
+            return list(self.graph.layers)
+        return self.graph.with_inputs([self._input_layer(n) for n in range(len(self.inputs))])
+
+    def _input_layer(self, n: int) -> InputLayer:
+        """The layer of an input: its own, or one for the tensor of another layer."""
+        tensor, entry = self.inputs[n], self.graph.entries[n]
+        layer = tensor.node.layer
+        if not isinstance(layer, InputLayer):
+            layer = InputLayer.of(tensor.shape, entry.kind, entry.name)
+        layer.name = str(entry.name)
+        return layer
 
     @property
     def input_shape(self) -> Any:
@@ -134,18 +161,35 @@ class Network:
         shapes = self.graph.output_shapes(self.input_shapes or [])
         return shapes[0] if len(shapes) == 1 else shapes
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the output, of several a list, for inputs of this shape."""
+        shapes = self.graph.output_shapes(self._each(input_shape))
+        return shapes[0] if len(shapes) == 1 else shapes
+
+    def _each(self, input_shape: Any) -> list[Shape]:
+        """Return the shape of each input; ValueError for other things."""
+        given = [input_shape] if len(self.graph.entries) == 1 else input_shape
+        if not isinstance(given, list) or len(given) != len(self.graph.entries):
+            expected = f"a list of {len(self.graph.entries)} shapes"
+            raise ValueError(f"input_shape: expected {expected}, got {shown(input_shape)}")
+        return [sizes("input_shape", shape, 0) for shape in given]
+
+    def meet(self, x: Any) -> None:
+        """Make the graph, if there is none yet, for inputs like x."""
+
     def as_layer(self) -> Layer:
         """Return this model as a layer of others, always the same one."""
         raise NotImplementedError
 
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """Return a layer by its name, or by its place in `layers`."""
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """Return a layer by its name, or by its place in `layers`; a Model where that is one."""
         if (name is None) == (index is None):
             raise ValueError(f"name: expected a name or an index, got {name!r} and {index!r}")
+        found = self.layers if name is None else self.operations
         if index is not None:
-            return self.layers[integer("index", index, 0, len(self.layers) - 1)]
-        names = [layer.name for layer in self.layers]
-        return self.layers[names.index(choice("name", name, names))]
+            return found[integer("index", index, -len(found), len(found) - 1)]
+        names = [layer.name for layer in found]
+        return found[names.index(choice("name", name, names))]
 
     def build(self, input_shape: Any) -> None:
         """Draw the weights for inputs of this shape, batch first: (None, None, 8).
@@ -153,19 +197,19 @@ class Network:
         Of several inputs a list of shapes. Does nothing to layers that are built; ValueError when
         one does not fit, and then none is built.
         """
-        given = [input_shape] if len(self.graph.entries) == 1 else input_shape
-        if not isinstance(given, list) or len(given) != len(self.graph.entries):
-            expected = f"a list of {len(self.graph.entries)} shapes"
-            raise ValueError(f"input_shape: expected {expected}, got {shown(input_shape)}")
-        self._build_all([sizes("input_shape", shape, 0) for shape in given])
+        self._build_all(self._each(input_shape))
 
     def _build_all(self, input_shapes: list[Shape]) -> None:
         shapes = self.graph.built_shapes(input_shapes)
         for layer, shape in shapes.items():
             layer.param_shapes(shape)
+            layer.check_dtype(self.dtype)
             if layer.built and layer.dtype != self.dtype:
                 raise ValueError(f"{layer.name}: expected dtype {self.dtype}, got {layer.dtype}")
-        before = [*self._generator(), *(one for layer in self.layers for one in layer.as_it_is())]
+        before = [
+            *self._generator(),
+            *(one for layer in self.graph.layers for one in layer.as_it_is()),
+        ]
         before.append((self, "input_shapes", self.input_shapes))
         or_as_before(before, self._build, shapes, input_shapes)
 
@@ -186,6 +230,20 @@ class Network:
         """The weights that train, in the layers' order and layout, for `optimizer.apply`."""
         return [w for layer in self._built_layers() for w in layer.trained.values()]
 
+    @property
+    def weights(self) -> list[Variable]:
+        return [one for layer in self.graph.layers for one in layer.weights]
+
+    @property
+    def trainable(self) -> bool:
+        """Does any layer train? Setting it tells all of them."""
+        return any(layer.trainable for layer in self.graph.layers)
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        for layer in [*self.graph.layers, *self.layers]:
+            layer.trainable = flag("trainable", trainable)
+
     def _all_params(self) -> list[Array]:
         return _params_of(self._built_layers())
 
@@ -205,7 +263,7 @@ class Network:
         if len(rest) != len(params):
             raise ValueError(f"weights: expected {len(params)} arrays, got {len(rest)}")
         checked = []
-        for layer in self.layers:
+        for layer in self.graph.layers:
             own, rest = rest[: len(layer.params)], rest[len(layer.params) :]
             checked += layer.check_weights(own)
         assign_all(params, checked)
@@ -238,7 +296,7 @@ class Network:
 
     def _lend_rng(self) -> None:
         """Let the layers draw what they drop from the model's generator."""
-        for layer in self.layers:
+        for layer in self.graph.layers:
             layer.rng = self.rng
 
     def _run(
@@ -252,7 +310,7 @@ class Network:
 
     def _states(self) -> Attributes:
         """What passes change in layers: states that are kept, moving means."""
-        return [one for layer in self.layers for one in layer.changing()]
+        return [one for layer in self.graph.layers for one in layer.changing()]
 
     def _generator(self) -> Attributes:
         """Where the generator is."""
@@ -272,10 +330,10 @@ class Network:
     def _built_layers(self) -> list[Layer]:
         if not self.built:
             raise ValueError(f"{self.name}: is not built; call build(input_shape)")
-        return self.layers
+        return self.graph.layers
 
     def _recurrent(self) -> Iterator[Recurrent]:
-        return (one for one in _with_inner(self.layers) if isinstance(one, Recurrent))
+        return (one for one in _with_inner(self.graph.layers) if isinstance(one, Recurrent))
 
 
 def _with_inner(layers: Iterable[Layer]) -> Iterator[Layer]:
@@ -320,10 +378,11 @@ def chain_of(layers: Any, may_be_empty: bool = False) -> Graph:
     """
     found = list(layers) if isinstance(layers, (list, tuple)) else []
     entry = Entry("input")
+    found = [one.output if isinstance(one, InputLayer) else one for one in found]
     if found and isinstance(found[0], Tensor) and isinstance(found[0].node.layer, InputLayer):
         first = found.pop(0).node.layer
         entry = Entry(first.name if first.has_own_name else "input", first.shape, first.kind)
-    found = [one.as_layer() if isinstance(one, Network) else one for one in found]
+    found = _with_models(found, entry)
     is_empty = not found and not may_be_empty
     if is_empty or not all(isinstance(layer, Layer) for layer in found):
         raise ValueError(f"layers: expected a list of one layer or more, got {shown(layers)}")
@@ -336,6 +395,24 @@ def chain_of(layers: Any, may_be_empty: bool = False) -> Graph:
     if entry.shape is None and found:
         entry.shape = found[0].input_shape
     return chained(found, entry)
+
+
+def _with_models(found: list[Any], entry: Entry) -> list[Any]:
+    """Return the layers with those of Models in their place.
+
+    A Model that has no graph yet gets one for what the layers before it give, if that is known.
+    """
+    layers: list[Any] = []
+    for one in found:
+        if not isinstance(one, Network):
+            layers.append(one)
+            continue
+        are_layers = all(isinstance(layer, Layer) for layer in layers)
+        shape = entry.shape or (layers[0].input_shape if layers and are_layers else None)
+        if one.is_open and are_layers and shape is not None:
+            one.meet(InputLayer.of(chained(layers, entry).output_shapes([shape])[0]).output)
+        layers.append(one.as_layer())
+    return layers
 
 
 def end_keys(ends: Any) -> list[str] | None:

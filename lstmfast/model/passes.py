@@ -70,7 +70,9 @@ def _arguments(step: Step, tape: Tape) -> dict[str, Any]:
     arguments = dict(step.constants)
     for name, slots in step.sides.items():
         arguments[name] = _values_of(slots, tape.values)
-    if step.layer.takes_mask:
+    if "mask" in step.sides:  # which counts for more than what came with the input
+        arguments |= step.layer.mask_arguments(np.not_equal(arguments.pop("mask"), 0))
+    elif step.layer.takes_mask:
         mask = tape.graph.taken(step, tape.masks)
         if any(one is not None for one in (mask if isinstance(mask, list) else (mask,))):
             arguments |= step.layer.mask_arguments(mask)
@@ -127,7 +129,7 @@ def _hand_on(step: Step, dx: Any, found: list[Any], wanted: Sequence[bool]) -> N
         return
     of_sides = step.layer.side_gradients()
     for name, slots in step.sides.items():
-        for slot, part in zip(*_pairs(slots, of_sides[name]), strict=True):
+        for slot, part in zip(*_pairs(slots, of_sides.get(name)), strict=True):
             if wanted[slot]:
                 found[slot] = _sum(found[slot], part)
 

@@ -76,7 +76,7 @@ def quantize(model: Model, calibration: Any, batch_size: int, make: Any) -> Mode
     data = None if calibration is None else taken(model, calibration, has_targets=False)
     if data is not None:
         check_inputs(model, data.xs, batch_size, finite=False)
-    narrow = {layer: quantized(layer) for layer in model.layers}
+    narrow = {layer: quantized(layer) for layer in model.graph.layers}
     graph = model.graph.with_layers(narrow)
     small: Model = make(graph, seed=model.seed, name=model.name, precision="int8")
     small.name_ends(model.input_keys, model.output_keys)
@@ -86,7 +86,7 @@ def quantize(model: Model, calibration: Any, batch_size: int, make: Any) -> Mode
         errors = or_as_before(before, _errors_of_outputs, model, small, data, batch_size)
         for layer, state, value in before:
             setattr(layer, state, value)
-    rows = (_row(one, narrow[one], errors.get(one, (None, None))) for one in model.layers)
+    rows = (_row(one, narrow[one], errors.get(one, (None, None))) for one in model.graph.layers)
     small.report = Report(tuple(rows))
     return small
 
@@ -111,7 +111,9 @@ def _errors_of_outputs(
     model: Model, small: Model, data: Samples, batch_size: int
 ) -> dict[Layer, tuple[float, float]]:
     """For each layer its outputs' error relative to them, and the largest."""
-    sums = {layer: np.zeros(3) for layer in model.layers}  # of errors, of outputs; the largest
+    sums = {
+        layer: np.zeros(3) for layer in model.graph.layers
+    }  # of errors, of outputs; the largest
     for at in batches(len(data), batch_size, None):
         batch = model._cast(data[at])
         exact, rounded = (

@@ -8,7 +8,7 @@ graph in which each layer names its inputs, `described` tells. "training" is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -36,8 +36,8 @@ MORE = ("weighted_metrics", "loss_weights")
 
 def save(model: Model, path: files.StrPath, include_optimizer: bool, fit: Any = None) -> None:
     """Write a built model; see `Model.save`. `fit` is what a running fit is at: `Run.get_state`."""
-    names = [name for name, _ in _named_params(model.layers)]
-    params = [to_host(param) for layer in model.layers for param in layer.params.values()]
+    names = [name for name, _ in _named_params(model.graph.layers)]
+    params = [to_host(param) for layer in model.graph.layers for param in layer.params.values()]
     tensors = dict(zip((f"layers/{name}" for name in names), params, strict=True))
     config: dict[str, Any] = {"model": described(model), "compile": _compile_config(model)}
     config["training"] = None
@@ -46,7 +46,7 @@ def save(model: Model, path: files.StrPath, include_optimizer: bool, fit: Any = 
         iterations = _checked_iterations(model) if optimizer else 0
         config["training"] = {"iterations": iterations, "rng": model.rng.bit_generator.state}
         for slot, arrays in optimizer.slots.items() if optimizer else ():
-            trained = (f"optimizer/{slot}/{name}" for name in _trained_names(model.layers))
+            trained = (f"optimizer/{slot}/{name}" for name in _trained_names(model.graph.layers))
             tensors |= dict(zip(trained, map(to_host, arrays), strict=True))
         if fit is not None:
             config["training"]["fit"], more = packing.pack(fit, "fit")
@@ -69,8 +69,8 @@ def _checked_iterations(model: Model) -> int:
     return optimizer.iterations
 
 
-def load(file: files.Reader, make: Callable[..., Model]) -> Model:
-    """Return `make(layers, ...)` of an open file, compiled and ready to go on; see `lstmfast.load`.
+def load(file: files.Reader) -> Any:
+    """Return the model of an open file, compiled and ready to go on; see `lstmfast.load`.
 
     No weight is drawn: the layers adopt the file's tensors before they go into the model.
     """
@@ -89,8 +89,8 @@ def load(file: files.Reader, make: Callable[..., Model]) -> Model:
     tensors = file.read(expected, _dtypes(shapes, expected, arguments["dtype"]))
 
     _adopt(shapes, tensors, arguments["dtype"])
-    ends = arguments.pop("keys")
-    model = make(graph, **arguments)
+    make, ends = Nested.makes[arguments.pop("class")], arguments.pop("keys")
+    model: Any = make(graph, **arguments)
     model.name_ends(*ends)
     if compiled:
         model.compile(**compiled)
@@ -108,7 +108,9 @@ def load_weights(model: Model, path: files.StrPath) -> None:
     with files.opened(path) as file:
         file.check_names(set(expected), "layers/")
         tensors = file.read(expected, _dtypes(shapes, expected, model.dtype))
-    assign_all([w for layer in model.layers for w in layer.params.values()], list(tensors.values()))
+    assign_all(
+        [w for layer in model.graph.layers for w in layer.params.values()], list(tensors.values())
+    )
 
 
 class Backup(NamedTuple):
@@ -150,7 +152,7 @@ def read_backup(model: Model, path: files.StrPath) -> Backup:
             raise ValueError("training: expected a backup of a fit, got a model without it")
         _check_same_optimizer(model.optimizer, config["compile"])
         remembered = model.optimizer if iterations else None
-        trained, sizes = _trained_names(model.layers), _expected(shapes)
+        trained, sizes = _trained_names(model.graph.layers), _expected(shapes)
         own = {f"layers/{name}": size for name, size in sizes.items()}
         own |= _of_slots(sizes, remembered, trained)
         extra = packing.specs(fit)
@@ -160,7 +162,7 @@ def read_backup(model: Model, path: files.StrPath) -> Backup:
             own | {name: shape for name, (shape, _) in extra.items()},
             dtypes | {name: dtype for name, (_, dtype) in extra.items()},
         )
-        weights = [tensors[f"layers/{name}"] for name, _ in _named_params(model.layers)]
+        weights = [tensors[f"layers/{name}"] for name, _ in _named_params(model.graph.layers)]
         slots = _slots(remembered, trained, tensors)
         return Backup(model, weights, iterations, slots, rng, packing.unpack(fit, tensors))
 

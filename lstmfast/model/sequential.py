@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .graph import Graph
+from ..layers import Layer
+from .graph import Graph, chained
 from .model import Model
+from .nested import Nested
 from .network import chain_of
 
 __all__ = ["Sequential"]
@@ -26,6 +28,8 @@ class Sequential(Model):
         device, dtype, seed and precision, as of `Model`.
     """
 
+    kind = "Sequential"
+
     def __init__(self, layers: Any = (), name: str | None = None, **arguments: Any):
         graph = layers if isinstance(layers, Graph) else chain_of(layers or [], may_be_empty=True)
         super().__init__(graph, name=name or "sequential", **arguments)
@@ -40,7 +44,26 @@ class Sequential(Model):
         """
         if self.optimizer is not None:
             raise ValueError("layer: expected a model that is not compiled to add to")
-        graph = chain_of([*self.layers, layer], may_be_empty=True)
+        graph = chain_of([*self.graph.layers, layer], may_be_empty=True)
         if self.graph.entries[0].shape is not None:
             graph.entries = self.graph.entries
         self._set_graph(graph)
+
+    def pop(self) -> Layer:
+        """Take the last layer away and return it; the model is then not compiled.
+
+        Raises
+        ------
+        ValueError
+            When there is none.
+        """
+        if not self.graph.layers:
+            raise ValueError("layers: expected one to take away, got none")
+        graph = chained(self.graph.layers[:-1], self.graph.entries[0])
+        last: Layer = self.graph.layers[-1]
+        self._set_graph(graph)
+        self.optimizer, self.loss, self.metrics, self._heads = None, None, [], None
+        return last
+
+
+Nested.makes["Sequential"] = Sequential

@@ -78,7 +78,7 @@ def export(model: Model, path: disk.StrPath, *, opset: int = OPSET) -> None:
 
 def _check_weights(model: Model) -> None:
     total = 0
-    for layer in model.layers:
+    for layer in model.graph.layers:
         for name, param in layer.params.items():
             total += param.nbytes
             if not np.isfinite(to_host(param)).all():
@@ -96,11 +96,11 @@ def _model_proto(onnx: Any, model: Model, opset: int) -> Any:
         raise ValueError(f"model: expected a chain of layers, got a graph ({model.name})")
     shapes = model.graph.shapes([model.input_shape])
     graph, signal = Graph(onnx), Signal("input", len(shapes[0]))
-    for layer in model.layers:
+    for layer in model.graph.layers:
         signal = _writer(layer)(graph, layer, signal)
-    graph.time_first(f"{model.layers[-1].name}/out", signal, False)
+    graph.time_first(f"{model.graph.layers[-1].name}/out", signal, False)
     graph.call_last("output")
-    helper, ids = onnx.helper, model.layers[0].takes_ids
+    helper, ids = onnx.helper, model.graph.layers[0].takes_ids
     dtype = helper.np_dtype_to_tensor_dtype(np.dtype(model.dtype))
     described = helper.make_tensor_value_info
     first = described("input", onnx.TensorProto.INT64 if ids else dtype, _symbolic(shapes[0], ids))
