@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import collections.abc
 from typing import Any
 
 import numpy as np
 
 from .arguments import Array, choice, integer, shape_text, shown
+from .data import PyDataset, timeseries_dataset_from_array
 from .seeding import set_random_seed
 
-__all__ = ["pad_sequences", "set_random_seed", "to_categorical"]
+__all__ = [
+    "PyDataset",
+    "Sequence",
+    "pad_sequences",
+    "set_random_seed",
+    "timeseries_dataset_from_array",
+    "to_categorical",
+]
+
+Sequence = PyDataset  # its name in earlier Keras
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Array:
@@ -49,7 +59,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Array:
 
 
 def pad_sequences(
-    sequences: Sequence[Any],
+    sequences: collections.abc.Sequence[Any],
     maxlen: int | None = None,
     dtype: Any = "int32",
     padding: str = "pre",

@@ -20,7 +20,7 @@ from .heads import Heads, Seen, tell
 
 if TYPE_CHECKING:
     from . import Model
-    from .data import Samples
+    from .given import Samples
 
 __all__ = ["History", "Progress", "RunningMean", "Steps"]
 
