@@ -71,7 +71,8 @@ def _check_ragged(name: str, data: Any) -> None:
 
 def _is_sized(part: Any) -> bool:
     """Has it a length: all sequences, but no array without axes?"""
-    return hasattr(part, "__len__") and getattr(part, "ndim", 1) > 0
+    is_text = isinstance(part, (str, bytes))
+    return hasattr(part, "__len__") and getattr(part, "ndim", 1) > 0 and not is_text
 
 
 def _kind(data: Any) -> str:
