@@ -1,7 +1,9 @@
 """What brings its own batches, to Keras and to lstmfast: the same losses."""
 
-from keras_process import on_tensorflow
+import pytest
+from keras_process import on_backend
 
 
 def test_as_keras(tmp_path):
-    on_tensorflow(tmp_path, "keras_data.py")
+    pytest.importorskip("tensorflow")  # for its data, and for Keras's windows
+    on_backend("torch", tmp_path, "keras_data.py")

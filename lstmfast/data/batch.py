@@ -77,6 +77,8 @@ class PyDataset:
         For more workers, and for processes.
     """
 
+    workers, use_multiprocessing, max_queue_size = 1, False, 2  # of classes that call no __init__
+
     def __init__(
         self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 2
     ):
