@@ -12,6 +12,8 @@ from agreement import assert_all_equal
 import lstmfast
 from lstmfast import LSTM, Dense, Embedding, Input, Model, data, samples, utils
 from lstmfast.data import Batch, bucketed, prefetch, windows
+from lstmfast.model.feeding import Arrays
+from lstmfast.model.given import taken
 
 RNG = np.random.default_rng(0)
 
@@ -324,13 +326,13 @@ def test_no_more_is_read_than_was_asked_for(ahead):
     read = []
     items = prefetch((read.append(n) for n in range(100)), ahead)
     assert read == [] and threads() == []
-    for taken in range(1, 5):
+    for given in range(1, 5):
         next(items)
         limit = time.monotonic() + 5
-        while len(read) < taken + ahead and time.monotonic() < limit:
+        while len(read) < given + ahead and time.monotonic() < limit:
             time.sleep(0.001)
         time.sleep(0.01)
-        assert len(read) == taken + ahead
+        assert len(read) == given + ahead
     items.close()
     assert threads() == []
 
@@ -404,6 +406,20 @@ def test_files_are_learnt_from_as_arrays_are(in_files, how, dtype):
     seen.clear()
     compiled(dtype=dtype).fit(x, y, callbacks=[watch], **how)
     assert max(seen) == 0
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_the_thread_reads_what_lies_in_a_file(in_files, shuffle):
+    """A view of it would be read by the step."""
+    given = [
+        array.astype("f4") for array in (RNG.normal(size=(20, 4, 3)), RNG.normal(size=(20, 2)))
+    ]
+    model = compiled()
+    feed = Arrays(model, taken(model, *in_files(*given)), 6, shuffle=shuffle)
+    feed.start_epoch()
+    for one in feed.read():
+        for array in (*one.xs, *one.ys):
+            assert not samples.is_on_disk(array)
 
 
 def test_a_file_is_never_in_memory_as_a_whole(in_files):

@@ -117,7 +117,6 @@ class Numbered(Rounds):
         super().__init__(model, count if most is None else min(count, most), steps, shuffle)
         self.source, self.reader = source, reader
         self.follows = steps is None and most is None  # the source's length, which may change
-        self._own: Any = None
 
     def first(self) -> Samples:
         return self.reader(0, self.source[0])
@@ -130,10 +129,9 @@ class Numbered(Rounds):
         if self.follows:
             self.steps = self.count = integer("x: len", len(self.source), 1)
         super().start_epoch()
-        self._begun["source"] = self._own = self._state()
+        self._begun["source"] = self._state()
 
     def read(self, first: int = 0) -> Generator[Samples]:
-        self._tell("set_state", self._own)
         self._tell("on_epoch_begin")
         ahead = self.source.max_queue_size if isinstance(self.source, PyDataset) else AHEAD
         yield from prefetch(self._items(first), ahead)
@@ -160,10 +158,10 @@ class Numbered(Rounds):
             self.source.set_state(state["source"])
         super()._go_to(state, within)
 
-    def _tell(self, name: str, *arguments: Any) -> None:
+    def _tell(self, name: str) -> None:
         method = getattr(self.source, name, None)
-        if method is not None and arguments != (None,):
-            method(*arguments)
+        if method is not None:
+            method()
 
 
 class Streamed(Feed):

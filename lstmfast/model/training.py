@@ -47,6 +47,7 @@ def fit(
     choice("verbose", verbose, VERBOSE)
     steps = _steps("steps_per_epoch", steps_per_epoch)
     validates = _validates(validation_freq)
+    size_of("validation_batch_size", validation_batch_size)
     feed = _to_train(model, data, batch_size, steps, shuffle)
     held_out = None
     if validation is None and validation_steps is not None:
