@@ -49,18 +49,8 @@ def fit(
     validates = _validates(validation_freq)
     size_of("validation_batch_size", validation_batch_size)
     feed = _to_train(model, data, batch_size, steps, shuffle)
-    held_out = None
-    if validation is None and validation_steps is not None:
-        raise ValueError(f"validation_steps: expected None without validation data, "
-                         f"got {shown(validation_steps)}")  # fmt: skip
-    if validation is not None:
-        _check_once(validation, validation_steps, last - first)
-        size = validation_batch_size
-        if isinstance(validation, Samples) and isinstance(feed, Arrays):
-            size = feed.batch_size if size is None else size
-            rows = min(len(validation), size_of("validation_batch_size", size))
-            model._check_rows(min(len(feed.data), feed.batch_size), rows)
-        held_out = to_evaluate(model, validation, size, validation_steps, "validation_")
+    _check_once(validation, validation_steps, last - first)
+    held_out = _held_out(model, feed, validation, validation_batch_size, validation_steps)
     found = ready(model, feed, CallbackList(callbacks, True, verbose != 0), verbose, last)
 
     def validate(epoch: int) -> dict[str, float]:
@@ -94,6 +84,22 @@ def _to_train(
     size = size_of("batch_size", batch_size)
     model._check_data(data, size)
     return Arrays(model, data, size, steps, shuffles)
+
+
+def _held_out(
+    model: Model, feed: Feed, validation: Samples | Source | None, size: Any, steps: Any
+) -> Feed | None:
+    """Return the feed of the validation beside that of the training."""
+    if validation is None:
+        if steps is not None:
+            expected = "None without validation data"
+            raise ValueError(f"validation_steps: expected {expected}, got {shown(steps)}")
+        return None
+    if isinstance(validation, Samples) and isinstance(feed, Arrays):
+        size = feed.batch_size if size is None else size
+        rows = min(len(validation), size_of("validation_batch_size", size))
+        model._check_rows(min(len(feed.data), feed.batch_size), rows)
+    return to_evaluate(model, validation, size, steps, "validation_")
 
 
 def to_evaluate(
@@ -173,7 +179,7 @@ def _check_no_size(name: str, batch_size: Any) -> None:
         raise ValueError(f"{name}: expected {expected}, got {shown(batch_size)}")
 
 
-def _check_once(validation: Samples | Source, steps: Any, epochs: int) -> None:
+def _check_once(validation: Samples | Source | None, steps: Any, epochs: int) -> None:
     """Raise ValueError for a generator that would be used up by the first validation."""
     if isinstance(validation, Source) and validation.once and steps is None and epochs > 1:
         expected = "a number of batches for a generator and several epochs"
