@@ -347,15 +347,19 @@ def test_signs_of_life(verbose, capsys):
         ({"steps_per_epoch": 0}, "steps_per_epoch: expected an integer >= 1"),
         ({"validation_data": Numbered(), "validation_batch_size": 2}, "validation_batch_size: exp"),
         ({"validation_data": Numbered(), "validation_steps": 5}, "validation_steps: expected at m"),
+        ({"validation_steps": 2}, "validation_steps: expected None without validation data"),
+        ({"epochs": 0}, "epochs: expected an integer >= 1"),
         ({"validation_data": generator(), "epochs": 2}, "validation_steps: expected a number of"),
         ({"validation_data": (generator(), Y)}, "validation_data: y: expected None with a gener"),
     ],
 )
 def test_arguments_without_a_meaning_beside_batches(how, text):
-    model = compiled()
+    model, given = compiled(), generator()
     with pytest.raises(ValueError, match=f"^{text}"):
-        model.fit(generator(), verbose=0, **how)
+        model.fit(given, verbose=0, **how)
     assert model.optimizer.iterations == 0
+    asked = how.get("validation_steps") == 5  # its length is asked for last
+    assert len(list(given)) == COUNT - asked
 
 
 def test_what_gives_no_batches():

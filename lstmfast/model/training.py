@@ -47,9 +47,8 @@ def fit(
     choice("verbose", verbose, VERBOSE)
     steps = _steps("steps_per_epoch", steps_per_epoch)
     validates = _validates(validation_freq)
-    size_of("validation_batch_size", validation_batch_size)
+    _check_validation(validation, validation_batch_size, validation_steps, last - first)
     feed = _to_train(model, data, batch_size, steps, shuffle)
-    _check_once(validation, validation_steps, last - first)
     held_out = _held_out(model, feed, validation, validation_batch_size, validation_steps)
     found = ready(model, feed, CallbackList(callbacks, True, verbose != 0), verbose, last)
 
@@ -91,9 +90,6 @@ def _held_out(
 ) -> Feed | None:
     """Return the feed of the validation beside that of the training."""
     if validation is None:
-        if steps is not None:
-            expected = "None without validation data"
-            raise ValueError(f"validation_steps: expected {expected}, got {shown(steps)}")
         return None
     if isinstance(validation, Samples) and isinstance(feed, Arrays):
         size = feed.batch_size if size is None else size
@@ -179,11 +175,20 @@ def _check_no_size(name: str, batch_size: Any) -> None:
         raise ValueError(f"{name}: expected {expected}, got {shown(batch_size)}")
 
 
-def _check_once(validation: Samples | Source | None, steps: Any, epochs: int) -> None:
-    """Raise ValueError for a generator that would be used up by the first validation."""
-    if isinstance(validation, Source) and validation.once and steps is None and epochs > 1:
-        expected = "a number of batches for a generator and several epochs"
-        raise ValueError(f"validation_steps: expected {expected}, got None")
+def _check_validation(
+    validation: Samples | Source | None, batch_size: Any, steps: Any, epochs: int
+) -> None:
+    """Raise ValueError for arguments that do not fit, before a generator is asked for a batch."""
+    size_of("validation_batch_size", batch_size)
+    _steps("validation_steps", steps)
+    if validation is None and steps is not None:
+        expected = "None without validation data"
+        raise ValueError(f"validation_steps: expected {expected}, got {shown(steps)}")
+    if isinstance(validation, Source):
+        _check_no_size("validation_batch_size", batch_size)
+        if validation.once and steps is None and epochs > 1:
+            expected = "a number of batches for a generator and several epochs"
+            raise ValueError(f"validation_steps: expected {expected}, got None")
 
 
 def _steps(name: str, steps: Any) -> int | None:
