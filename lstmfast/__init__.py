@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from . import (
         callbacks,
         constraints,
+        data,
         initializers,
         inspection,
         interop,
@@ -83,9 +84,9 @@ __all__ = [
     "Dense", "Embedding", "History", "Initializer", "Input", "LSTMCache", "LSTMGradients",
     "LSTMStream", "Layer", "MeanSquaredError", "Model", "Noise", "Norm", "PreparedLSTM",
     "Regularizer", "Sequential", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingError",
-    "__version__", "callbacks", "constraints", "get_include", "get_num_threads", "initializers",
-    "inspect", "inspection", "interop", "layers", "load", "losses", "lstm_backward", "lstm_forward",
-    "metrics", "models", "ops", "optimizers", "registry", "regularizers", "saving",
+    "__version__", "callbacks", "constraints", "data", "get_include", "get_num_threads",
+    "initializers", "inspect", "inspection", "interop", "layers", "load", "losses", "lstm_backward",
+    "lstm_forward", "metrics", "models", "ops", "optimizers", "registry", "regularizers", "saving",
     "set_num_threads", "show_config", "utils",
 ]  # fmt: skip
 
@@ -93,7 +94,7 @@ __all__ = [
 # What is imported when it is first asked for: modules, and names by their modules. Who works on
 # arrays, or in PyTorch, waits for none of it.
 _MODULES = (
-    "callbacks", "constraints", "initializers", "inspection", "interop", "keras", "layers",
+    "callbacks", "constraints", "data", "initializers", "inspection", "interop", "keras", "layers",
     "losses", "metrics", "models", "onnx", "optimizers", "registry", "regularizers", "saving",
     "torch", "utils",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What `fit`, `evaluate` and `predict` take as data: arrays of samples, or an error that helps."""
+"""Arrays of samples, of what users give as such, or an error that helps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from .arguments import Array, shape_text, shown
 
-__all__ = ["as_array", "check_held"]
+__all__ = ["CHUNK", "as_array", "check_held", "is_on_disk"]
 
 MOST_AXES = 16  # of lists in lists that are looked through for the odd one
 CHUNK = 1 << 20  # elements that are cast at a time to see whether they fit
@@ -71,7 +71,8 @@ def _check_ragged(name: str, data: Any) -> None:
 
 def _is_sized(part: Any) -> bool:
     """Has it a length: all sequences, but no array without axes?"""
-    return hasattr(part, "__len__") and getattr(part, "ndim", 1) > 0
+    is_text = isinstance(part, (str, bytes))
+    return hasattr(part, "__len__") and getattr(part, "ndim", 1) > 0 and not is_text
 
 
 def _kind(data: Any) -> str:
@@ -100,6 +101,7 @@ def check_held(name: str, data: Array, dtype: str, finite: bool = True) -> None:
         return
     if not finite and (data.dtype == dtype or np.can_cast(data.dtype, dtype)):
         return
+    data = _once(data)
     rows = max(1, CHUNK // max(1, data[0].size))
     for start in range(0, len(data), rows):
         part = data[start : start + rows]
@@ -114,3 +116,21 @@ def check_held(name: str, data: Array, dtype: str, finite: bool = True) -> None:
         if finite:
             why = " to learn from" if name == "x" else ""
             raise ValueError(f"{name}: expected finite numbers{why}, got NaN or Inf")
+
+
+def _once(data: Array) -> Array:
+    """Return windows of a series that overlap as the series, in which each number is there once."""
+    if data.ndim < 2 or data.strides[1] <= 0 or data.strides[0] % data.strides[1]:
+        return data
+    step = data.strides[0] // data.strides[1]
+    if not 0 < step < data.shape[1]:
+        return data
+    shape = ((len(data) - 1) * step + data.shape[1], *data.shape[2:])
+    return np.lib.stride_tricks.as_strided(data, shape, data.strides[1:], writeable=False)
+
+
+def is_on_disk(data: Any) -> bool:
+    """Is this a `numpy.memmap`, or a part of one?"""
+    while data is not None and not isinstance(data, np.memmap):
+        data = getattr(data, "base", None)
+    return data is not None

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import collections.abc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arguments import Array, choice, integer, shape_text, shown
+from .data import PyDataset, timeseries_dataset_from_array
 from .disk import StrPath
 from .seeding import set_random_seed
 
 if TYPE_CHECKING:
     from .model import Model
 
-__all__ = ["pad_sequences", "plot_model", "set_random_seed", "to_categorical"]
+__all__ = [
+    "PyDataset",
+    "Sequence",
+    "pad_sequences",
+    "plot_model",
+    "set_random_seed",
+    "timeseries_dataset_from_array",
+    "to_categorical",
+]
+
+Sequence = PyDataset  # its name in earlier Keras
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Array:
@@ -53,7 +64,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Array:
 
 
 def pad_sequences(
-    sequences: Sequence[Any],
+    sequences: collections.abc.Sequence[Any],
     maxlen: int | None = None,
     dtype: Any = "int32",
     padding: str = "pre",

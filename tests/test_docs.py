@@ -29,6 +29,12 @@ def test_torch(capsys):
     assert capsys.readouterr().out == "swapped 1: '1'\n"
 
 
+def test_data():
+    names = names_after("data.md")
+    assert names["x"].shape == (976, 24, 4) and names["y"].shape == (976, 1)
+    assert names["ragged"].padding < 0.2
+
+
 @pytest.mark.parametrize("place", ("lstmfast/capi.pxd", "docs/options.md"))
 def test_options_are_told_as_the_table_has_them(place):
     pages = runpy.run_path(str(DOCS / "options.py"))

@@ -457,7 +457,7 @@ FLOATS = np.zeros((20, 5, 3))
         ({"validation_split": -0.1}, "validation_split: expected a finite number"),
         ({"validation_split": 0.99}, "validation_split: expected two parts that are not empty"),
         ({"validation_split": 0.5, "validation_data": (X, Y)}, "validation_split: expected 0 with"),
-        ({"validation_data": X}, r"validation_data: expected \(x, y\), got ndarray"),
+        ({"validation_data": X}, r"validation_data: expected \(x, y\), or what"),
         ({"validation_data": (X, Y[:3])}, "validation_data: y: expected 20 samples"),
         ({"validation_data": (X, Y + 1)}, r"y: expected labels in \[0, 7\)"),
     ],

@@ -132,9 +132,6 @@ class Sparse:
         (np.array([[1.0, 2.0]], object), r"expected numbers, got objects \(see astype\)"),
         (ENDLESS, "expected"),
         ([np.array(1.0), np.zeros(3)], r"samples of one shape, got array\(1.\) beside sequences"),
-        (generator(), r"an array of samples, got a generator; pass np.stack\(list\(...\)\) of it"),
-        (iter([X]), r"an array of samples, got a list_iterator; pass np.stack"),
-        (Loader(), r"got a Loader; pass np.stack\(list\(...\)\) of it, or its batches to train_on"),
         (Sparse(), r"got a sparse Sparse; pass its toarray\(\)"),
         ({"x": X}, "got a dict; pass one array"),
         ({1.0}, "got a set; pass one array"),
@@ -149,6 +146,22 @@ def test_what_is_no_array_is_named_with_what_to_do(data, text):
     refused_by(model(), rf"^x.*{text}", ["fit", "evaluate", "predict", "train_on_batch"], x=data)
     refused_by(model(), rf"^y.*{text}", ["fit", "evaluate", "train_on_batch"], y=data)
     with pytest.raises(ValueError, match=f"^validation_data: x.*{text}"):
+        model().fit(X, Y, verbose=0, validation_data=(data, Y))
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (generator(), r"an array of samples, got a generator; pass np.stack\(list\(...\)\) of it"),
+        (iter([X]), r"an array of samples, got a list_iterator; pass np.stack"),
+        (Loader(), r"got a Loader; pass np.stack\(list\(...\)\) of it, or its batches to train_on"),
+    ],
+)
+def test_what_brings_its_own_batches_is_x_alone(data, text):
+    refused_by(model(), rf"^x: expected .*{text}", ["train_on_batch"], x=data)
+    refused_by(model(), rf"^y: expected .*{text}", ["fit", "evaluate", "train_on_batch"], y=data)
+    refused_by(model(), "^y: expected None with a .* as x, whose", ["fit", "evaluate"], x=data)
+    with pytest.raises(ValueError, match=r"^validation_data: y: expected None with a .* as x"):
         model().fit(X, Y, verbose=0, validation_data=(data, Y))
 
 

@@ -46,8 +46,9 @@ class BackupAndRestore(Callback):
     A backup is one file, `backup.lstm`, which `lstmfast.load` takes as a model, too. It is written
     when all callbacks have heard of the batch, or of the epoch's end, and replaces the one before
     at once, on the disk. Callbacks of one's own are brought back by their `get_state` and
-    `set_state`. Where there is a backup,
-    `initial_epoch` has no say.
+    `set_state`, and so is an x that gives batches by their number. A generator or a DataLoader
+    cannot be brought back: `save_freq` must be "epoch", and the run goes on with what x gives then.
+    Where there is a backup, `initial_epoch` has no say.
     """
 
     def __init__(
@@ -87,6 +88,9 @@ class BackupAndRestore(Callback):
         self._since = state["since"]
 
     def _start(self, run: Run) -> None:
+        if self.save_freq != "epoch" and not run.feed.goes_back:
+            expected = "'epoch' for x that cannot go back to a batch (a generator, a DataLoader)"
+            raise ValueError(f"save_freq: expected {expected}, got {self.save_freq}")
         if not os.path.lexists(self.path):
             if self.double_checkpoint and os.path.lexists(self.previous):
                 run.restore(self.previous)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arguments import Array, choice, integer
-from ..model.data import Samples, check_inputs, taken
+from ..model.given import Samples, check_inputs, taken
 from ..model.model import Model
 from .objective import Objective
 from .replay import Replayed, replayed

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arguments import Array
 from ..model import passes
-from ..model.data import Samples, as_masks
+from ..model.given import Samples, as_masks
 from ..model.heads import Heads
 from ..model.model import Model
 

@@ -108,7 +108,7 @@ def watched(model: Network) -> Iterator[Watch]:
 
 def _all_layers(model: Network) -> Iterator[Any]:
     """Yield each layer, also those that are held by others."""
-    waiting: list[Any] = list(model.layers)
+    waiting: list[Any] = list(model.graph.layers)
     while waiting:
         layer = waiting.pop()
         yield layer
@@ -118,7 +118,7 @@ def _all_layers(model: Network) -> Iterator[Any]:
 def _leaves(model: Network) -> Iterator[tuple[str, Any]]:
     """Yield each layer that holds no other, once, with its name: the way to it, by `/`."""
     seen: set[int] = set()
-    waiting = [("", {layer.name: layer for layer in model.layers})]
+    waiting = [("", {layer.name: layer for layer in model.graph.layers})]
     while waiting:
         path, layers = waiting.pop(0)
         for name, layer in layers.items():

@@ -75,7 +75,7 @@ class Recurrent(Layer):
 
     def __call__(
         self,
-        x: Array,
+        x: Any,
         initial_state: Any = None,
         *,
         lengths: Any = None,

@@ -20,7 +20,7 @@ from .heads import Heads, Seen, tell
 
 if TYPE_CHECKING:
     from . import Model
-    from .data import Samples
+    from .given import Samples
 
 __all__ = ["History", "Progress", "RunningMean", "Steps"]
 
@@ -35,6 +35,7 @@ class RunningMean:
         self.heads = heads
         self.total, self.rows = 0.0, 0
         self.parts = [[0.0, 0] for _ in heads.each]  # of the outputs: total and rows
+        self.each: list[float | None] = [None] * (1 + len(heads.each))  # see `_of_samples`
         self.metrics = [deepcopy([*head.metrics, *head.weighted]) for head in heads.each]
         for metric in self._all_metrics():
             metric.reset_state()
@@ -49,9 +50,9 @@ class RunningMean:
 
     def _read(self) -> None:
         for seen in self.pending:
-            found = seen.loss.read()
-            self.total += found.total
-            self.rows += found.rows
+            total, rows = self._of_samples(0, seen.loss.read(), seen)
+            self.total += total
+            self.rows += rows
             if len(self.parts) > 1:
                 self._read_parts(seen)
             for head, view, metrics in zip(self.heads.each, seen.views, self.metrics, strict=False):
@@ -60,11 +61,22 @@ class RunningMean:
         self.pending = []
 
     def _read_parts(self, seen: Seen) -> None:
-        for part, loss in zip(self.parts, seen.each, strict=False):
+        for n, (part, loss) in enumerate(zip(self.parts, seen.each, strict=False)):
             if loss is not None:
-                found = loss.read()
-                part[0] += found.total
-                part[1] += found.rows
+                total, rows = self._of_samples(n + 1, loss.read(), seen)
+                part[0] += total
+                part[1] += rows
+
+    def _of_samples(self, place: int, loss: BatchLoss, seen: Seen) -> tuple[float, int]:
+        """Return total and rows of a loss, so that samples count alike, as in Keras.
+
+        Those of this batch may have more or fewer rows, one for each step, than those of the first.
+        """
+        if not seen.views:
+            return loss.total, loss.rows
+        each = loss.rows / seen.views[max(0, place - 1)].rows[0]
+        first = self.each[place] = self.each[place] or each
+        return loss.total * (first / each), round(loss.rows * (first / each))
 
     def result(self) -> dict[str, float]:
         """Return the means of all that was added."""
@@ -79,11 +91,15 @@ class RunningMean:
         """Return the sums, for `set_state`."""
         self._read()
         states = [metric.get_state() for metric in self._all_metrics()]
-        return {"total": self.total, "rows": self.rows, "parts": self.parts, "metrics": states}
+        return {
+            "total": self.total, "rows": self.rows, "parts": self.parts, "each": self.each,
+            "metrics": states,
+        }  # fmt: skip
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.total, self.rows = state["total"], state["rows"]
         self.parts = [list(part) for part in state["parts"]]
+        self.each = list(state["each"])
         for metric, kept in zip(self._all_metrics(), state["metrics"], strict=True):
             metric.set_state(kept)
 

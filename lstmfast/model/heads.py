@@ -13,7 +13,7 @@ from ..layers import Dense
 from ..losses import AnyLoss, BatchLoss, Loss
 from ..metrics import Metric, masked
 from ..ops.placement import is_own, to_host
-from .data import Samples
+from .given import Samples
 from .graph import Graph
 from .passes import Tape
 

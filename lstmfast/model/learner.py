@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -15,8 +15,8 @@ from ..ops.placement import to_device
 from ..optimizers import Optimizer
 from ..samples import check_held
 from . import passes
-from .data import Samples, as_masks, check_inputs, taken
 from .fitting import RunningMean
+from .given import Samples, as_masks, check_inputs, taken
 from .heads import Heads, Seen
 from .network import Network
 
@@ -43,11 +43,11 @@ class Learner(Network):
                 layer.add_penalty_gradients()
         return found, [layer.grads[name] for layer in self.graph.layers for name in layer.trained]
 
-    def _batches(self, data: Samples, chosen: Iterable[Any]) -> Iterator[Samples]:
-        """Yield these batches as the layers and the losses take them, where the model is."""
+    def _placed(self, batches: Iterator[Samples]) -> Iterator[Samples]:
+        """Yield cast batches as the layers and the losses take them, where the model is."""
         if self.device == "cpu":
-            return (self._cast(data[at]) for at in chosen)
-        return self._ahead(self._with_targets(self._cast(data[at])) for at in chosen)
+            return batches
+        return self._ahead(self._with_targets(batch) for batch in batches)
 
     def _ahead(self, pairs: Iterator[Samples]) -> Iterator[Samples]:
         """Yield these batches on the GPU, where each is sent before the one before it is used."""
@@ -120,7 +120,8 @@ class Learner(Network):
         is_masked = any(layer.makes_mask for layer in self.graph.layers) or any(
             mask is not None for mask in data.masks
         )
-        heads.check(data, shapes, is_masked)
+        for piece in data.pieces():
+            heads.check(piece, [(len(piece), *shape[1:]) for shape in shapes], is_masked)
         for y in data.ys:
             check_held("y", y, self.dtype, finite=False)  # NaN and Inf are out already
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import optimizers
-from ..arguments import Array, choice, flag, integer
+from ..arguments import Array, choice, flag
 from ..callbacks.callback_list import CallbackList
 from ..callbacks.history import History
 from ..layers import Layer
@@ -23,14 +23,15 @@ from ..layers.quantized import Quantized
 from ..layers.symbolic import connected, is_symbolic, tensors_in
 from ..optimizers import Optimizer
 from ..whole import or_as_before
-from . import files, quantizing, saving, subclassed, summary, training
-from .data import as_masks, check_inputs, parts, taken
+from . import files, predicting, quantizing, saving, subclassed, summary, training
 from .described import described
 from .fitting import Steps
+from .given import as_masks, check_inputs, taken
 from .heads import Heads
 from .learner import Learner
 from .nested import Nested
 from .network import chain_of, end_keys, graph_of, sorted_by_key
+from .sources import parts, samples_or_source
 from .streaming import ModelStream
 
 __all__ = ["Model", "load"]
@@ -241,7 +242,12 @@ class Model(Learner):
         Parameters
         ----------
         x, y : array_like
-            Samples along the first axis.
+            Samples along the first axis: arrays, lists, frames of pandas, `numpy.memmap`; of
+            several inputs or outputs a list or a dict, or a frame with a column for each. Or x
+            alone brings its batches, each x, (x, y), (x, y, sample_weight) or a
+            `lstmfast.data.Batch`: a generator, what has `__len__` and `__getitem__` such as a
+            `lstmfast.utils.PyDataset`, or what can be iterated in each epoch anew such as a
+            PyTorch DataLoader or a tf.data.Dataset. docs/data.md tells how each is read.
         batch_size : int, optional
             32 by default. The last batch of an epoch may be smaller.
         epochs, initial_epoch : int
@@ -253,16 +259,18 @@ class Model(Learner):
             See `lstmfast.callbacks`.
         validation_split : float in [0, 1)
             This share of the samples, the last ones before shuffling, is kept out of training and
-            evaluated after each epoch.
-        validation_data : (x, y), optional
+            evaluated after each epoch. Of arrays only.
+        validation_data : (x, y), (x, y, sample_weight), or what brings its batches, optional
             To evaluate after each epoch; not together with `validation_split`.
         shuffle : bool
-            A new order in each epoch. Must be False for stateful layers.
+            A new order in each epoch: of samples, or of the batches of what has `__getitem__`;
+            others come as they come. Must be False for stateful layers.
         steps_per_epoch : int, optional
-            Batches in an epoch, where that is not once through the samples: the next epoch goes on
-            with the samples that are left, then with all of them again.
+            Batches in an epoch, where that is not once through the data: the next epoch goes on
+            with what is left, then with all of it again. When a generator ends, so does `fit`,
+            with a warning if epochs were left.
         validation_steps : int, optional
-            Batches of a validation: the first ones.
+            Batches of a validation: the first ones; of a generator the next ones.
         validation_batch_size : int, optional
             `batch_size` by default.
         validation_freq : int or list of int
@@ -287,15 +295,18 @@ class Model(Learner):
         ------
         ValueError
             For bad arguments or data, before the first step: also for NaN, Inf and for numbers that
-            the model's dtype cannot hold, wherever they are.
+            the model's dtype cannot hold, wherever they are. Data that brings its batches is
+            looked at batch by batch, each before its step. What a generator raises comes through.
         TrainingError
             A FloatingPointError: when the loss becomes NaN or Inf, before the weights are changed
             by it (on a GPU: after), or when weights have, at the end of an epoch. With the callback
             TerminateOnNaN training ends instead.
         """
         self._compiled()
-        data = taken(self, x, y, sample_weight, lengths, mask, class_weight=class_weight)
-        data, validation = parts(self, data, validation_split, validation_data)
+        given = samples_or_source(
+            self, x, y, sample_weight, lengths, mask, class_weight=class_weight
+        )
+        data, validation = parts(self, given, validation_split, validation_data)
         return training.fit(
             self, data, validation, batch_size=batch_size, epochs=epochs, verbose=verbose,
             callbacks=callbacks, shuffle=shuffle, initial_epoch=initial_epoch,
@@ -376,23 +387,18 @@ class Model(Learner):
         x, y, batch_size, verbose, sample_weight, callbacks, lengths, mask
             As in `fit`.
         steps : int, optional
-            Only the first so many batches.
+            Only the first so many batches; of a generator the next ones.
         return_dict : bool
             Return all by name.
         """
         flag("return_dict", return_dict)
         choice("verbose", verbose, training.VERBOSE)
-        size = training.size_of("batch_size", batch_size)
         self._compiled()
-        data = taken(self, x, y, sample_weight, lengths, mask)
-        self._check_data(data, size)
-        feed = training.part_of(self, data, size, steps, "steps")
+        data = samples_or_source(self, x, y, sample_weight, lengths, mask)
+        feed = training.to_evaluate(self, data, batch_size, steps)
         found = CallbackList(callbacks, add_progbar=verbose != 0)
-        self._build_for(data.xs)
-        found.set_model(self)
-        found.set_params({"verbose": verbose, "epochs": 1, "steps": feed.steps})
-        found.count_samples(len(feed.data), size)
         try:
+            training.ready(self, feed, found, verbose)
             logs = training.evaluate(self, feed, found)
         finally:
             found._close()
@@ -418,31 +424,23 @@ class Model(Learner):
         Parameters
         ----------
         x, batch_size, verbose, callbacks, lengths, mask
-            As in `fit`.
+            As in `fit`. Targets that batches bring are left out.
         steps : int, optional
-            Only the first so many batches.
+            Only the first so many batches; of a generator the next ones.
 
         Returns
         -------
         ndarray
-            Of several outputs a list, or a dict where they were given to the Model as one.
+            Of several outputs a list, or a dict where they were given to the Model as one. Of
+            batches with lengths, outputs of unlike numbers of steps are filled up with zeros.
         """
         choice("verbose", verbose, training.VERBOSE)
-        size = training.size_of("batch_size", batch_size)
-        data = taken(self, x, lengths=lengths, mask=mask, has_targets=False)
-        shapes = check_inputs(self, data.xs, size, finite=False)
-        count = -(-len(data) // size) if steps is None else integer("steps", steps, 1)
-        if (count - 1) * size >= len(data):
-            most = -(-len(data) // size)
-            raise ValueError(f"steps: expected at most {most} batches, got {count}")
+        data = samples_or_source(self, x, lengths=lengths, mask=mask, has_targets=False)
+        feed = training.to_predict(self, data, batch_size, steps)
         found = CallbackList(callbacks, add_progbar=verbose != 0)
-        self._build_for(data.xs)
-        found.set_model(self)
-        found.set_params({"verbose": verbose, "epochs": 1, "steps": count})
-        data = data[: count * size]
-        found.count_samples(len(data), size)
         try:
-            return self._as_given(training.predict(self, data, size, shapes, found))
+            training.ready(self, feed, found, verbose)
+            return self._as_given(predicting.predict(self, feed, found))
         finally:
             found._close()
 

@@ -11,7 +11,7 @@ from ..layers import Layer
 from ..layers.quantized import Quantized, quantized
 from ..whole import or_as_before
 from . import passes
-from .data import Samples, as_masks, batches, check_inputs, taken
+from .given import Samples, as_masks, batches, check_inputs, taken
 
 if TYPE_CHECKING:
     from . import Model

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import flag, integer, keys, number, one_line, shown
+from ..arguments import LARGEST, flag, integer, keys, number, one_line, shown
 from ..callbacks.callback_list import CallbackList
 from ..ops.placement import on_device, to_device, to_host
 from ..whole import or_as_before
 from . import saving
 from .diverging import TrainingError, check_weights, diverged
-from .feeding import Arrays
+from .feeding import Feed
 from .fitting import RunningMean, Steps
 from .heads import Seen
 
@@ -35,7 +37,7 @@ class Run:
     ----------
     model : Model
         Built and compiled.
-    feed : Arrays
+    feed : Feed
     callbacks : CallbackList
     first, last : int
         Runs the epochs first ... last - 1.
@@ -51,7 +53,7 @@ class Run:
     def __init__(
         self,
         model: Model,
-        feed: Arrays,
+        feed: Feed,
         callbacks: CallbackList,
         first: int,
         last: int,
@@ -71,12 +73,20 @@ class Run:
         callbacks.on_train_begin()
         callbacks._start(self)
         ended = self._restored is not None and not self.batch and model.stop_training
-        while self.epoch < self.last and not ended:
+        while self.epoch < self.last and not ended and self._has_batches():
             self._train_epoch()
             ended = model.stop_training
         model._optimizer().finalize_variable_values(model.params)
         callbacks.on_train_end(self.logs)
         callbacks._done(self)
+
+    def _has_batches(self) -> bool:
+        """Is there an epoch's first batch? A generator may have come to its end."""
+        if self.feed.goes_on():
+            return True
+        text = f"x: no batches are left for epoch {self.epoch + 1}; training ends"
+        warnings.warn(f"{text} (see steps_per_epoch)", stacklevel=5)
+        return False
 
     def _train_epoch(self) -> None:
         model, epoch, within = self.model, self.epoch, self.batch > 0
@@ -101,19 +111,20 @@ class Run:
     def _take_steps(self) -> None:
         model, callbacks = self.model, self.callbacks
         steps, heard = Steps(model, model._optimizer()), callbacks.hears(*BATCH)
-        for batch in self.feed.batches(self.batch):
-            callbacks.on_train_batch_begin(self.batch)
-            try:
-                seen = steps.take(batch)
-            except TrainingError as error:
-                seen = self._heard(error)
-            self.mean.add(seen)
-            self._check_read()
-            self.batch += 1
-            callbacks.on_train_batch_end(self.batch - 1, self.mean.logs() if heard else {})
-            callbacks._settled(self)
-            if model.stop_training:
-                break
+        with closing(self.feed.batches(self.batch)) as batches:
+            for batch in batches:
+                callbacks.on_train_batch_begin(self.batch)
+                try:
+                    seen = steps.take(batch)
+                except TrainingError as error:
+                    seen = self._heard(error)
+                self.mean.add(seen)
+                self._check_read()
+                self.batch += 1
+                callbacks.on_train_batch_end(self.batch - 1, self.mean.logs() if heard else {})
+                callbacks._settled(self)
+                if model.stop_training:
+                    break
 
     def _heard(self, error: TrainingError) -> Seen:
         """Return the loss that is no number, for a callback that ends with it; else raise."""
@@ -194,7 +205,7 @@ class Run:
     def _check(self, state: Any) -> None:
         keys("fit", state, KEPT)
         integer("fit: epoch", state["epoch"], 0)
-        integer("fit: batch", state["batch"], 0, self.feed.steps)
+        integer("fit: batch", state["batch"], 0, self.feed.steps or LARGEST)
         flag("fit: stop", state["stop"])
         if state["learning_rate"] is not None:
             number("fit: learning_rate", state["learning_rate"], 0.0)

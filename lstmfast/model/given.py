@@ -11,13 +11,13 @@ import numpy as np
 
 from ..arguments import Array, Shape, integer, number, shape_text
 from ..losses.weights import class_weights
-from ..samples import as_array, check_held
+from ..samples import CHUNK, as_array, check_held, is_on_disk
 from .naming import by_name
 
 if TYPE_CHECKING:
     from .network import Network
 
-__all__ = ["Samples", "as_masks", "batches", "check_inputs", "parts", "taken"]
+__all__ = ["Samples", "as_masks", "batches", "check_inputs", "split", "taken"]
 
 
 @dataclass
@@ -34,12 +34,28 @@ class Samples:
         Of each output; empty to predict.
     weights : list
         Of each output the weights of its rows, or None.
+    rows : ndarray or None
+        Of a batch: where `predict` puts its outputs, if not behind the ones before.
     """
 
     xs: list[Array]
     masks: list[Any]
     ys: list[Any] = field(default_factory=list)
     weights: list[Any] = field(default_factory=list)
+    rows: Any = None
+
+    @property
+    def on_disk(self) -> bool:
+        """Does a part of them lie in a file?"""
+        each = (self.xs, self.masks, self.ys, self.weights)
+        return any(is_on_disk(array) for arrays in each for array in arrays)
+
+    def pieces(self) -> Iterator[Samples]:
+        """Yield all, where a part lies in a file in pieces that memory holds easily."""
+        each = (*self.xs, *self.ys)
+        rows = max(1, CHUNK // max(array[0].size for array in each)) if self.on_disk else len(self)
+        for start in range(0, len(self), max(1, rows)):
+            yield self[start : start + rows]
 
     def __len__(self) -> int:
         return len(self.xs[0])
@@ -57,6 +73,7 @@ def taken(
     """Return what a user gave as Samples; ValueError where numbers of samples differ, and for 0."""
     model.meet(x)
     xs = _arrays("x", x, model.input_names, model.input_keys is None)
+    xs = [_as_column(one, entry.shape) for one, entry in zip(xs, model.graph.entries, strict=True)]
     count = len(xs[0])
     samples = Samples(xs, _masks(model, xs, lengths, mask))
     if has_targets:
@@ -74,13 +91,20 @@ def taken(
 
 
 def _arrays(what: str, given: Any, names: Sequence[str], may_be_one: bool) -> list[Array]:
-    """Return an array for each name."""
+    """Return an array for each name; a frame has a column for each, where they are not one."""
     is_one = len(names) == 1 and may_be_one
+    if not is_one and hasattr(given, "columns") and hasattr(given, "__array__"):
+        given = {name: given[name] for name in given.columns}
     if is_one and isinstance(given, dict) and set(given) != set(names):
         return [as_array(what, given)]  # which says what to do
     parts = by_name(what, given, names, is_one)
     labels = [what] if is_one else [f"{what}[{name!r}]" for name in names]
     return [as_array(label, part) for label, part in zip(labels, parts, strict=True)]
+
+
+def _as_column(x: Array, shape: Shape | None) -> Array:
+    """Return numbers (N,) as (N, 1) where the input is of that shape, as columns of frames are."""
+    return x[:, None] if x.ndim == 1 and shape is not None and shape[1:] == (1,) else x
 
 
 def _weights(model: Network, given: Any) -> list[Any]:
@@ -143,23 +167,6 @@ def as_masks(batch: Samples) -> list[Any]:
         np.arange(x.shape[1]) < mask[:, None] if mask is not None and mask.ndim == 1 else mask
         for x, mask in zip(batch.xs, batch.masks, strict=True)
     ]
-
-
-def parts(
-    model: Network, data: Samples, fraction: float, given: Any
-) -> tuple[Samples, Samples | None]:
-    """Return the data to train on and to validate on, which is `given` or split off."""
-    if given is None:
-        return split(data, fraction)
-    if fraction:
-        raise ValueError("validation_split: expected 0 with validation_data, got both")
-    if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
-        kind = type(given).__name__
-        raise ValueError(f"validation_data: expected (x, y), got {kind}")
-    try:
-        return data, taken(model, *given)
-    except ValueError as error:
-        raise ValueError(f"validation_data: {error}") from error
 
 
 def split(data: Samples, fraction: float) -> tuple[Samples, Samples | None]:
