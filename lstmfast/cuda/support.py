@@ -68,12 +68,16 @@ LOSSES: Rows = {
     "SparseCategoricalCrossentropy": True,
     "CategoricalCrossentropy": True,
     "MeanSquaredError": True,
-    "BinaryCrossentropy": "BinaryCrossentropy has no kernels on a GPU",
-    "MeanAbsoluteError": "MeanAbsoluteError has no kernels on a GPU",
-    "Huber": "Huber has no kernels on a GPU",
-    "Quantile": "Quantile has no kernels on a GPU",
-    "KLDivergence": "KLDivergence has no kernels on a GPU",
-}
+    **{
+        name: f"{name} {NO_KERNELS}"
+        for name in (
+            "BinaryCrossentropy", "MeanAbsoluteError", "Huber", "Quantile", "KLDivergence",
+            "MeanAbsolutePercentageError", "MeanSquaredLogarithmicError", "LogCosh", "Poisson",
+            "CosineSimilarity", "Hinge", "SquaredHinge", "CategoricalHinge",
+            "BinaryFocalCrossentropy", "CategoricalFocalCrossentropy", "LossFunctionWrapper",
+        )
+    },
+}  # fmt: skip
 OPTIMIZERS: Rows = {
     "SGD": True, "Adam": True, "AdamW": f"AdamW {NO_KERNELS}", "RMSprop": f"RMSprop {NO_KERNELS}",
     "Adagrad": f"Adagrad {NO_KERNELS}", "Nadam": f"Nadam {NO_KERNELS}",
