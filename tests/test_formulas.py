@@ -23,6 +23,7 @@ HOMES = {
         "layers/normalization.py",  # moving means
         "metrics/confusion.py",  # the F score: of precision and recall
         "ops/row_losses.py",  # a binary cross-entropy's two sides
+        "losses/focal.py",  # a focal loss: probabilities of two classes
     },
     "step towards": {
         "kernels/pointwise.py",  # Adam's averages
@@ -45,11 +46,13 @@ HOMES = {
     "scale": {  # of an LSTM's dropout: native/config.c
         "ops/noise.py",  # of the layer's
         "optimizers/adam.py",  # what sums of a beginning average lack
+        "losses/focal.py",  # the same
     },
     "peepholes": {
         "kernels/cell.py",
         "kernels/pointwise.py",  # Nadam, with decay: sums of three products
         "kernels/vecmath.py",  # x less a multiple of ln 2, which is two numbers
+        "losses/focal.py",  # the same: sums of products
     },
 }
 PLANTED = {

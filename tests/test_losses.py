@@ -418,7 +418,7 @@ def test_which_rows_are_right_is_told():
 
 @pytest.mark.parametrize(
     "name",
-    ["binary_crossentropy", "mae", "Huber", "quantile", "kld", "log_cosh", "hinge",
+    ["binary_crossentropy", "mae", "Huber", "quantile", "kld", "log_cosh",
      "binary_focal_crossentropy", losses.mean_squared_error, losses.poisson],
 )  # fmt: skip
 def test_models_learn_with_it(name, tmp_path):
