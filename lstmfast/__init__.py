@@ -48,6 +48,7 @@ from .ops.weights import Norm
 
 if TYPE_CHECKING:
     from . import (
+        activations,
         callbacks,
         constraints,
         initializers,
@@ -80,17 +81,19 @@ __all__ = [
     "Dense", "Embedding", "History", "Initializer", "Input", "LSTMCache", "LSTMGradients",
     "LSTMStream", "Layer", "MeanSquaredError", "Model", "Noise", "Norm", "PreparedLSTM",
     "Regularizer", "Sequential", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingError",
-    "__version__", "callbacks", "constraints", "get_include", "get_num_threads", "initializers",
-    "interop", "layers", "load", "losses", "lstm_backward", "lstm_forward", "metrics", "models",
-    "ops", "optimizers", "registry", "regularizers", "set_num_threads", "show_config", "utils",
+    "__version__", "activations", "callbacks", "constraints", "get_include", "get_num_threads",
+    "initializers", "interop", "layers", "load", "losses", "lstm_backward", "lstm_forward",
+    "metrics", "models", "ops", "optimizers", "registry", "regularizers", "set_num_threads",
+    "show_config", "utils",
 ]  # fmt: skip
 
 
 # What is imported when it is first asked for: modules, and names by their modules. Who works on
 # arrays, or in PyTorch, waits for none of it.
 _MODULES = (
-    "callbacks", "constraints", "initializers", "interop", "keras", "layers", "losses", "metrics",
-    "models", "onnx", "optimizers", "registry", "regularizers", "torch", "utils",
+    "activations", "callbacks", "constraints", "initializers", "interop", "keras", "layers",
+    "losses", "metrics", "models", "onnx", "optimizers", "registry", "regularizers", "torch",
+    "utils",
 )  # fmt: skip
 _NAMES = {
     "Constraint": "constraints", "Initializer": "initializers", "Regularizer": "regularizers",

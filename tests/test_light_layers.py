@@ -476,7 +476,7 @@ def test_nothing_is_drawn_for_nothing(layer):
 @pytest.mark.parametrize(
     ("make", "argument"),
     [
-        (lambda: Activation("gelu"), "activation"),
+        (lambda: Activation("glu"), "activation"),
         (lambda: Activation(None), "activation"),
         (lambda: ReLU(max_value=-1.0), "max_value"),
         (lambda: ReLU(negative_slope=-0.1), "negative_slope"),

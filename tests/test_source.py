@@ -27,7 +27,8 @@ FLOORS = (
     "cuda.lstm cuda.ops cuda.support",
     "ops.dispatch",
     "ops.__init__",
-    "config interop threadpool initializers regularizers constraints losses metrics optimizers",
+    "config interop threadpool initializers regularizers constraints losses metrics"
+    " optimizers activations",
     "layers",
     "callbacks",
     "model",

@@ -63,6 +63,13 @@ ACTIVATIONS_OF_DENSE: Rows = {
     "linear": True, "softmax": True, "sigmoid": True, "tanh": True, "relu": True,
     "hard_sigmoid": True, "affine": True, "leaky_relu": True, "thresholded_relu": True,
     "scaled_tanh": True, "elu": True, "softsign": True, "softplus": True,
+    **{
+        name: f"{name} {NO_KERNELS}"
+        for name in (
+            "gelu", "silu", "selu", "exponential", "mish", "relu6", "hard_tanh", "hard_silu",
+            "log_sigmoid",
+        )
+    },
 }  # fmt: skip
 LOSSES: Rows = {
     "SparseCategoricalCrossentropy": True,
@@ -110,6 +117,8 @@ ROWS: Mapping[str, Rows] = {
 def check_layer(layer: Any) -> None:
     """Raise ValueError unless the layer has kernels on a GPU."""
     _check(layer.name, LAYERS, type(layer).__name__)
+    if type(layer).__name__ == "Dense":
+        _check(f"{layer.name}: activation", ACTIVATIONS_OF_DENSE, layer.activation)
     for option in ("layer_norm", "recompute", "static_size"):
         if getattr(layer, option, None):
             _check(f"{layer.name}: {option}", OPTIONS_OF_LSTM, option)

@@ -165,7 +165,11 @@ def test_weights_and_options_of_losses_are_refused():
 
 
 @pytest.mark.parametrize("activation", support.ACTIVATIONS_OF_DENSE)
-def test_activation_of_dense_trains(activation):
+def test_activation_of_dense_trains_or_is_refused(activation):
+    answer = support.ACTIVATIONS_OF_DENSE[activation]
+    if answer is not True:
+        with pytest.raises(ValueError, match=f"^dense: activation: .*: {answer}$"):
+            return Dense(3, activation).to("cuda")
     assert_same_training(lambda: [Dense(3, activation), Dense(2)], steps()[:, 0], targets())
 
 
