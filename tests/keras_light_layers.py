@@ -16,7 +16,8 @@ from lstmfast import activations, layers
 
 BAR = 1e-12  # measured: 8.3e-16, Activation
 SEEDS = range(6)
-# Without leaky_relu and gelu: TensorFlow has numbers of theirs in float32. So other slopes here have few bits.
+# Without leaky_relu and gelu: TensorFlow has numbers of theirs in float32. So other slopes here
+# have few bits.
 NAMES = ("relu", "tanh", "sigmoid", "softmax", "linear", "elu", "softplus", "softsign",
          "hard_sigmoid", *sorted({*activations.OF_INPUTS} - {"gelu"}))  # fmt: skip
 

@@ -103,7 +103,7 @@ def test_a_model_with_them_learns_streams_and_is_saved(tmp_path):
     model = Model([Dense(8, "gelu", input_shape=(None, 3)), Dense(1, "selu")], seed=0)
     model.compile("adam", "mse")
     x = np.random.default_rng(0).normal(size=(64, 2, 3)).astype("f4")
-    history = model.fit(x, x[..., :1] ** 2, epochs=20, verbose=0).history["loss"]
+    history = model.fit(x, x[..., :1] ** 2, epochs=60, verbose=0).history["loss"]
     assert history[-1] < 0.8 * history[0]
     model.save(tmp_path / "m")
     loaded = lstmfast.load(tmp_path / "m")
