@@ -87,6 +87,19 @@ def two(rng):
     return told, shapes[:2]
 
 
+def rescaled(rng):
+    shape = any_shape(rng)
+    features = (rng.integers(0, 9, shape[-1]) / 8).tolist()
+    told = {"scale": features if rng.random() < 0.5 else 0.25}
+    return (told | {"offset": features[::-1]} if rng.random() < 0.5 else told), [shape]
+
+
+def unit(rng):
+    shape = any_shape(rng)
+    axes = [1, -1] if len(shape) > 2 and rng.random() < 0.5 else int(rng.integers(1, len(shape)))
+    return {"axis": axes}, [shape]
+
+
 def pair(rng):
     return sizes(rng, 2, 0, 2)
 
@@ -121,6 +134,11 @@ CASES = {
     "Minimum": merged,
     "Concatenate": concatenated,
     "Dot": dotted,
+    "GaussianDropout": lambda rng: ({"rate": 0.4}, [any_shape(rng)]),
+    "AlphaDropout": lambda rng: ({"rate": 0.4}, [any_shape(rng)]),
+    "Identity": lambda rng: ({}, [any_shape(rng)]),
+    "Rescaling": rescaled,
+    "UnitNormalization": unit,
 }  # fmt: skip
 EXACT = {"leaky_relu": 1e-7, "gelu": 1e-8}  # numbers in them are of float32 there
 
@@ -151,7 +169,7 @@ def test_arguments_of_activations(name, told):
     np.testing.assert_allclose(found, theirs, rtol=1e-13, atol=EXACT.get(name, 1e-14))
 
 
-RANDOM = ("Dropout", "SpatialDropout1D", "GaussianNoise")
+RANDOM = ("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout")
 
 
 def drawn(name, rng):

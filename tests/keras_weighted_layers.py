@@ -306,3 +306,30 @@ def test_repeated_outputs_are_those_of_keras(kind, backwards, name):
     taken = masked(name)[:, ::-1] if backwards else masked(name)
     np.testing.assert_array_equal(got[taken], repeated[taken])
     assert not got[~taken].any() and (repeated[~taken].any() or name != "holes")
+
+
+@pytest.mark.parametrize("shared", [None, [1], [2], [1, 2]])
+def test_prelu(shared):
+    told = {"alpha_initializer": "glorot_uniform", "shared_axes": shared}
+    check(Twins(layers.PReLU(**told), keras.layers.PReLU(**told), steps(2, 4, 3)))
+
+
+@pytest.mark.parametrize("invert", [False, True])
+@pytest.mark.parametrize("axis", [-1, 1, (1, 2), None])
+def test_normalization(axis, invert):
+    x = np.random.default_rng(0).normal(3, 2, (6, 4, 3))
+    theirs = keras.layers.Normalization(axis, invert=invert, dtype="float64")
+    ours = layers.Normalization(axis, invert=invert)
+    theirs.adapt(x)
+    ours.adapt(x)
+    bar = 1e-6  # Keras has what it adapts in float32
+    np.testing.assert_allclose(ours(x), np.asarray(theirs(x)), rtol=bar, atol=bar)
+    shape = [
+        size
+        for n, size in enumerate(x.shape)
+        if axis is not None and n in np.arange(3)[list(np.atleast_1d(axis))]
+    ]
+    told = {"mean": np.full(shape, 1.5).tolist(), "variance": np.full(shape, 2.25).tolist()}
+    theirs = keras.layers.Normalization(axis, **told, invert=invert, dtype="float64")
+    ours = layers.Normalization(axis, **told, invert=invert)
+    np.testing.assert_allclose(ours(x), np.asarray(theirs(x)), rtol=1e-12, atol=1e-12)

@@ -24,6 +24,7 @@ HOMES = {
         "metrics/confusion.py",  # the F score: of precision and recall
         "ops/row_losses.py",  # a binary cross-entropy's two sides
         "losses/focal.py",  # a focal loss: probabilities of two classes
+        "layers/noise.py",  # AlphaDropout: a variance of two parts
     },
     "step towards": {
         "kernels/pointwise.py",  # Adam's averages
@@ -31,6 +32,7 @@ HOMES = {
         "layers/convolution.py",  # sizes: steps times strides
         "ops/convolution.py",
         "optimizers/schedules.py",  # a rate between two others
+        "layers/data_normalization.py",  # means of batches, together
     },
     "slope": {
         "kernels/activations.py",
@@ -47,6 +49,7 @@ HOMES = {
         "ops/noise.py",  # of the layer's
         "optimizers/adam.py",  # what sums of a beginning average lack
         "losses/focal.py",  # the same
+        "layers/noise.py",  # deviations of what is drawn
     },
     "peepholes": {
         "kernels/cell.py",

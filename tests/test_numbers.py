@@ -48,7 +48,7 @@ MADE = {
 NEEDED = {
     "units": 3, "input_dim": 3, "output_dim": 2, "activation": "relu", "rate": 0.1, "stddev": 0.1,
     "target_shape": (2,), "dims": (1,), "n": 2, "axes": 1, "layer": LSTM(2), "filters": 2,
-    "kernel_size": 2, "fn": np.square,
+    "kernel_size": 2, "fn": np.square, "scale": 2.0,
 }  # fmt: skip
 X = np.random.default_rng(0).normal(size=(6, 4, 3)).astype("f4")
 Y = np.zeros((6, 2), "f4")
@@ -76,7 +76,8 @@ def test_constructors_refuse_what_is_no_number_of_theirs(name):
         for value in HOSTILE:
             is_word = key == "name" and isinstance(value, str)
             is_flag = isinstance(value, np.bool_) and isinstance(parameters[key].default, bool)
-            if not (is_word or is_flag):
+            is_list = isinstance(value, np.ndarray) and key in ("scale", "offset")  # of Rescaling
+            if not (is_word or is_flag or is_list):
                 refused(MADE[name], **{**needed, key: value})
 
 

@@ -21,6 +21,7 @@ from .attention import AdditiveAttention, Attention
 from .base import Layer
 from .bidirectional import Bidirectional
 from .convolution import Conv1D
+from .data_normalization import Normalization
 from .dense import Dense
 from .dot import Dot
 from .dropout import Dropout, GaussianNoise, SpatialDropout1D
@@ -28,6 +29,7 @@ from .embedding import Embedding
 from .lstm import LSTM
 from .masking import Masking
 from .merging import Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract
+from .noise import AlphaDropout, GaussianDropout
 from .normalization import BatchNormalization, LayerNormalization
 from .pooling import (
     AveragePooling1D,
@@ -35,7 +37,9 @@ from .pooling import (
     GlobalMaxPooling1D,
     MaxPooling1D,
 )
+from .prelu import PReLU
 from .quantized import QuantizedDense, QuantizedEmbedding, QuantizedLSTM
+from .rescaling import Identity, Rescaling, UnitNormalization
 from .shapes import (
     Cropping1D,
     Flatten,
@@ -51,14 +55,15 @@ from .time_distributed import TimeDistributed
 from .wrapper import Wrapper
 
 __all__ = [
-    "ELU", "LSTM", "Activation", "Add", "AdditiveAttention", "Attention", "Average",
-    "AveragePooling1D", "BatchNormalization", "Bidirectional", "Concatenate", "Conv1D",
-    "Cropping1D", "Dense", "Dot", "Dropout", "Embedding", "Flatten", "GaussianNoise",
-    "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "Layer", "LayerNormalization",
-    "LeakyReLU", "Masking", "MaxPooling1D", "Maximum", "Minimum", "Multiply", "Permute",
-    "QuantizedDense", "QuantizedEmbedding", "QuantizedLSTM", "ReLU", "RepeatVector", "Reshape",
-    "SimpleRNN", "Softmax", "SpatialDropout1D", "Subtract", "TimeDistributed", "UpSampling1D",
-    "Wrapper", "ZeroPadding1D",
+    "ELU", "LSTM", "Activation", "Add", "AdditiveAttention", "AlphaDropout", "Attention",
+    "Average", "AveragePooling1D", "BatchNormalization", "Bidirectional", "Concatenate",
+    "Conv1D", "Cropping1D", "Dense", "Dot", "Dropout", "Embedding", "Flatten",
+    "GaussianDropout", "GaussianNoise", "GlobalAveragePooling1D", "GlobalMaxPooling1D",
+    "Identity", "Input", "Layer", "LayerNormalization", "LeakyReLU", "Masking", "MaxPooling1D",
+    "Maximum", "Minimum", "Multiply", "Normalization", "PReLU", "Permute", "QuantizedDense",
+    "QuantizedEmbedding", "QuantizedLSTM", "ReLU", "RepeatVector", "Rescaling", "Reshape",
+    "SimpleRNN", "Softmax", "SpatialDropout1D", "Subtract", "TimeDistributed",
+    "UnitNormalization", "UpSampling1D", "Wrapper", "ZeroPadding1D",
 ]  # fmt: skip
 
 OWN: tuple[type[Layer], ...] = (
@@ -70,6 +75,7 @@ OWN: tuple[type[Layer], ...] = (
         MaxPooling1D, AveragePooling1D, GlobalMaxPooling1D, GlobalAveragePooling1D,
     Bidirectional, TimeDistributed, LayerNormalization, BatchNormalization, Conv1D, Attention,
     AdditiveAttention,
+    Identity, Rescaling, UnitNormalization, GaussianDropout, AlphaDropout, PReLU, Normalization,
 )  # fmt: skip
 CLASSES: Mapping[str, type[Layer]] = Known(Layer, OWN)
 Wrapper.classes = CLASSES
