@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         metrics,
         models,
         optimizers,
+        preprocessing,
         registry,
         regularizers,
         utils,
@@ -83,8 +84,8 @@ __all__ = [
     "Regularizer", "Sequential", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingError",
     "__version__", "activations", "callbacks", "constraints", "get_include", "get_num_threads",
     "initializers", "interop", "layers", "load", "losses", "lstm_backward", "lstm_forward",
-    "metrics", "models", "ops", "optimizers", "registry", "regularizers", "set_num_threads",
-    "show_config", "utils",
+    "metrics", "models", "ops", "optimizers", "preprocessing", "registry",
+    "regularizers", "set_num_threads", "show_config", "utils",
 ]  # fmt: skip
 
 
@@ -92,8 +93,8 @@ __all__ = [
 # arrays, or in PyTorch, waits for none of it.
 _MODULES = (
     "activations", "callbacks", "constraints", "initializers", "interop", "keras", "layers",
-    "losses", "metrics", "models", "onnx", "optimizers", "registry", "regularizers", "torch",
-    "utils",
+    "losses", "metrics", "models", "onnx", "optimizers", "preprocessing", "registry",
+    "regularizers", "torch", "utils",
 )  # fmt: skip
 _NAMES = {
     "Constraint": "constraints", "Initializer": "initializers", "Regularizer": "regularizers",

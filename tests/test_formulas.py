@@ -15,6 +15,7 @@ HOMES = {
         "kernels/cell.py",
         "kernels/pointwise.py",  # Nadam: a share of the average and one of the gradient
         "layers/normalization.py",  # moving means
+        "optimizers/plain.py",  # moving means of rarer optimizers
     },
     "mix": {
         "kernels/cell.py",
@@ -33,6 +34,7 @@ HOMES = {
         "ops/convolution.py",
         "optimizers/schedules.py",  # a rate between two others
         "layers/data_normalization.py",  # means of batches, together
+        "optimizers/plain.py",  # the same
     },
     "slope": {
         "kernels/activations.py",
@@ -57,6 +59,7 @@ HOMES = {
         "kernels/vecmath.py",  # x less a multiple of ln 2, which is two numbers
         "losses/focal.py",  # the same: sums of products
         "activations.py",  # Taylor's series of the error function, and slopes
+        "optimizers/plain.py",  # the same
     },
 }
 PLANTED = {

@@ -32,7 +32,7 @@ FLOORS = (
     "layers",
     "callbacks",
     "model",
-    "__init__ models utils",
+    "__init__ models utils preprocessing",
     "torch keras onnx examples",
 )
 HOMES_OF_GATES = {

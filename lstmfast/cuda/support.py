@@ -89,6 +89,8 @@ LOSSES: Rows = {
 OPTIMIZERS: Rows = {
     "SGD": True, "Adam": True, "AdamW": f"AdamW {NO_KERNELS}", "RMSprop": f"RMSprop {NO_KERNELS}",
     "Adagrad": f"Adagrad {NO_KERNELS}", "Nadam": f"Nadam {NO_KERNELS}",
+    "Adadelta": f"Adadelta {NO_KERNELS}", "Adamax": f"Adamax {NO_KERNELS}",
+    "Lion": f"Lion {NO_KERNELS}",
 }  # fmt: skip
 OPTIONS_OF_OPTIMIZERS: Rows = {
     "momentum": True, "nesterov": True, "amsgrad": f"amsgrad {NO_KERNELS}",

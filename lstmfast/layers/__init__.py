@@ -51,6 +51,7 @@ from .shapes import (
 )
 from .simple_rnn import SimpleRNN
 from .symbolic import Input
+from .text_vectorization import TextVectorization
 from .time_distributed import TimeDistributed
 from .wrapper import Wrapper
 
@@ -62,7 +63,7 @@ __all__ = [
     "Identity", "Input", "Layer", "LayerNormalization", "LeakyReLU", "Masking", "MaxPooling1D",
     "Maximum", "Minimum", "Multiply", "Normalization", "PReLU", "Permute", "QuantizedDense",
     "QuantizedEmbedding", "QuantizedLSTM", "ReLU", "RepeatVector", "Rescaling", "Reshape",
-    "SimpleRNN", "Softmax", "SpatialDropout1D", "Subtract", "TimeDistributed",
+    "SimpleRNN", "Softmax", "SpatialDropout1D", "Subtract", "TextVectorization", "TimeDistributed",
     "UnitNormalization", "UpSampling1D", "Wrapper", "ZeroPadding1D",
 ]  # fmt: skip
 
