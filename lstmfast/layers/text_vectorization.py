@@ -176,10 +176,8 @@ class TextVectorization:
         ids = np.zeros((len(rows), steps), np.int64)
         for row, to in zip(rows, ids, strict=True):
             to[: len(row)] = row[:steps]
-        if self.split is None:
-            ids = ids.reshape(len(rows))
-        found: Array = ids[0] if is_one else ids
-        return found
+        found: Array = ids.reshape(len(rows)) if self.split is None else ids
+        return np.asarray(found[0]) if is_one else found
 
     def _tokens(self, text: str) -> list[str]:
         if callable(self.standardize):
