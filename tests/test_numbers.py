@@ -48,7 +48,8 @@ MADE = {
 NEEDED = {
     "units": 3, "input_dim": 3, "output_dim": 2, "activation": "relu", "rate": 0.1, "stddev": 0.1,
     "target_shape": (2,), "dims": (1,), "n": 2, "axes": 1, "layer": LSTM(2), "filters": 2,
-    "kernel_size": 2, "fn": np.square, "scale": 2.0,
+    "kernel_size": 2, "fn": np.square, "scale": 2.0, "num_heads": 2,
+    "key_dim": 2,
 }  # fmt: skip
 X = np.random.default_rng(0).normal(size=(6, 4, 3)).astype("f4")
 Y = np.zeros((6, 2), "f4")

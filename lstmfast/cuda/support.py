@@ -49,6 +49,7 @@ LAYERS: Rows = {
     "Conv1D": "Conv1D has no kernels on a GPU",
     "Attention": "Attention has no kernels on a GPU",
     "AdditiveAttention": "AdditiveAttention has no kernels on a GPU",
+    "MultiHeadAttention": "MultiHeadAttention has no kernels on a GPU",
 }  # fmt: skip
 OPTIONS_OF_LSTM: Rows = {
     "activation": True, "recurrent_activation": True, "output_activation": True,

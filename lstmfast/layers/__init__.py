@@ -29,6 +29,7 @@ from .embedding import Embedding
 from .lstm import LSTM
 from .masking import Masking
 from .merging import Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract
+from .multi_head import MultiHeadAttention
 from .noise import AlphaDropout, GaussianDropout
 from .normalization import BatchNormalization, LayerNormalization
 from .pooling import (
@@ -61,10 +62,11 @@ __all__ = [
     "Conv1D", "Cropping1D", "Dense", "Dot", "Dropout", "Embedding", "Flatten",
     "GaussianDropout", "GaussianNoise", "GlobalAveragePooling1D", "GlobalMaxPooling1D",
     "Identity", "Input", "Layer", "LayerNormalization", "LeakyReLU", "Masking", "MaxPooling1D",
-    "Maximum", "Minimum", "Multiply", "Normalization", "PReLU", "Permute", "QuantizedDense",
-    "QuantizedEmbedding", "QuantizedLSTM", "ReLU", "RepeatVector", "Rescaling", "Reshape",
-    "SimpleRNN", "Softmax", "SpatialDropout1D", "Subtract", "TextVectorization", "TimeDistributed",
-    "UnitNormalization", "UpSampling1D", "Wrapper", "ZeroPadding1D",
+    "Maximum", "Minimum", "MultiHeadAttention", "Multiply", "Normalization", "PReLU", "Permute",
+    "QuantizedDense", "QuantizedEmbedding", "QuantizedLSTM", "ReLU", "RepeatVector",
+    "Rescaling", "Reshape", "SimpleRNN", "Softmax", "SpatialDropout1D", "Subtract",
+    "TextVectorization", "TimeDistributed", "UnitNormalization", "UpSampling1D", "Wrapper",
+    "ZeroPadding1D",
 ]  # fmt: skip
 
 OWN: tuple[type[Layer], ...] = (
@@ -77,6 +79,7 @@ OWN: tuple[type[Layer], ...] = (
     Bidirectional, TimeDistributed, LayerNormalization, BatchNormalization, Conv1D, Attention,
     AdditiveAttention,
     Identity, Rescaling, UnitNormalization, GaussianDropout, AlphaDropout, PReLU, Normalization,
+    MultiHeadAttention,
 )  # fmt: skip
 CLASSES: Mapping[str, type[Layer]] = Known(Layer, OWN)
 Wrapper.classes = CLASSES
