@@ -142,7 +142,7 @@ def test_configurations_make_twins():
         (lambda: built([Q, V]).forward([Q, V[..., :2]]), "value: expected"),
         (
             lambda: MultiHeadAttention(2, 2).build([(None, 3, 4), (None, 3, None)]),
-            "value: expected a last",
+            "key: expected a last",
         ),
     ],
 )

@@ -89,6 +89,7 @@ __all__ = [
 ]  # fmt: skip
 
 ANY_ACCURACY = ("accuracy", "acc")
+ANY_CROSSENTROPY = ("crossentropy", "ce")
 OWN: tuple[type[Metric], ...] = (
     Accuracy,
     BinaryAccuracy,
@@ -134,6 +135,11 @@ NAMED: dict[str, type[Metric]] = {
     "logcosh": LogCoshError,
     "rmse": RootMeanSquaredError,
 }
+_ENTROPIES: dict[type[Metric], type[Metric]] = {
+    BinaryAccuracy: BinaryCrossentropy,
+    CategoricalAccuracy: CategoricalCrossentropy,
+    SparseCategoricalAccuracy: SparseCategoricalCrossentropy,
+}
 _ANY_CASE = {**NAMED, **{made.__name__.lower(): made for made in NAMED.values()}}
 
 
@@ -153,7 +159,7 @@ def get(
         functions are those of `losses`.
     loss, output_shape, y_shape
         What "accuracy" and "acc" are to fit, see `resolve_accuracy`; without an output shape they
-        stand for `Accuracy`.
+        stand for `Accuracy`. "crossentropy" and "ce" are chosen in the same way.
 
     Raises
     ------
@@ -170,6 +176,8 @@ def get(
     if isinstance(identifier, str):
         if identifier.lower() in ANY_ACCURACY and output_shape is not None:
             return resolve_accuracy(loss, output_shape, y_shape)(name=identifier)
+        if identifier.lower() in ANY_CROSSENTROPY and output_shape is not None:
+            return _ENTROPIES[resolve_accuracy(loss, output_shape, y_shape)](name=identifier)
         return _of_name(identifier)
     raise _unknown(identifier)
 

@@ -169,7 +169,8 @@ def test_activation_of_dense_trains_or_is_refused(activation):
     answer = support.ACTIVATIONS_OF_DENSE[activation]
     if answer is not True:
         with pytest.raises(ValueError, match=f"^dense: activation: .*: {answer}$"):
-            return Dense(3, activation).to("cuda")
+            Dense(3, activation).to("cuda")
+        return
     assert_same_training(lambda: [Dense(3, activation), Dense(2)], steps()[:, 0], targets())
 
 
