@@ -48,6 +48,7 @@ from .ops.weights import Norm
 
 if TYPE_CHECKING:
     from . import (
+        activations,
         callbacks,
         constraints,
         data,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
         metrics,
         models,
         optimizers,
+        preprocessing,
         registry,
         regularizers,
         saving,
@@ -84,19 +86,20 @@ __all__ = [
     "Dense", "Embedding", "History", "Initializer", "Input", "LSTMCache", "LSTMGradients",
     "LSTMStream", "Layer", "MeanSquaredError", "Model", "Noise", "Norm", "PreparedLSTM",
     "Regularizer", "Sequential", "SimpleRNN", "SparseCategoricalCrossentropy", "TrainingError",
-    "__version__", "callbacks", "constraints", "data", "get_include", "get_num_threads",
-    "initializers", "inspect", "inspection", "interop", "layers", "load", "losses", "lstm_backward",
-    "lstm_forward", "metrics", "models", "ops", "optimizers", "registry", "regularizers", "saving",
-    "set_num_threads", "show_config", "utils",
+    "__version__", "activations", "callbacks", "constraints", "data", "get_include",
+    "get_num_threads", "initializers", "inspect", "inspection", "interop", "layers", "load",
+    "losses", "lstm_backward", "lstm_forward", "metrics", "models", "ops", "optimizers",
+    "preprocessing", "registry", "regularizers", "saving", "set_num_threads", "show_config",
+    "utils",
 ]  # fmt: skip
 
 
 # What is imported when it is first asked for: modules, and names by their modules. Who works on
 # arrays, or in PyTorch, waits for none of it.
 _MODULES = (
-    "callbacks", "constraints", "data", "initializers", "inspection", "interop", "keras", "layers",
-    "losses", "metrics", "models", "onnx", "optimizers", "registry", "regularizers", "saving",
-    "torch", "utils",
+    "activations", "callbacks", "constraints", "data", "initializers", "inspection", "interop",
+    "keras", "layers", "losses", "metrics", "models", "onnx", "optimizers", "preprocessing",
+    "registry", "regularizers", "saving", "torch", "utils",
 )  # fmt: skip
 _NAMES = {
     "Constraint": "constraints", "Initializer": "initializers", "Regularizer": "regularizers",

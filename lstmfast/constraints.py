@@ -16,16 +16,12 @@ import numpy as np
 from .arguments import Array, described, integer, named, number, shape_text
 from .ops.checks import float_array
 from .ops.norms import lengths_along
+from .registry import any_case
 
 __all__ = [
-    "Constraint",
-    "MaxNorm",
-    "MinMaxNorm",
-    "NonNeg",
-    "UnitNorm",
-    "get",
-    "serialize",
-]
+    "Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get",
+    "max_norm", "min_max_norm", "non_neg", "serialize", "unit_norm",
+]  # fmt: skip
 
 EPSILON = 1e-7  # Keras's backend.epsilon(): added to each norm that divides
 
@@ -149,12 +145,18 @@ def get(
     ValueError
         For anything else; the message lists the names.
     """
-    return None if identifier is None else named(argument, identifier, NAMED, CLASSES)
+    found = any_case(identifier, NAMED)
+    return None if found is None else named(argument, found, NAMED, CLASSES)
 
 
 def serialize(constraint: Constraint | None) -> str | dict[str, Any] | None:
     """Return the name of a constraint, or its class and fields, or None: JSON for `get`."""
     return None if constraint is None else described(constraint, NAMED)
+
+
+def deserialize(config: Any) -> Constraint | None:
+    """Return the constraint that `serialize` told of; see `get`."""
+    return get(config)
 
 
 def _axis(found: Any) -> Axis:
@@ -174,3 +176,6 @@ NAMED: dict[str, Constraint] = {
     "unit_norm": UnitNorm(),
     "min_max_norm": MinMaxNorm(),
 }
+
+# Keras's other names of the classes.
+max_norm, non_neg, unit_norm, min_max_norm = MaxNorm, NonNeg, UnitNorm, MinMaxNorm

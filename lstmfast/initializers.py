@@ -7,26 +7,34 @@ answers in float64, so that a float32 layer gets the rounded weights of its floa
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from .arguments import Array, choice, described, integer, named, number, shape_text, shown
+from . import registry
+from .arguments import (
+    LARGEST_SEED,
+    Array,
+    choice,
+    described,
+    integer,
+    named,
+    number,
+    shape_text,
+    shown,
+)
+from .seeding import generator
 
 __all__ = [
-    "Constant",
-    "Identity",
-    "Initializer",
-    "Orthogonal",
-    "RandomNormal",
-    "RandomUniform",
-    "RecurrentUniform",
-    "TruncatedNormal",
-    "VarianceScaling",
-    "get",
-    "serialize",
-]
+    "Constant", "FunctionInitializer", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform",
+    "Identity", "Initializer", "LecunNormal", "LecunUniform", "Ones", "Orthogonal",
+    "RandomNormal", "RandomUniform", "RecurrentUniform", "TruncatedNormal", "VarianceScaling",
+    "Zeros", "constant", "deserialize", "get", "glorot_normal", "glorot_uniform", "he_normal",
+    "he_uniform", "identity", "lecun_normal", "lecun_uniform", "ones", "orthogonal",
+    "random_normal", "random_uniform", "serialize", "truncated_normal", "variance_scaling",
+    "zeros",
+]  # fmt: skip
 
 DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "uniform")
 MOST_TOLD = 1024  # numbers of an array in a config
@@ -36,7 +44,7 @@ STDDEV_OF_TRUNCATED_NORMAL = 0.87962566103423978  # of a standard normal cut at 
 class Initializer:
     """Base of the initializers below: frozen values that are compared by their fields."""
 
-    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator | None = None) -> Array:
         """Draw an array.
 
         Parameters
@@ -44,8 +52,9 @@ class Initializer:
         shape : tuple of int
             (fan_in, fan_out) for a matrix, (n,) for a bias, (steps, channels, filters) for a
             convolution.
-        rng : numpy.random.Generator
-            Advanced by as many draws as the initializer needs.
+        rng : numpy.random.Generator, optional
+            Advanced by as many draws as the initializer needs. An initializer with a `seed` draws
+            from that alone, the same numbers at each call, as in Keras.
 
         Returns
         -------
@@ -70,7 +79,7 @@ class Constant(Initializer):
         elif self.value is not None:
             number("value", self.value, -math.inf)
 
-    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator | None = None) -> Array:
         if self.value is None:
             raise ValueError("value: expected the numbers of a Constant, got a config without them")
         if isinstance(self.value, np.ndarray) and self.value.shape != shape:
@@ -93,11 +102,14 @@ class RandomUniform(Initializer):
 
     minval: float = -0.05
     maxval: float = 0.05
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         number("maxval", self.maxval, number("minval", self.minval, -math.inf))
+        _check_seed(self.seed)
 
-    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator | None = None) -> Array:
+        rng = _generator(self.seed, rng)
         return rng.uniform(self.minval, self.maxval, shape)
 
 
@@ -107,12 +119,15 @@ class RandomNormal(Initializer):
 
     mean: float = 0.0
     stddev: float = 0.05
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         number("mean", self.mean, -math.inf)
         number("stddev", self.stddev, 0.0)
+        _check_seed(self.seed)
 
-    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator | None = None) -> Array:
+        rng = _generator(self.seed, rng)
         return rng.normal(self.mean, self.stddev, shape)
 
 
@@ -125,12 +140,15 @@ class TruncatedNormal(Initializer):
 
     mean: float = 0.0
     stddev: float = 0.05
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         number("mean", self.mean, -math.inf)
         number("stddev", self.stddev, 0.0)
+        _check_seed(self.seed)
 
-    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator | None = None) -> Array:
+        rng = _generator(self.seed, rng)
         return self.mean + self.stddev * _standard_normal_within_two(shape, rng)
 
 
@@ -154,12 +172,12 @@ class RecurrentUniform(Initializer):
     def __post_init__(self) -> None:
         integer("gates", self.gates, 1)
 
-    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator | None = None) -> Array:
         if not shape or shape[-1] % self.gates:
             expected = f"a last axis of {self.gates} gates side by side for RecurrentUniform"
             raise ValueError(f"shape: expected {expected}, got {shape_text(shape)}")
         limit = 1.0 / math.sqrt(shape[-1] // self.gates)
-        return rng.uniform(-limit, limit, shape)
+        return _generator(None, rng).uniform(-limit, limit, shape)
 
 
 @dataclass(frozen=True)
@@ -173,13 +191,16 @@ class VarianceScaling(Initializer):
     scale: float = 1.0
     mode: str = "fan_in"
     distribution: str = "truncated_normal"
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         number("scale", self.scale, 0.0)
         choice("mode", self.mode, ("fan_in", "fan_out", "fan_avg"))
         choice("distribution", self.distribution, DISTRIBUTIONS)
+        _check_seed(self.seed)
 
-    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator | None = None) -> Array:
+        rng = _generator(self.seed, rng)
         variance = self.scale / max(1.0, _fan(shape, self.mode))
         if self.distribution == "uniform":
             limit = math.sqrt(3.0 * variance)
@@ -199,11 +220,14 @@ class Orthogonal(Initializer):
     """
 
     gain: float = 1.0
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         number("gain", self.gain, -math.inf)
+        _check_seed(self.seed)
 
-    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator | None = None) -> Array:
+        rng = _generator(self.seed, rng)
         if len(shape) < 2:
             raise ValueError(f"shape: expected two axes or more for Orthogonal, got {shape}")
         rows, columns = math.prod(shape[:-1]), shape[-1]
@@ -221,22 +245,100 @@ class Identity(Initializer):
     def __post_init__(self) -> None:
         number("gain", self.gain, -math.inf)
 
-    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator | None = None) -> Array:
         if len(shape) != 2:
             raise ValueError(f"shape: expected two axes for Identity, got {shape}")
         return self.gain * np.eye(*shape)
 
 
-def get(
-    identifier: str | dict[str, Any] | Initializer | Array, argument: str = "initializer"
-) -> Initializer:
-    """Return the initializer of this name, of this config, or itself.
+class Zeros(Constant):
+    """Every weight is 0."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+
+
+class Ones(Constant):
+    """Every weight is 1."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+
+
+class GlorotUniform(VarianceScaling):
+    """`VarianceScaling(1.0, "fan_avg", "uniform")`."""
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(1.0, "fan_avg", "uniform", seed)
+
+
+class GlorotNormal(VarianceScaling):
+    """`VarianceScaling(1.0, "fan_avg", "truncated_normal")`."""
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(1.0, "fan_avg", "truncated_normal", seed)
+
+
+class HeUniform(VarianceScaling):
+    """`VarianceScaling(2.0, "fan_in", "uniform")`."""
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(2.0, "fan_in", "uniform", seed)
+
+
+class HeNormal(VarianceScaling):
+    """`VarianceScaling(2.0, "fan_in", "truncated_normal")`."""
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(2.0, "fan_in", "truncated_normal", seed)
+
+
+class LecunUniform(VarianceScaling):
+    """`VarianceScaling(1.0, "fan_in", "uniform")`."""
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(1.0, "fan_in", "uniform", seed)
+
+
+class LecunNormal(VarianceScaling):
+    """`VarianceScaling(1.0, "fan_in", "truncated_normal")`."""
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(1.0, "fan_in", "truncated_normal", seed)
+
+
+@dataclass(frozen=True)
+class FunctionInitializer(Initializer):
+    """What a function `fn(shape, dtype=None)` of yours returns; `get` makes it of a function.
+
+    A file can hold it when the function is registered (`registry.register_serializable`).
+    """
+
+    fn: Any
+
+    def __post_init__(self) -> None:
+        if isinstance(self.fn, str):
+            object.__setattr__(self, "fn", registry.registered(self.fn))
+        if not callable(self.fn) or isinstance(self.fn, type):
+            raise ValueError(f"fn: expected a function of a shape, got {shown(self.fn)}")
+
+    def __call__(self, shape: tuple[int, ...], rng: np.random.Generator | None = None) -> Array:
+        found = np.asarray(self.fn(shape, dtype="float64"))
+        if found.dtype.kind not in "iufb" or found.shape != tuple(shape):
+            got = f"{shape_text(found.shape)} of {found.dtype}"
+            raise ValueError(f"initializer: expected numbers of {shape_text(shape)}, got {got}")
+        return found.astype(np.float64)
+
+
+def get(identifier: Any, argument: str = "initializer") -> Initializer:
+    """Return the initializer of this name, of this config, of a function, or itself.
 
     Parameters
     ----------
-    identifier : str, dict, Initializer or ndarray
-        A Keras name such as "glorot_uniform", what `serialize` made, one of the classes below, or
-        the weights themselves: `Constant`.
+    identifier : str, dict, Initializer, ndarray or function
+        A Keras name such as "glorot_uniform" or "GlorotUniform", what `serialize` made, one of the
+        classes above or an object of it, the weights themselves, which become a `Constant`, or a
+        function `fn(shape, dtype=None)`.
     argument : str
         What the caller calls it; errors begin with it.
 
@@ -247,14 +349,61 @@ def get(
     """
     if isinstance(identifier, np.ndarray):
         return Constant(identifier)
-    return named(argument, identifier, NAMED, CLASSES)
+    if isinstance(identifier, type) and identifier in CLASSES.values():
+        identifier = identifier.__name__
+    if isinstance(identifier, str) and identifier not in NAMED:
+        identifier = registry.any_case(identifier, NAMED)
+    is_ours = isinstance(identifier, type) or type(identifier) in CLASSES.values()
+    if callable(identifier) and not is_ours:
+        return FunctionInitializer(identifier)
+    return _of_base(named(argument, identifier, NAMED, CLASSES))
 
 
 def serialize(initializer: Initializer) -> str | dict[str, Any]:
-    """Return the first name of an initializer, or its class and fields: JSON for `get`."""
-    if isinstance(initializer, Constant) and np.size(initializer.value) > MOST_TOLD:
+    """Return the first name of an initializer, or its class and fields: JSON for `get`.
+
+    Raises
+    ------
+    ValueError
+        For a function that is not registered.
+    """
+    found = _of_base(initializer)
+    if isinstance(found, FunctionInitializer):
+        name = registry.name_of(found.fn) if hasattr(found.fn, "__name__") else ""
+        if registry.registered(name) is not found.fn:
+            expected = "a function that register_serializable has registered"
+            raise ValueError(
+                f"initializer: expected {expected} to write its name, got {shown(found.fn)}"
+            )
+        return {"class": "FunctionInitializer", "fn": name}
+    if isinstance(found, Constant) and np.size(found.value) > MOST_TOLD:
         return {"class": "Constant", "value": None}
-    return described(initializer, NAMED)
+    config = described(found, NAMED)
+    if isinstance(config, dict) and config.get("seed", 0) is None:
+        del config["seed"]
+    return config
+
+
+def deserialize(config: Any) -> Initializer:
+    """Return the initializer that `serialize` told of; see `get`."""
+    return get(config)
+
+
+def _of_base(found: Initializer) -> Initializer:
+    """Return one of a class that only names arguments as one of its base."""
+    for base in (Constant, VarianceScaling):
+        if isinstance(found, base) and type(found) is not base:
+            return base(**{field.name: getattr(found, field.name) for field in fields(base)})
+    return found
+
+
+def _check_seed(seed: Any) -> None:
+    if seed is not None:
+        integer("seed", seed, 0, LARGEST_SEED)
+
+
+def _generator(seed: int | None, rng: np.random.Generator | None) -> np.random.Generator:
+    return generator(seed) if seed is not None or rng is None else rng
 
 
 def _numbers(value: Any) -> Array:
@@ -298,6 +447,15 @@ CLASSES: dict[str, type[Initializer]] = {
         VarianceScaling,
         Orthogonal,
         Identity,
+        Zeros,
+        Ones,
+        GlorotUniform,
+        GlorotNormal,
+        HeUniform,
+        HeNormal,
+        LecunUniform,
+        LecunNormal,
+        FunctionInitializer,
     )
 }
 
@@ -327,3 +485,10 @@ NAMED: dict[str, Initializer] = {
     "kaiming_normal": VarianceScaling(2.0, "fan_in", "untruncated_normal"),
     "recurrent_uniform": RecurrentUniform(),
 }
+
+# Keras's other names of the classes.
+constant, zeros, ones = Constant, Zeros, Ones
+random_uniform, random_normal, truncated_normal = RandomUniform, RandomNormal, TruncatedNormal
+glorot_uniform, glorot_normal = GlorotUniform, GlorotNormal
+he_uniform, he_normal, lecun_uniform, lecun_normal = HeUniform, HeNormal, LecunUniform, LecunNormal
+variance_scaling, orthogonal, identity = VarianceScaling, Orthogonal, Identity

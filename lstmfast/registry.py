@@ -21,6 +21,7 @@ from .arguments import shown
 
 __all__ = [
     "Known",
+    "any_case",
     "name_of",
     "register_serializable",
     "registered",
@@ -120,6 +121,14 @@ def snake_case(name: str) -> str:
     """Return a class's name as Keras writes it: "mean_squared_error", "kl_divergence"."""
     parted = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", parted).lower()
+
+
+def any_case(identifier: Any, names: Mapping[str, Any]) -> Any:
+    """Return which of `names` a text stands for, whatever its case and underscores, or itself."""
+    if not isinstance(identifier, str) or identifier in names:
+        return identifier
+    wanted = identifier.replace("_", "").lower()
+    return next((name for name in names if name.replace("_", "").lower() == wanted), identifier)
 
 
 def _check_word(argument: str, found: Any) -> None:

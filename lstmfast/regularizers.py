@@ -17,16 +17,12 @@ from . import ops
 from .arguments import Array, choice, described, named, number, shape_text
 from .ops.checks import float_array
 from .ops.norms import lengths_along, squares_of, times_power
+from .registry import any_case
 
 __all__ = [
-    "L1",
-    "L1L2",
-    "L2",
-    "OrthogonalRegularizer",
-    "Regularizer",
-    "get",
-    "serialize",
-]
+    "L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserialize", "get", "l1",
+    "l1_l2", "l2", "orthogonal_regularizer", "serialize",
+]  # fmt: skip
 
 EPSILON = 1e-7  # Keras's backend.epsilon(): no vector counts as shorter
 
@@ -179,12 +175,18 @@ def get(
     ValueError
         For anything else; the message lists the names.
     """
-    return None if identifier is None else named(argument, identifier, NAMED, CLASSES)
+    found = any_case(identifier, NAMED)
+    return None if found is None else named(argument, found, NAMED, CLASSES)
 
 
 def serialize(regularizer: Regularizer | None) -> str | dict[str, Any] | None:
     """Return the name of a regularizer, or its class and fields, or None: JSON for `get`."""
     return None if regularizer is None else described(regularizer, NAMED)
+
+
+def deserialize(config: Any) -> Regularizer | None:
+    """Return the regularizer that `serialize` told of; see `get`."""
+    return get(config)
 
 
 def _sum_of_magnitudes(w: Array) -> float:
@@ -214,3 +216,7 @@ NAMED: dict[str, Regularizer] = {
     "l1_l2": L1L2(0.01, 0.01),  # what Keras's manual says; its own look-up by name fails
     "orthogonal_regularizer": OrthogonalRegularizer(),
 }
+
+# Keras's other names of the classes.
+l1, l2, l1_l2 = L1, L2, L1L2
+orthogonal_regularizer = OrthogonalRegularizer

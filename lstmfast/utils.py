@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PyDataset",
     "Sequence",
+    "normalize",
     "pad_sequences",
     "plot_model",
     "set_random_seed",
@@ -26,6 +27,37 @@ __all__ = [
 ]
 
 Sequence = PyDataset  # its name in earlier Keras
+
+
+def normalize(x: Any, axis: int = -1, order: int = 2) -> Array:
+    """Return x over the norm of its vectors along an axis; what has norm 0 stays as it is.
+
+    Parameters
+    ----------
+    x : array_like of numbers
+    axis : int
+    order : int, at least 1
+        Of the norm: 1 of magnitudes, 2 of squares.
+
+    Returns
+    -------
+    ndarray of the shape of x, float64 unless x is float32
+
+    Raises
+    ------
+    ValueError
+        For what are no numbers, or has no such axis.
+    """
+    found = np.asarray(x)
+    if found.dtype.kind not in "iufb" or not found.ndim:
+        raise ValueError(f"x: expected an array of numbers, got {shown(x)}")
+    axis, order = integer("axis", axis, -found.ndim, found.ndim - 1), integer("order", order, 1)
+    wide = np.abs(found, dtype=np.float64)
+    largest = wide.max(axis=axis, keepdims=True, initial=0.0)
+    scale = np.where(largest > 0, largest, 1.0)
+    norms = scale * np.sum((wide / scale) ** order, axis=axis, keepdims=True) ** (1 / order)
+    kind = found.dtype if found.dtype == np.float32 else np.dtype(np.float64)
+    return np.asarray((found / np.where(largest > 0, norms, 1.0)).astype(kind))
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Array:

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lstmfast import layers
+from lstmfast import activations, layers
 
 BAR = 1e-12  # measured: 8.3e-16, Activation
 SEEDS = range(6)
-# Without leaky_relu: TensorFlow has its slope, 0.2, in float32. So other slopes here have few bits.
+# Without leaky_relu and gelu: TensorFlow has numbers of theirs in float32. So other slopes here
+# have few bits.
 NAMES = ("relu", "tanh", "sigmoid", "softmax", "linear", "elu", "softplus", "softsign",
-         "hard_sigmoid")  # fmt: skip
+         "hard_sigmoid", *sorted({*activations.OF_INPUTS} - {"gelu"}))  # fmt: skip
 
 
 def sizes(rng, count, low=1, high=6):
@@ -86,6 +87,19 @@ def two(rng):
     return told, shapes[:2]
 
 
+def rescaled(rng):
+    shape = any_shape(rng)
+    features = (rng.integers(0, 9, shape[-1]) / 8).tolist()
+    told = {"scale": features if rng.random() < 0.5 else 0.25}
+    return (told | {"offset": features[::-1]} if rng.random() < 0.5 else told), [shape]
+
+
+def unit(rng):
+    shape = any_shape(rng)
+    axes = [1, -1] if len(shape) > 2 and rng.random() < 0.5 else int(rng.integers(1, len(shape)))
+    return {"axis": axes}, [shape]
+
+
 def pair(rng):
     return sizes(rng, 2, 0, 2)
 
@@ -120,8 +134,42 @@ CASES = {
     "Minimum": merged,
     "Concatenate": concatenated,
     "Dot": dotted,
+    "GaussianDropout": lambda rng: ({"rate": 0.4}, [any_shape(rng)]),
+    "AlphaDropout": lambda rng: ({"rate": 0.4}, [any_shape(rng)]),
+    "Identity": lambda rng: ({}, [any_shape(rng)]),
+    "Rescaling": rescaled,
+    "UnitNormalization": unit,
 }  # fmt: skip
-RANDOM = ("Dropout", "SpatialDropout1D", "GaussianNoise")
+EXACT = {"leaky_relu": 1e-7, "gelu": 1e-8}  # numbers in them are of float32 there
+
+
+@pytest.mark.parametrize("name", activations.FUNCTIONS)
+def test_functions_of_activations(name):
+    x = np.random.default_rng(0).normal(size=(4, 5, 6)) * 4
+    theirs = getattr(keras.activations, name)(tf.constant(x))
+    found = getattr(activations, name)(x)
+    np.testing.assert_allclose(found, theirs, rtol=1e-13, atol=EXACT.get(name, 1e-14))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("relu", {"negative_slope": 0.25, "max_value": 1.5, "threshold": 0.5}),
+        ("leaky_relu", {"negative_slope": 0.5}),
+        ("elu", {"alpha": 0.5}),
+        ("gelu", {"approximate": True}),
+        ("softmax", {"axis": 1}),
+        ("log_softmax", {"axis": 1}),
+    ],
+)
+def test_arguments_of_activations(name, told):
+    x = np.random.default_rng(0).normal(size=(4, 5, 6)) * 4
+    theirs = getattr(keras.activations, name)(tf.constant(x), **told)
+    found = getattr(activations, name)(x, **told)
+    np.testing.assert_allclose(found, theirs, rtol=1e-13, atol=EXACT.get(name, 1e-14))
+
+
+RANDOM = ("Dropout", "SpatialDropout1D", "GaussianNoise", "GaussianDropout", "AlphaDropout")
 
 
 def drawn(name, rng):

@@ -13,6 +13,7 @@ if keras.backend.backend() == "torch":
     pytest.skip("some of it is in float32 on PyTorch", allow_module_level=True)
 
 BAR = {"float64": 1e-11, "float32": 2e-6}  # relative; measured: 4e-15 and 3e-7
+LOG_COSH = 1e-8  # Keras has its log 2 in float32
 SHAPES = [(7, 3), (4, 5, 3), (5, 1), (3, 4, 1)]
 REDUCTIONS = ["sum_over_batch_size", "sum", "mean", "mean_with_sample_weight"]
 
@@ -81,6 +82,38 @@ def unnormed(z):
     return logistic(z)
 
 
+def positive(rng, shape):
+    return rng.uniform(0.1, 2, shape), rng.uniform(0, 2, shape)
+
+
+def around_zero(rng, shape):
+    """Some of them are below Keras's epsilon."""
+    return rng.uniform(-0.5, 2, shape), rng.uniform(-0.5, 2, shape)
+
+
+def two_signs(rng, shape):
+    return rng.normal(size=shape), rng.choice([-1, 1], shape)
+
+
+def two_classes(rng, shape):
+    return rng.normal(size=shape), rng.integers(0, 2, shape)
+
+
+def hot(rng, shape):
+    return rng.normal(size=shape), np.eye(shape[-1])[labels(rng, shape)]
+
+
+def focal(made, outputs, **arguments):
+    def draw(rng, shape):
+        z = rng.normal(size=shape) * 2
+        if made is losses.BinaryFocalCrossentropy:
+            return outputs(z), rng.integers(0, 2, shape)
+        return outputs(z), softmax(rng.normal(size=shape))
+
+    return made, arguments, draw
+
+
+BINARY, CATEGORICAL = losses.BinaryFocalCrossentropy, losses.CategoricalFocalCrossentropy
 CASES = {
     "sparse": sparse(softmax),
     "sparse of rows that do not sum to one": sparse(unnormed),
@@ -104,6 +137,26 @@ CASES = {
     "Huber": (losses.Huber, {}, numbers),
     "Huber of 0.3": (losses.Huber, {"delta": 0.3}, numbers),
     "KL": (losses.KLDivergence, {}, distributions),
+    "percentage": (losses.MeanAbsolutePercentageError, {}, numbers),
+    "logarithmic": (losses.MeanSquaredLogarithmicError, {}, around_zero),
+    "log cosh": (losses.LogCosh, {}, numbers),
+    "Poisson": (losses.Poisson, {}, positive),
+    "cosine": (losses.CosineSimilarity, {}, numbers),
+    "hinge": (losses.Hinge, {}, two_signs),
+    "hinge of 0 and 1": (losses.Hinge, {}, two_classes),
+    "squared hinge": (losses.SquaredHinge, {}, two_signs),
+    "squared hinge of 0 and 1": (losses.SquaredHinge, {}, two_classes),
+    "hinge of a categorical one": (losses.CategoricalHinge, {}, hot),
+    "binary focal": focal(BINARY, logistic),
+    "binary focal, balanced": focal(BINARY, logistic, apply_class_balancing=True, alpha=0.3),
+    "binary focal, logits": focal(BINARY, lambda z: z, from_logits=True, gamma=1.5),
+    "binary focal, smoothed": focal(BINARY, logistic, label_smoothing=0.2, gamma=0.0),
+    "categorical focal": focal(CATEGORICAL, softmax),
+    "categorical focal of rows that do not sum to one": focal(CATEGORICAL, unnormed),
+    "categorical focal, logits": focal(CATEGORICAL, lambda z: z, from_logits=True, gamma=1.5),
+    "categorical focal, smoothed": focal(
+        CATEGORICAL, softmax, alpha=0.5, label_smoothing=0.1, gamma=0.0
+    ),
 }
 
 
@@ -133,7 +186,8 @@ def both(name, shape, weights, mask, dtype="float64", seed=0, **more):
     value, gradient = theirs(made, arguments, y, outputs.astype("float64"), weights, mask)
     if value is None:
         pytest.skip("gradients of TensorFlow")
-    loss, bar = made(**arguments), BAR[dtype]
+    loss = made(**arguments)
+    bar = max(BAR[dtype], LOG_COSH if name == "log cosh" else 0.0)
     assert loss(y, outputs, weights, mask) == pytest.approx(value, rel=bar, abs=bar)
     loss = loss.behind(None)
     rows = loss.row_weights(y, shape, weights, mask)
@@ -161,7 +215,7 @@ def drawn(shape, weights, mask):
 @pytest.mark.parametrize("weights", [False, True])
 @pytest.mark.parametrize("name", CASES)
 def test_losses_and_gradients(name, weights, mask):
-    wide = "sparse" in name or "categorical" in name or name == "KL"
+    wide = any(word in name for word in ("sparse", "categorical", "KL", "cosine"))
     for seed, shape in enumerate(SHAPES[:2] if wide else SHAPES):
         if mask and shape == (3, 4, 1):
             continue  # Keras drops the last axis of these, and then means over the masked one
@@ -170,7 +224,9 @@ def test_losses_and_gradients(name, weights, mask):
         both(name, shape, *drawn(shape, weights, mask), seed=seed)
 
 
-@pytest.mark.parametrize("name", ["sparse, logits", "categorical", "binary", "squared", "KL"])
+@pytest.mark.parametrize(
+    "name", ["sparse, logits", "categorical", "binary", "squared", "KL", "log cosh"]
+)
 def test_float32(name):
     both(name, (6, 4), *drawn((6, 4), True, True), dtype="float32")
 
@@ -202,6 +258,67 @@ def test_probabilities_at_their_limits_are_clipped_as_in_keras():
             expected = getattr(keras.losses, made)()(y, outputs.astype(dtype))
             found = getattr(losses, made)()(y, outputs.astype(dtype))
             assert found == pytest.approx(float(expected), rel=1e-6)
+
+
+FUNCTIONS = {
+    "mean_squared_error": numbers,
+    "mean_absolute_error": numbers,
+    "mean_absolute_percentage_error": numbers,
+    "mean_squared_logarithmic_error": positive,
+    "cosine_similarity": numbers,
+    "log_cosh": numbers,
+    "poisson": positive,
+    "huber": numbers,
+    "hinge": two_classes,
+    "squared_hinge": two_signs,
+    "categorical_hinge": hot,
+    "kl_divergence": distributions,
+    "binary_crossentropy": CASES["binary"][2],
+    "binary_focal_crossentropy": CASES["binary focal"][2],
+    "categorical_crossentropy": CASES["categorical"][2],
+    "categorical_focal_crossentropy": CASES["categorical focal"][2],
+    "sparse_categorical_crossentropy": CASES["sparse"][2],
+}
+
+
+def test_every_function_is_here():
+    found = {name for name, one in losses.FUNCTIONS.items() if one.__name__ == name}
+    assert found == set(FUNCTIONS)
+    for name in found - {"log_cosh"}:  # a name for strings alone
+        assert callable(getattr(keras.losses, name))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions(name):
+    bar = LOG_COSH if keras.backend.backend() == "tensorflow" else 2e-6
+    for shape in ((4, 3), (2, 5, 3)):
+        outputs, y = FUNCTIONS[name](np.random.default_rng(1), shape)
+        expected = keras.losses.get(name)(y, outputs)
+        found = getattr(losses, name)(y, outputs)
+        assert found.shape == shape[:-1] and found.dtype == np.float64
+        np.testing.assert_allclose(found, expected, rtol=bar, atol=bar)
+        narrow = getattr(losses, name)(y, outputs.astype("f4"))
+        assert narrow.dtype == np.float32
+        np.testing.assert_allclose(narrow, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_arguments_of_functions():
+    rng = np.random.default_rng(0)
+    z, y = rng.normal(size=(4, 3)), rng.integers(0, 3, 4)
+    for name, targets, told in (
+        ("sparse_categorical_crossentropy", y, {"from_logits": True, "ignore_class": 1}),
+        ("categorical_crossentropy", np.eye(3)[y], {"from_logits": True, "label_smoothing": 0.2}),
+        ("huber", z[::-1], {"delta": 0.5}),
+    ):
+        expected = getattr(keras.losses, name)(targets, z, **told)
+        np.testing.assert_allclose(
+            getattr(losses, name)(targets, z, **told), expected, rtol=2e-6, atol=1e-7
+        )
+    assert (
+        losses.mse([0.0, 1.0], [1, 3])
+        == float(keras.losses.get("mse")([0.0, 1.0], [1.0, 3.0]))
+        == 2.5
+    )
 
 
 def test_a_mask_of_nothing_is_no_loss():

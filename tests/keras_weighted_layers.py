@@ -306,3 +306,93 @@ def test_repeated_outputs_are_those_of_keras(kind, backwards, name):
     taken = masked(name)[:, ::-1] if backwards else masked(name)
     np.testing.assert_array_equal(got[taken], repeated[taken])
     assert not got[~taken].any() and (repeated[~taken].any() or name != "holes")
+
+
+@pytest.mark.parametrize("shared", [None, [1], [2], [1, 2]])
+def test_prelu(shared):
+    told = {"alpha_initializer": "glorot_uniform", "shared_axes": shared}
+    check(Twins(layers.PReLU(**told), keras.layers.PReLU(**told), steps(2, 4, 3)))
+
+
+@pytest.mark.parametrize("invert", [False, True])
+@pytest.mark.parametrize("axis", [-1, 1, (1, 2), None])
+def test_normalization(axis, invert):
+    x = np.random.default_rng(0).normal(3, 2, (6, 4, 3))
+    theirs = keras.layers.Normalization(axis, invert=invert, dtype="float64")
+    ours = layers.Normalization(axis, invert=invert)
+    theirs.adapt(x)
+    ours.adapt(x)
+    bar = 1e-6  # Keras has what it adapts in float32
+    np.testing.assert_allclose(ours(x), np.asarray(theirs(x)), rtol=bar, atol=bar)
+    shape = [
+        size
+        for n, size in enumerate(x.shape)
+        if axis is not None and n in np.arange(3)[list(np.atleast_1d(axis))]
+    ]
+    told = {"mean": np.full(shape, 1.5).tolist(), "variance": np.full(shape, 2.25).tolist()}
+    theirs = keras.layers.Normalization(axis, **told, invert=invert, dtype="float64")
+    ours = layers.Normalization(axis, **told, invert=invert)
+    np.testing.assert_allclose(ours(x), np.asarray(theirs(x)), rtol=1e-12, atol=1e-12)
+
+
+def heads_case(name):
+    """Arguments of the constructor and of the call, and whether there is a key."""
+    rng = np.random.default_rng(5)
+    pairs = rng.random((B, T, 4)) < 0.7
+    pairs[..., 0] = True
+    told = {"num_heads": 2, "key_dim": 4}  # Keras has 1 / √key_dim in float32
+    return {
+        "plain": (told, {}, False),
+        "key": (told | {"value_dim": 2, "output_shape": 5}, {}, True),
+        "no bias": (told | {"use_bias": False}, {"use_causal_mask": True}, False),
+        "pairs": (told, {"attention_mask": pairs}, False),
+        "scores": (told, {"attention_mask": pairs, "return_attention_scores": True}, True),
+        "nothing seen": (told, {"attention_mask": np.zeros((B, T, 4), bool)}, False),
+        "no scores": (
+            told,
+            {"attention_mask": np.zeros((B, T, 4), bool), "return_attention_scores": True},
+            False,
+        ),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", "key", "no bias", "pairs", "scores", "nothing seen", "no scores"]
+)
+def test_multi_head_attention(name):
+    told, call, has_key = heads_case(name)
+    x = [steps(B, T, I), steps(B, 4, 5, seed=2), steps(B, 4, 6, seed=3)][: 2 + has_key]
+    theirs, ours = keras.layers.MultiHeadAttention(**told), layers.MultiHeadAttention(**told)
+    ours(*x, **call)
+    theirs(*x, **call)
+    weights = [np.random.default_rng(n).normal(size=w.shape)
+               for n, w in enumerate(theirs.get_weights())]  # fmt: skip
+    theirs.set_weights(weights)
+    ours.set_weights(weights)
+    tensors = [tf.constant(one) for one in x]
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        wanted = several(theirs(*tensors, **call))
+        got = several(ours.forward(x, training=True, **call))
+        close(got, [one.numpy() for one in wanted])
+        up = [np.random.default_rng(n).normal(size=one.shape) for n, one in enumerate(got)]
+        total = sum(tf.reduce_sum(one * d) for one, d in zip(wanted, up, strict=True))
+    dx, grads = tape.gradient(total, (tensors, [v.value for v in theirs.trainable_variables]))
+    close(ours.backward_of([*up, None][:2]), [one.numpy() for one in dx])
+    for mine, other in zip(ours.grads.values(), grads, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=BAR, atol=BAR * 100)
+
+
+def test_multi_head_attention_with_masks_of_its_inputs():
+    query, value = attention_masks("both")
+    x = [steps(B, T, I), steps(B, 4, I, seed=2)]
+    theirs, ours = keras.layers.MultiHeadAttention(2, 4), layers.MultiHeadAttention(2, 4)
+    tensors = [tf.constant(one) for one in x]
+    theirs(*tensors)
+    ours(x)
+    ours.set_weights(theirs.get_weights())
+    for tensor, mask in zip(tensors, (query, value), strict=True):
+        tensor._keras_mask = tf.constant(mask)
+    wanted = theirs(*tensors)
+    close([ours.forward(x, mask=[query, value])], [wanted.numpy()])
+    np.testing.assert_array_equal(ours.compute_mask(x, [query, value]), wanted._keras_mask)

@@ -247,3 +247,13 @@ def test_a_saved_model_keeps_them(tmp_path):
     ]
     assert twin.train_on_batch(X, Y) == model.train_on_batch(X, Y)
     assert_all_equal(twin.get_weights(), model.get_weights())
+
+
+def test_keras_names_in_any_case():
+    one = constraints.MaxNorm(3.0)
+    assert constraints.max_norm(3.0) == one == constraints.deserialize(constraints.serialize(one))
+    for name, known in constraints.NAMED.items():
+        if name != "l1_l2":
+            assert constraints.get(name.upper()) == constraints.get(type(known).__name__) == known
+            assert getattr(constraints, name) is type(known)
+    assert constraints.get(None) is None

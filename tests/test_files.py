@@ -255,7 +255,7 @@ def change(*keys, to):
         (change("model", "layers", 1, "config", "peephole", to=True), "has no argument"),
         (change("model", "layers", 1, "config", "units", to="4"), "units: expected an integer"),
         (change("model", "layers", 0, "config", "input_dim", to=10**15), r"expected \(10+, 3\)"),
-        (change("compile", "optimizer", "class", to="Lion"), "optimizer: class: expected one of"),
+        (change("compile", "optimizer", "class", to="Ftrl"), "optimizer: class: expected one of"),
         (change("compile", "optimizer", "beta_1", to=2), "beta_1: expected"),
         (change("compile", "optimizer", to=None), "optimizer: expected a mapping"),
         (change("compile", "loss", "from_logits", to=True), "loss: expected from_logits=False"),

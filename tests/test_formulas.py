@@ -15,6 +15,7 @@ HOMES = {
         "kernels/cell.py",
         "kernels/pointwise.py",  # Nadam: a share of the average and one of the gradient
         "layers/normalization.py",  # moving means
+        "optimizers/plain.py",  # moving means of rarer optimizers
     },
     "mix": {
         "kernels/cell.py",
@@ -23,6 +24,8 @@ HOMES = {
         "layers/normalization.py",  # moving means
         "metrics/confusion.py",  # the F score: of precision and recall
         "ops/row_losses.py",  # a binary cross-entropy's two sides
+        "losses/focal.py",  # a focal loss: probabilities of two classes
+        "layers/noise.py",  # AlphaDropout: a variance of two parts
     },
     "step towards": {
         "kernels/pointwise.py",  # Adam's averages
@@ -30,6 +33,8 @@ HOMES = {
         "layers/convolution.py",  # sizes: steps times strides
         "ops/convolution.py",
         "optimizers/schedules.py",  # a rate between two others
+        "layers/data_normalization.py",  # means of batches, together
+        "optimizers/plain.py",  # the same
     },
     "slope": {
         "kernels/activations.py",
@@ -45,11 +50,16 @@ HOMES = {
     "scale": {  # of an LSTM's dropout: native/config.c
         "ops/noise.py",  # of the layer's
         "optimizers/adam.py",  # what sums of a beginning average lack
+        "losses/focal.py",  # the same
+        "layers/noise.py",  # deviations of what is drawn
     },
     "peepholes": {
         "kernels/cell.py",
         "kernels/pointwise.py",  # Nadam, with decay: sums of three products
         "kernels/vecmath.py",  # x less a multiple of ln 2, which is two numbers
+        "losses/focal.py",  # the same: sums of products
+        "activations.py",  # Taylor's series of the error function, and slopes
+        "optimizers/plain.py",  # the same
     },
 }
 PLANTED = {

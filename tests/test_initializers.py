@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from lstmfast import initializers
-from lstmfast.layers import LSTM
+import lstmfast
+from lstmfast import Model, initializers, registry
+from lstmfast.layers import LSTM, Dense
 
 SHAPE = (300, 500)
 
@@ -115,7 +116,7 @@ def test_an_initializer_with_other_numbers_survives_serialize_and_get():
 
 
 @pytest.mark.parametrize(
-    "bad", ["glorot", None, 3, np.zeros, {"class": "Nothing"}, {"class": "Constant", "val": 1}]
+    "bad", ["glorot", None, 3, Dense, {"class": "Nothing"}, {"class": "Constant", "val": 1}]
 )
 def test_an_unknown_initializer_is_refused(bad):
     with pytest.raises(ValueError, match=r"^kernel_initializer: "):
@@ -143,3 +144,60 @@ def test_an_unknown_initializer_is_refused(bad):
 def test_initializers_refuse_arguments_out_of_range(make):
     with pytest.raises(ValueError, match="expected"):
         make()
+
+
+CLASSES_OF_KERAS = ("GlorotUniform", "GlorotNormal", "HeUniform", "HeNormal", "LecunUniform",
+                    "LecunNormal", "Zeros", "Ones", "Orthogonal", "RandomNormal", "RandomUniform",
+                    "TruncatedNormal", "VarianceScaling")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLASSES_OF_KERAS)
+def test_classes_and_names_in_any_case_are_the_same(name):
+    made = getattr(initializers, name)
+    lower = "".join(f"_{c.lower()}" if c.isupper() else c for c in name).strip("_")
+    assert getattr(initializers, lower) is made
+    known = initializers.get(lower)
+    for given in (made, made(), name, name.upper(), lower, {"class": name}):
+        assert initializers.get(given) == known
+    assert initializers.get(initializers.deserialize(initializers.serialize(made()))) == known
+    if name not in ("Zeros", "Ones"):
+        seeded = made(seed=3)
+        first = seeded((4, 4))
+        np.testing.assert_array_equal(first, seeded((4, 4), np.random.default_rng(0)))
+        assert not np.array_equal(first, made()((4, 4)))
+        config = json.loads(json.dumps(initializers.serialize(seeded)))
+        np.testing.assert_array_equal(first, initializers.get(config)((4, 4)))
+        for bad in (-1, 1.5, True):
+            with pytest.raises(ValueError, match=r"^seed: expected an integer"):
+                made(seed=bad)
+
+
+def test_names_and_arguments_are_keras_own(keras):
+    import inspect
+
+    for name in (*CLASSES_OF_KERAS, "Constant", "Identity"):
+        theirs = inspect.signature(getattr(keras.initializers, name)).parameters
+        ours = inspect.signature(getattr(initializers, name)).parameters
+        wanted = [key for key in theirs if not key.endswith("_axes")]
+        assert list(ours) == wanted
+        assert all(ours[key].default == theirs[key].default for key in wanted)
+
+
+def half(shape, dtype=None):
+    return np.full(shape, 0.5, dtype)
+
+
+def test_a_function_draws_weights(tmp_path):
+    model = Model([Dense(2, kernel_initializer=half, input_shape=(3,))])
+    assert (model.get_weights()[0] == 0.5).all()
+    with pytest.raises(ValueError, match=r"^initializer: expected a function that register_ser"):
+        model.save(tmp_path / "m")
+    registry.register_serializable("mine")(half)
+    try:
+        model.save(tmp_path / "m")
+        assert lstmfast.load(tmp_path / "m").layers[0].kernel_initializer.fn is half
+    finally:
+        registry.unregister(half)
+    for wrong in (lambda shape, dtype=None: np.ones(3), lambda shape, dtype=None: "a"):
+        with pytest.raises(ValueError, match=r"^initializer: expected numbers of \(3, 2\), got"):
+            Dense(2, kernel_initializer=wrong).build((None, 3))

@@ -138,7 +138,7 @@ def test_a_layer_is_built_once_and_before_use():
         (lambda: LSTM(2, input_shape=5), "input_shape"),
         (lambda: LSTM(2, input_shape=(5,)), "x"),
         (lambda: LSTM(2, input_shape=(None, 0)), "input_shape"),
-        (lambda: Dense(2, activation="gelu"), "activation"),
+        (lambda: Dense(2, activation="glu"), "activation"),
         (lambda: Dense(2, activation=np.tanh), "activation"),
         (lambda: Embedding(0, 2), "input_dim"),
         (lambda: Embedding(2, -1), "output_dim"),

@@ -14,6 +14,7 @@ from lstmfast.layers import (
     ELU,
     Activation,
     Add,
+    AlphaDropout,
     Average,
     AveragePooling1D,
     Concatenate,
@@ -22,9 +23,11 @@ from lstmfast.layers import (
     Dropout,
     Embedding,
     Flatten,
+    GaussianDropout,
     GaussianNoise,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
+    Identity,
     LeakyReLU,
     Masking,
     Maximum,
@@ -34,10 +37,12 @@ from lstmfast.layers import (
     Permute,
     ReLU,
     RepeatVector,
+    Rescaling,
     Reshape,
     Softmax,
     SpatialDropout1D,
     Subtract,
+    UnitNormalization,
     UpSampling1D,
     ZeroPadding1D,
 )
@@ -63,6 +68,16 @@ EVERY = [
     (SpatialDropout1D(0.4, seed=2), [(3, 4, 5)]),
     (GaussianNoise(0.3, seed=1), [(3, 4)]),
     (GaussianNoise(0.0), [(3, 4)]),
+    (GaussianDropout(0.4, seed=1), [(3, 4)]),
+    (GaussianDropout(0.0), [(3, 4)]),
+    (AlphaDropout(0.4, seed=1), [(3, 4, 5)]),
+    (AlphaDropout(0.3, (None, 1, None), seed=1), [(3, 4, 5)]),
+    (AlphaDropout(0.0), [(3, 4)]),
+    (Identity(), [(3, 4)]),
+    (Rescaling(0.5, -1.0), [(3, 4)]),
+    (Rescaling([0.5, 2.0, 3.0], [1.0, 0.0, 2.0]), [(2, 4, 3)]),
+    (UnitNormalization(), [(3, 4)]),
+    (UnitNormalization([1, 2]), [(2, 4, 3)]),
     (Masking(0.5), [(2, 3, 4)]),
     (Flatten(), [(2, 3, 4)]),
     (Flatten(), [(3,)]),
@@ -158,7 +173,9 @@ def test_every_class_is_here():
 
 
 CLASSES = layers.CLASSES
-MODULES = ("activation", "dot", "dropout", "masking", "merging", "pooling", "shapes")
+MODULES = (
+    "activation", "dot", "dropout", "masking", "merging", "noise", "pooling", "rescaling", "shapes",
+)  # fmt: skip
 
 
 @EACH
@@ -274,6 +291,10 @@ def test_a_read_only_or_strided_gradient_is_copied():
         (LeakyReLU(), A, [[1, -0.6, 3]]),
         (ELU(2.0), np.log([[0.5, np.e]]), [[-1, 1]]),
         (Softmax(1), np.log([[[1.0, 1.0], [3.0, 1.0]]]), [[[0.25, 0.5], [0.75, 0.5]]]),
+        (Rescaling(2.0, 1.0), A, [[3, -3, 7]]),
+        (Rescaling([1, 2, 3]), A, [[1, -4, 9]]),
+        (UnitNormalization(), np.array([[3.0, 4.0], [0.0, 0.0]]), [[0.6, 0.8], [0, 0]]),
+        (Identity(), A, A),
         (Masking(2.0), np.array([[[2.0, 2.0], [2.0, 1.0]]]), [[[0, 0], [2, 1]]]),
         (Flatten(), STEPS, [np.arange(10)]),
         (Reshape((-1, 5)), STEPS, [[[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]]),
@@ -476,7 +497,7 @@ def test_nothing_is_drawn_for_nothing(layer):
 @pytest.mark.parametrize(
     ("make", "argument"),
     [
-        (lambda: Activation("gelu"), "activation"),
+        (lambda: Activation("glu"), "activation"),
         (lambda: Activation(None), "activation"),
         (lambda: ReLU(max_value=-1.0), "max_value"),
         (lambda: ReLU(negative_slope=-0.1), "negative_slope"),

@@ -153,7 +153,7 @@ def test_get_knows_names_configs_and_objects():
 
 
 @pytest.mark.parametrize(
-    "bad", ["hinge", 3, np.sum, {"class": "Hinge"}, {}, MeanSquaredError, None, b"mse", ""]
+    "bad", ["ctc", 3, np.sum, {"class": "CTC"}, {}, MeanSquaredError, None, b"mse", ""]
 )
 def test_get_refuses_what_it_does_not_know(bad):
     with pytest.raises(ValueError, match=r"^loss"):
@@ -236,6 +236,34 @@ WEIGHED = {
     "sparse": (SparseCategoricalCrossentropy(), "labels"),
     "sparse, logits": (SparseCategoricalCrossentropy(from_logits=True), "labels"),
     "sparse, ignored": (SparseCategoricalCrossentropy(ignore_class=1), "labels"),
+    "percentage": (losses.MeanAbsolutePercentageError(), "numbers"),
+    "logarithmic": (losses.MeanSquaredLogarithmicError(), "soft"),
+    "log cosh": (losses.LogCosh(), "numbers"),
+    "Poisson": (losses.Poisson(), "soft"),
+    "cosine": (losses.CosineSimilarity(), "numbers"),
+    "hinge": (losses.Hinge(), "numbers"),
+    "squared hinge": (losses.SquaredHinge(), "numbers"),
+    "categorical hinge": (losses.CategoricalHinge(), "soft"),
+    "binary focal": (losses.BinaryFocalCrossentropy(True, 0.3, 1.5), "soft"),
+    "binary focal, logits": (losses.BinaryFocalCrossentropy(from_logits=True), "soft"),
+    "focal": (losses.CategoricalFocalCrossentropy([0.2, 0.5, 0.3], 1.5), "soft"),
+    "focal, logits": (losses.CategoricalFocalCrossentropy(from_logits=True), "soft"),
+    "of two functions": (
+        losses.LossFunctionWrapper(
+            lambda y, p: np.mean((p - y) ** 4, axis=-1),
+            lambda y, p: 4 * (p - y) ** 3 / p.shape[-1],
+        ),
+        "numbers",
+    ),
+    "of one function": (
+        losses.LossFunctionWrapper(
+            lambda y, p: (
+                np.sum(p - y, axis=-1) ** 2,
+                2 * (p - y).sum(axis=-1, keepdims=True) + 0 * p,
+            )
+        ),
+        "numbers",
+    ),
 }
 
 
@@ -388,7 +416,11 @@ def test_which_rows_are_right_is_told():
     assert found == BatchLoss(found.total, 3, 1)
 
 
-@pytest.mark.parametrize("name", ["binary_crossentropy", "mae", "Huber", "quantile", "kld"])
+@pytest.mark.parametrize(
+    "name",
+    ["binary_crossentropy", "mae", "Huber", "quantile", "kld", "log_cosh",
+     "binary_focal_crossentropy", losses.mean_squared_error, losses.poisson],
+)  # fmt: skip
 def test_models_learn_with_it(name, tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(32, 4)).astype("f4")
@@ -414,6 +446,9 @@ def test_models_learn_with_it(name, tmp_path):
         (Huber, {"delta": 2.0}),
         (Quantile, {"quantile": [0.1, 0.9]}),
         (KLDivergence, {}),
+        (losses.CosineSimilarity, {"reduction": "sum"}),
+        (losses.BinaryFocalCrossentropy, {"gamma": 1.0, "apply_class_balancing": True}),
+        (losses.CategoricalFocalCrossentropy, {"alpha": [0.5, 1.0], "label_smoothing": 0.1}),
     ],
 )
 def test_configs_make_twins(made, arguments):
@@ -459,6 +494,79 @@ def test_a_loss_of_ones_own(tmp_path):
         registry.unregister(LogCosh)
     with pytest.raises(ValueError, match=r"class: expected one of .*got 'mine>LogCosh'"):
         lstmfast.load(tmp_path / "m")
+
+
+def fourth(y, p):
+    return np.mean((p - y) ** 4, axis=-1)
+
+
+def slope_of_fourth(y, p):
+    return 4 * (p - y) ** 3 / p.shape[-1]
+
+
+def test_a_loss_of_two_functions(tmp_path):
+    loss = losses.LossFunctionWrapper(fourth, slope_of_fourth)
+    y, outputs = np.array([[1.0, 2.0]]), np.array([[2.0, 0.0]])
+    assert loss(y, outputs) == (1 + 16) / 2 and loss.name == "fourth"
+    assert loss.backward(outputs, y)[1].tolist() == [[2.0, -16.0]]
+    assert losses.check_gradient(loss, y, outputs) < 1e-8
+    model = Model([Dense(2, input_shape=(3,))], seed=0)
+    model.compile("sgd", loss)
+    with pytest.raises(ValueError, match=r"^fn: expected a function that register_serializable"):
+        model.save(tmp_path / "m")
+    registry.register_serializable("mine")(fourth)
+    registry.register_serializable("mine")(slope_of_fourth)
+    try:
+        model.save(tmp_path / "m")
+        found = lstmfast.load(tmp_path / "m").loss
+        assert found.fn is fourth and found.gradient is slope_of_fourth
+    finally:
+        registry.unregister(fourth), registry.unregister(slope_of_fourth)
+
+
+def test_gradients_that_are_wrong_are_found():
+    y, outputs = np.zeros((3, 2)), np.random.default_rng(0).normal(size=(3, 2))
+    wrong = losses.LossFunctionWrapper(fourth, lambda y, p: 4 * (p - y) ** 3)
+    with pytest.raises(ValueError, match=r"^gradient: expected one within 1e-05 of differences"):
+        losses.check_gradient(wrong, y, outputs)
+    for name in ("mse", "huber", "poisson"):
+        assert losses.check_gradient(losses.get(name), y + 1, np.abs(outputs) + 2) < 1e-7
+
+
+@pytest.mark.parametrize(
+    ("functions", "text"),
+    [
+        ([lambda y, p: (y - p) ** 2, lambda y, p: y], r"numbers \(1,\) from fn"),
+        ([lambda y, p: p[:, 0], lambda y, p: p[0]], r"numbers \(1, 2\) from gradient"),
+        ([lambda y, p: p[:, 0]], r"\(losses, gradient\) from fn"),
+    ],
+)
+def test_functions_that_return_something_else(functions, text):
+    loss = losses.LossFunctionWrapper(*functions, name="own")
+    with pytest.raises(ValueError, match=f"^own: expected {text}"):
+        loss.backward(np.ones((1, 2)), np.ones((1, 2)))
+
+
+def test_losses_by_hand_of_the_rarer_kinds():
+    y, p = np.array([[1.0, 4.0]]), np.array([[2.0, 2.0]])
+    assert losses.mape(y, p).tolist() == [(100 + 50) / 2]
+    assert losses.hinge([[0, 1]], [[0.5, -2.0]]) == (1.5 + 3) / 2
+    assert losses.squared_hinge([[-1, 1]], [[0.5, -2.0]]) == (2.25 + 9) / 2
+    assert losses.categorical_hinge([[0, 1, 0]], [[0.5, 2.0, 2.5]]) == 1 + 2.5 - 2
+    assert losses.CosineSimilarity()(np.array([[3.0, 4.0]]), np.array([[0.0, 2.0]])) == -0.8
+    assert losses.CosineSimilarity()(np.zeros((1, 2)), np.zeros((1, 2))) == 0
+    assert losses.log_cosh([[0.0]], [[1000.0]]) == pytest.approx(1000 - np.log(2))
+    focal = losses.binary_focal_crossentropy([[1.0]], [[0.5]])
+    assert focal == pytest.approx(0.25 * np.log(2), rel=1e-6)
+
+
+def test_serialized_losses_come_back():
+    config = losses.serialize(losses.huber)
+    assert type(losses.deserialize(config)) is Huber and losses.deserialize("mse").name
+    with pytest.raises(ValueError, match=r"^y_pred: expected an array of numbers"):
+        losses.mse([1], "text")
+    with pytest.raises(ValueError, match=r"^y: expected numbers of shape \(1, 2\)"):
+        losses.mse([[1.0]], [[1.0, 2.0]])
 
 
 def test_what_cannot_be_registered():

@@ -247,3 +247,28 @@ def test_construct_takes_further_arguments_only_where_a_class_does():
         metrics.get({"class": "AUC", "x": 1})
     with pytest.raises(ValueError, match=r"^metrics: MeanMetricWrapper has no argument"):
         construct("metrics", {"class": "MeanMetricWrapper", "fn": abs, 3: 1}, metrics.CLASSES)
+
+
+def test_crossentropy_is_that_which_fits():
+    for shape, y_shape, made in (
+        ((None, 1), (None, 1), metrics.BinaryCrossentropy),
+        ((None, 3), (None, 3), metrics.CategoricalCrossentropy),
+        ((None, 3), (None,), metrics.SparseCategoricalCrossentropy),
+    ):
+        found = metrics.get("crossentropy", None, shape, y_shape)
+        assert type(found) is made and found.name == "crossentropy"
+    with pytest.raises(ValueError, match=r"^metrics: expected one of"):
+        metrics.get("ce")
+
+
+def test_losses_as_metrics():
+    """A function of `losses` is a metric, in files by its name; classes are those of Keras."""
+    y, p = np.array([[0.0, 1.0]]), np.array([[0.5, 2.0]])
+    metric = metrics.get(metrics.mean_absolute_error)
+    assert metric(y, p) == 0.75 and metric.name == "mean_absolute_error"
+    assert metrics.get(json.loads(json.dumps(metric.get_config())))(y, p) == 0.75
+    assert metrics.CosineSimilarity()(y, p) == pytest.approx(2 / np.sqrt(4.25), rel=1e-12)
+    assert metrics.LogCoshError().name == "logcosh"
+    assert type(metrics.deserialize(metrics.serialize("kld"))) is metrics.KLDivergence
+    for name in ("mape", "msle", "poisson", "hinge", "KLD", "logcosh", "bce"):
+        assert metrics.get(name).name == name

@@ -48,7 +48,8 @@ MADE = {
 NEEDED = {
     "units": 3, "input_dim": 3, "output_dim": 2, "activation": "relu", "rate": 0.1, "stddev": 0.1,
     "target_shape": (2,), "dims": (1,), "n": 2, "axes": 1, "layer": LSTM(2), "filters": 2,
-    "kernel_size": 2, "key": (), "operator": "add",
+    "kernel_size": 2, "key": (), "operator": "add", "fn": np.square, "scale": 2.0,
+    "num_heads": 2, "key_dim": 2,
 }  # fmt: skip
 X = np.random.default_rng(0).normal(size=(6, 4, 3)).astype("f4")
 Y = np.zeros((6, 2), "f4")
@@ -76,7 +77,9 @@ def test_constructors_refuse_what_is_no_number_of_theirs(name):
         for value in HOSTILE:
             is_word = key == "name" and isinstance(value, str)
             is_flag = isinstance(value, np.bool_) and isinstance(parameters[key].default, bool)
-            is_array = isinstance(value, np.ndarray) and key.endswith(("constant", "value", "izer"))
+            takes_arrays = key in ("scale", "offset")  # of Rescaling
+            takes_arrays |= key.endswith(("constant", "value", "izer"))
+            is_array = isinstance(value, np.ndarray) and takes_arrays
             if not (is_word or is_flag or is_array):
                 refused(MADE[name], **{**needed, key: value})
 

@@ -12,7 +12,19 @@ from stopping import stopped_at
 
 import lstmfast
 from lstmfast import Dense, Embedding, Model, optimizers
-from lstmfast.optimizers import SGD, Adagrad, Adam, AdamW, Nadam, RMSprop, RowGradient, schedules
+from lstmfast.optimizers import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Lion,
+    Nadam,
+    RMSprop,
+    RowGradient,
+    schedules,
+)
 
 SHAPES = [(3, 4), (5,), (2, 2)]
 RATE = schedules.CosineDecay(0.0, 9, 0.5, warmup_target=0.25, warmup_steps=3)
@@ -27,8 +39,12 @@ FULL = [
     lambda: RMSprop(RATE, 0.8, 0.5, centered=True, **EVERYTHING),
     lambda: Adagrad(RATE, 0.5, **EVERYTHING),
     lambda: Nadam(RATE, **EVERYTHING),
+    *(
+        lambda made=made: made(RATE, **{**EVERYTHING, "lazy": False})
+        for made in (Adadelta, Adamax, Lion)
+    ),
 ]
-PLAIN = [SGD, Adam, AdamW, RMSprop, Adagrad, Nadam]
+PLAIN = [SGD, Adam, AdamW, RMSprop, Adagrad, Nadam, Adadelta, Adamax, Lion]
 MAKES = pytest.mark.parametrize("make", [*FULL, *PLAIN])
 
 
@@ -307,6 +323,13 @@ def test_nadams_products_do_not_end():
         (lambda: Adagrad(initial_accumulator_value=-0.1), "initial_accumulator_value"),
         (lambda: Adagrad(epsilon=0.0), "epsilon"),
         (lambda: Nadam(beta_1=1.0), "beta_1"),
+        (lambda: Adadelta(rho=1.5), "rho"),
+        (lambda: Adadelta(epsilon=0.0), "epsilon"),
+        (lambda: Adamax(beta_1=1.0), "beta_1"),
+        (lambda: Adamax(beta_2=1.0), "beta_2"),
+        (lambda: Lion(beta_1=0.0), "beta_1"),
+        (lambda: Lion(beta_2=1.5), "beta_2"),
+        (lambda: Lion(lazy=True), "lazy"),
         (lambda: schedules.ExponentialDecay(-0.1, 3, 0.5), "initial_learning_rate"),
         (lambda: schedules.ExponentialDecay(0.1, 0, 0.5), "decay_steps"),
         (lambda: schedules.ExponentialDecay(0.1, 3, -0.5), "decay_rate"),
@@ -350,3 +373,35 @@ def test_read_only_gradients_are_not_averaged():
     with pytest.raises(ValueError, match=r"^grads\[0\]: expected a writeable array"):
         optimizer.apply(params, grads)
     assert optimizer.iterations == 1
+
+
+def test_rarer_optimizers_by_hand():
+    for optimizer, wanted in (
+        (Lion(0.5), [0.5, 2.5]),
+        (Adamax(0.5, epsilon=1e-30), [0.5, 2.5]),
+        (Adadelta(1.0, 0.0, 0.25), [1 - 0.5 * 3 / np.sqrt(9.25), 2 + 0.5 / np.sqrt(1.25)]),
+    ):
+        w = np.array([1.0, 2.0])
+        optimizer.apply([w], [np.array([3.0, -1.0])])
+        np.testing.assert_allclose(w, wanted, rtol=1e-14)
+
+
+def test_names_and_configs_of_all():
+    for made in PLAIN:
+        one = optimizers.get(made.__name__.lower())
+        assert type(one) is type(optimizers.get(made.__name__)) is made
+        assert type(optimizers.deserialize(optimizers.serialize(one))) is made
+    for name in ("ftrl", "lamb", "adafactor", "muon"):
+        with pytest.raises(ValueError, match=f"^optimizer: expected one of .*, got '{name}'"):
+            optimizers.get(name)
+
+
+def test_rows_become_dense_for_optimizers_without_kernels():
+    dense, w = np.zeros((4, 2)), np.ones((4, 2))
+    dense[[1, 3]] = [[1.0, 2.0], [3.0, 4.0]]
+    rows = RowGradient(np.array([1, 3]), dense[[1, 3]].copy(), (4, 2))
+    for made in (Adadelta, Adamax, Lion):
+        one, other = w.copy(), w.copy()
+        made(0.1).apply([one], [rows])
+        made(0.1).apply([other], [dense])
+        assert not made().takes_rows and (one == other).all() and (one != 1).any()

@@ -265,7 +265,7 @@ def test_get_knows_names_and_defaults():
     assert optimizers.get(own) is own
 
 
-@pytest.mark.parametrize("bad", ["lion", None, SGD, {"class": "Lion"}, {"class": "SGD", "lr": 1}])
+@pytest.mark.parametrize("bad", ["ftrl", None, SGD, {"class": "Ftrl"}, {"class": "SGD", "lr": 1}])
 def test_get_refuses_what_it_does_not_know(bad):
     with pytest.raises(ValueError, match=r"^optimizer"):
         optimizers.get(bad)

@@ -23,6 +23,9 @@ OWN = {  # options of one alone; each list is tried one by one, and drawn from
     "RMSprop": {"rho": [0.5], "momentum": [0.75], "epsilon": [1e-3], "centered": [True]},
     "Adagrad": {"initial_accumulator_value": [0.0, 0.5], "epsilon": [1e-3]},
     "Nadam": {"beta_1": [0.5], "beta_2": [0.75], "epsilon": [1e-3]},
+    "Adadelta": {"rho": [0.5], "epsilon": [1e-3]},
+    "Adamax": {"beta_1": [0.5], "beta_2": [0.75], "epsilon": [1e-3]},
+    "Lion": {"beta_1": [0.5], "beta_2": [0.75]},
 }
 COMMON = {
     "weight_decay": [0.25],

@@ -380,3 +380,13 @@ def test_keras_takes_the_same_steps(keras):
         assert model.train_on_batch(x, y) == pytest.approx(expected, rel=1e-5)
     for found, expected in zip(model.get_weights(), twin.get_weights(), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=5 * KERAS_BAR)
+
+
+def test_keras_names_in_any_case():
+    one = regularizers.L2(0.25)
+    assert regularizers.l2(0.25) == one == regularizers.deserialize(regularizers.serialize(one))
+    for name, known in regularizers.NAMED.items():
+        if name != "l1_l2":
+            assert regularizers.get(name.upper()) == regularizers.get(type(known).__name__) == known
+            assert getattr(regularizers, name) is type(known)
+    assert regularizers.get(None) is None

@@ -28,11 +28,11 @@ FLOORS = (
     "ops.dispatch",
     "ops.__init__",
     "config interop threadpool data",
-    "initializers regularizers constraints losses metrics optimizers",
+    "initializers regularizers constraints losses metrics optimizers activations",
     "layers",
     "callbacks",
     "model",
-    "__init__ models saving utils",
+    "__init__ models saving utils preprocessing",
     "inspection torch keras onnx examples",
 )
 HOMES_OF_GATES = {

@@ -72,3 +72,25 @@ def test_set_random_seed():
 def test_names_of_keras():
     assert lstmfast.models.load_model is lstmfast.load
     assert lstmfast.models.Sequential is lstmfast.Sequential
+
+
+def test_normalize():
+    found = utils.normalize([[3.0, 4.0], [0.0, 0.0]])
+    assert found.tolist() == [[0.6, 0.8], [0, 0]] and found.dtype == np.float64
+    assert utils.normalize([[1, 3]], order=1).tolist() == [[0.25, 0.75]]
+    assert utils.normalize(np.full((2, 2), 1e30, "f4"), axis=0).dtype == np.float32
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 4))
+    for axis in (0, 1, -1):
+        wanted = x / np.linalg.norm(x, axis=axis, keepdims=True)
+        np.testing.assert_allclose(utils.normalize(x, axis), wanted, rtol=1e-14)
+    for bad, text in ((["a"], "x"), (1.0, "x"), ([1.0], "axis"), ([[1.0]], "order")):
+        with pytest.raises(ValueError, match=f"^{text}: expected"):
+            utils.normalize(bad, 1 if text == "axis" else -1, 0 if text == "order" else 2)
+
+
+def test_where_earlier_keras_has_it():
+    from lstmfast.preprocessing.sequence import pad_sequences
+
+    assert pad_sequences is utils.pad_sequences
+    assert lstmfast.preprocessing.sequence.pad_sequences is pad_sequences

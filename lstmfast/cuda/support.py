@@ -38,8 +38,10 @@ LAYERS: Rows = {
         "Activation", "ReLU", "LeakyReLU", "ELU", "Softmax", "Dropout", "SpatialDropout1D",
         "GaussianNoise", "Masking", "Flatten", "Reshape", "Permute", "RepeatVector",
         "ZeroPadding1D", "Cropping1D", "UpSampling1D", "Add", "Subtract", "Multiply", "Average",
-        "Maximum", "Minimum", "Concatenate", "Dot", "GetItem", "Operation", "MaxPooling1D",
-        "AveragePooling1D", "GlobalMaxPooling1D", "GlobalAveragePooling1D",
+        "Maximum", "Minimum", "Concatenate", "Dot", "GetItem", "Operation",
+        "MaxPooling1D", "AveragePooling1D",
+        "GlobalMaxPooling1D", "GlobalAveragePooling1D", "Identity", "Rescaling",
+        "UnitNormalization", "GaussianDropout", "AlphaDropout", "PReLU", "Normalization",
     ), HOST_RULE),
     "Bidirectional": NO_BOTH_WAYS,
     "TimeDistributed": "TimeDistributed has no kernels on a GPU",
@@ -48,6 +50,7 @@ LAYERS: Rows = {
     "Conv1D": "Conv1D has no kernels on a GPU",
     "Attention": "Attention has no kernels on a GPU",
     "AdditiveAttention": "AdditiveAttention has no kernels on a GPU",
+    "MultiHeadAttention": "MultiHeadAttention has no kernels on a GPU",
 }  # fmt: skip
 OPTIONS_OF_LSTM: Rows = {
     "activation": True, "recurrent_activation": True, "output_activation": True,
@@ -63,20 +66,33 @@ ACTIVATIONS_OF_DENSE: Rows = {
     "linear": True, "softmax": True, "sigmoid": True, "tanh": True, "relu": True,
     "hard_sigmoid": True, "affine": True, "leaky_relu": True, "thresholded_relu": True,
     "scaled_tanh": True, "elu": True, "softsign": True, "softplus": True,
+    **{
+        name: f"{name} {NO_KERNELS}"
+        for name in (
+            "gelu", "silu", "selu", "exponential", "mish", "relu6", "hard_tanh", "hard_silu",
+            "log_sigmoid",
+        )
+    },
 }  # fmt: skip
 LOSSES: Rows = {
     "SparseCategoricalCrossentropy": True,
     "CategoricalCrossentropy": True,
     "MeanSquaredError": True,
-    "BinaryCrossentropy": "BinaryCrossentropy has no kernels on a GPU",
-    "MeanAbsoluteError": "MeanAbsoluteError has no kernels on a GPU",
-    "Huber": "Huber has no kernels on a GPU",
-    "Quantile": "Quantile has no kernels on a GPU",
-    "KLDivergence": "KLDivergence has no kernels on a GPU",
-}
+    **{
+        name: f"{name} {NO_KERNELS}"
+        for name in (
+            "BinaryCrossentropy", "MeanAbsoluteError", "Huber", "Quantile", "KLDivergence",
+            "MeanAbsolutePercentageError", "MeanSquaredLogarithmicError", "LogCosh", "Poisson",
+            "CosineSimilarity", "Hinge", "SquaredHinge", "CategoricalHinge",
+            "BinaryFocalCrossentropy", "CategoricalFocalCrossentropy", "LossFunctionWrapper",
+        )
+    },
+}  # fmt: skip
 OPTIMIZERS: Rows = {
     "SGD": True, "Adam": True, "AdamW": f"AdamW {NO_KERNELS}", "RMSprop": f"RMSprop {NO_KERNELS}",
     "Adagrad": f"Adagrad {NO_KERNELS}", "Nadam": f"Nadam {NO_KERNELS}",
+    "Adadelta": f"Adadelta {NO_KERNELS}", "Adamax": f"Adamax {NO_KERNELS}",
+    "Lion": f"Lion {NO_KERNELS}",
 }  # fmt: skip
 OPTIONS_OF_OPTIMIZERS: Rows = {
     "momentum": True, "nesterov": True, "amsgrad": f"amsgrad {NO_KERNELS}",
@@ -106,6 +122,8 @@ ROWS: Mapping[str, Rows] = {
 def check_layer(layer: Any) -> None:
     """Raise ValueError unless the layer has kernels on a GPU."""
     _check(layer.name, LAYERS, type(layer).__name__)
+    if type(layer).__name__ == "Dense":
+        _check(f"{layer.name}: activation", ACTIVATIONS_OF_DENSE, layer.activation)
     for option in ("layer_norm", "recompute", "static_size"):
         if getattr(layer, option, None):
             _check(f"{layer.name}: {option}", OPTIONS_OF_LSTM, option)

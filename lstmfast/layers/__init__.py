@@ -21,6 +21,7 @@ from .attention import AdditiveAttention, Attention
 from .base import Layer
 from .bidirectional import Bidirectional
 from .convolution import Conv1D
+from .data_normalization import Normalization
 from .dense import Dense
 from .dot import Dot
 from .dropout import Dropout, GaussianNoise, SpatialDropout1D
@@ -29,6 +30,8 @@ from .functions import add, average, concatenate, dot, maximum, minimum, multipl
 from .lstm import LSTM
 from .masking import Masking
 from .merging import Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract
+from .multi_head import MultiHeadAttention
+from .noise import AlphaDropout, GaussianDropout
 from .normalization import BatchNormalization, LayerNormalization
 from .operations import GetItem, Operation
 from .pooling import (
@@ -37,7 +40,9 @@ from .pooling import (
     GlobalMaxPooling1D,
     MaxPooling1D,
 )
+from .prelu import PReLU
 from .quantized import QuantizedDense, QuantizedEmbedding, QuantizedLSTM
+from .rescaling import Identity, Rescaling, UnitNormalization
 from .shapes import (
     Cropping1D,
     Flatten,
@@ -49,19 +54,22 @@ from .shapes import (
 )
 from .simple_rnn import SimpleRNN
 from .symbolic import Input, InputLayer, Tensor
+from .text_vectorization import TextVectorization
 from .time_distributed import TimeDistributed
 from .wrapper import Wrapper
 
 __all__ = [
-    "ELU", "LSTM", "Activation", "Add", "AdditiveAttention", "Attention", "Average",
-    "AveragePooling1D", "BatchNormalization", "Bidirectional", "Concatenate", "Conv1D",
-    "Cropping1D", "Dense", "Dot", "Dropout", "Embedding", "Flatten", "GaussianNoise", "GetItem",
-    "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Input", "InputLayer", "Layer",
-    "LayerNormalization", "LeakyReLU", "Masking", "MaxPooling1D", "Maximum", "Minimum",
-    "Multiply", "Operation", "Permute", "QuantizedDense", "QuantizedEmbedding", "QuantizedLSTM",
-    "ReLU", "RepeatVector", "Reshape", "SimpleRNN", "Softmax", "SpatialDropout1D", "Subtract",
-    "TimeDistributed", "UpSampling1D", "Wrapper", "ZeroPadding1D", "add", "average",
-    "concatenate", "dot", "maximum", "minimum", "multiply", "subtract",
+    "ELU", "LSTM", "Activation", "Add", "AdditiveAttention", "AlphaDropout", "Attention",
+    "Average", "AveragePooling1D", "BatchNormalization", "Bidirectional", "Concatenate",
+    "Conv1D", "Cropping1D", "Dense", "Dot", "Dropout", "Embedding", "Flatten",
+    "GaussianDropout", "GaussianNoise", "GetItem", "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D", "Identity", "Input", "InputLayer", "Layer", "LayerNormalization",
+    "LeakyReLU", "Masking", "MaxPooling1D", "Maximum", "Minimum", "MultiHeadAttention",
+    "Multiply", "Normalization", "Operation", "PReLU", "Permute", "QuantizedDense",
+    "QuantizedEmbedding", "QuantizedLSTM", "ReLU", "RepeatVector", "Rescaling", "Reshape",
+    "SimpleRNN", "Softmax", "SpatialDropout1D", "Subtract", "TextVectorization",
+    "TimeDistributed", "UnitNormalization", "UpSampling1D", "Wrapper", "ZeroPadding1D", "add",
+    "average", "concatenate", "dot", "maximum", "minimum", "multiply", "subtract",
 ]  # fmt: skip
 
 OWN: tuple[type[Layer], ...] = (
@@ -73,6 +81,8 @@ OWN: tuple[type[Layer], ...] = (
         MaxPooling1D, AveragePooling1D, GlobalMaxPooling1D, GlobalAveragePooling1D,
     Bidirectional, TimeDistributed, LayerNormalization, BatchNormalization, Conv1D, Attention,
     AdditiveAttention,
+    Identity, Rescaling, UnitNormalization, GaussianDropout, AlphaDropout, PReLU, Normalization,
+    MultiHeadAttention,
 )  # fmt: skip
 CLASSES: Mapping[str, type[Layer]] = Known(Layer, OWN)
 Wrapper.classes = CLASSES

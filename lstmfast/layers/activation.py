@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..activations import OF_INPUTS, name_of
 from ..arguments import LARGEST, Array, Shape, check_shape, choice, integer, number
 from ..ops.activations import Activation as Function
 from ..ops.rectified import rectified, rectified_backward
@@ -45,19 +46,22 @@ class Activation(Pointwise):
 
     Parameters
     ----------
-    activation : str
+    activation : str or function
         "linear" (then the output is x itself), "softmax", or the name of an activation with its
-        usual parameters: see `lstmfast.Activation`.
+        usual parameters: see `lstmfast.Activation`; or one of those that are calculated by NumPy,
+        such as "gelu": see `lstmfast.activations`.
     name : str, optional
     input_shape : tuple, optional
         Without the batch: a Model that begins with the layer is built at once.
     """
 
     def __init__(
-        self, activation: str, *, name: str | None = None, input_shape: Shape | None = None
+        self, activation: Any, *, name: str | None = None, input_shape: Shape | None = None
     ):
         super().__init__(name, input_shape)
-        self.activation = choice("activation", activation, ACTIVATIONS)
+        if activation is None:
+            choice("activation", None, ACTIVATIONS)
+        self.activation = name_of("activation", activation, ACTIVATIONS)
         self._check_told()
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -69,12 +73,16 @@ class Activation(Pointwise):
         return self.activation
 
     def _forward(self, x: Array) -> tuple[Array, Any]:
+        if self.activation in OF_INPUTS:
+            return OF_INPUTS[self.activation].forward(x), x
         if self.activation != "softmax":
             return super()._forward(x)
         y = self._ops.softmax(_rows(x)).reshape(x.shape)
         return y, y
 
     def _backward(self, dy: Array, kept: Any) -> Array:
+        if self.activation in OF_INPUTS:
+            return OF_INPUTS[self.activation].backward(kept, dy)
         if self.activation != "softmax":
             return super()._backward(dy, kept)
         dx: Array = self._ops.softmax_backward(_rows(kept), _rows(dy))

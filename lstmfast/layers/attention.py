@@ -81,15 +81,15 @@ class Attention(Layer):
     # Lists of shapes and arrays.
 
     def output_shape(self, input_shape: Any) -> Shape:
-        query, value, key = _three("input_shape", input_shape)
+        query, value, key = three("input_shape", input_shape)
         check_shape("query", query, ("B", "Tq", "D"))
         batch, steps, size = query
-        _check_agrees("value", value, (batch, "Tv", "V"))
-        _check_agrees("key", key, (batch, value[1], size))
+        agrees("value", value, (batch, "Tv", "V"))
+        agrees("key", key, (batch, value[1], size))
         return (batch, steps, value[-1])
 
     def _inputs(self, x: Any) -> list[tuple[str, Any]]:
-        return _named(x)
+        return named_inputs(x)
 
     # In a graph.
 
@@ -136,9 +136,9 @@ class Attention(Layer):
         """
         self._check_built()
         dtype = np.dtype(self.dtype)
-        given = [float_like(name, self._as_floats(one), dtype) for name, one in _named(x)]
+        given = [float_like(name, self._as_floats(one), dtype) for name, one in named_inputs(x)]
         self.output_shape([one.shape for one in given])
-        q, v, k = _three("x", given)
+        q, v, k = three("x", given)
         seen, counted = _checked_masks(mask, q.shape[:2], v.shape[:2])
         scores, kept = self._scores(q, k)
         p = weights(barred(scores, counted, use_causal_mask))
@@ -253,7 +253,7 @@ class AdditiveAttention(Attention):
     def output_shape(self, input_shape: Any) -> Shape:
         found = super().output_shape(input_shape)
         if self.built and self.use_scale:
-            _check_agrees("query", input_shape[0], ("B", "Tq", self.params["scale"].shape[0]))
+            agrees("query", input_shape[0], ("B", "Tq", self.params["scale"].shape[0]))
         return found
 
     def _scores(self, q: Array, k: Array) -> tuple[Array, Any]:
@@ -275,17 +275,17 @@ def _listed(name: str, given: Any) -> list[Any]:
     return found
 
 
-def _named(x: Any) -> list[tuple[str, Any]]:
+def named_inputs(x: Any) -> list[tuple[str, Any]]:
     return list(zip(NAMES, _listed("x", x), strict=False))
 
 
-def _three(name: str, given: Any) -> tuple[Any, Any, Any]:
+def three(name: str, given: Any) -> tuple[Any, Any, Any]:
     """(query, value, key) of a list of two or three: the key is the value if it is left out."""
     query, value, *key = _listed(name, given)
     return query, value, key[0] if key else value
 
 
-def _check_agrees(name: str, found: Shape, expected: Sequence[int | str | None]) -> None:
+def agrees(name: str, found: Shape, expected: Sequence[int | str | None]) -> None:
     """Raise ValueError unless these sizes are the same, where both are known."""
     sizes = [*found, *expected]  # long enough, whatever was given
     wanted = [
@@ -303,11 +303,11 @@ def _checked_masks(
     if not isinstance(mask, (list, tuple)) or len(mask) not in (2, 3):
         raise ValueError(f"mask: expected a list [query_mask, value_mask], got {shown(mask)}")
     pairs = zip(("query_mask", "value_mask"), mask[:2], (of_query, of_value), strict=True)
-    seen, counted = (_bool(name, one, shape) for name, one, shape in pairs)
+    seen, counted = (checked_mask(name, one, shape) for name, one, shape in pairs)
     return seen, counted
 
 
-def _bool(name: str, mask: Any, shape: tuple[int, ...]) -> Array | None:
+def checked_mask(name: str, mask: Any, shape: tuple[int, ...]) -> Array | None:
     if mask is None:
         return None
     mask = np.asarray(mask)

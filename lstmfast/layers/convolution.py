@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import constraints, initializers, regularizers
+from .. import activations, constraints, initializers, regularizers
 from ..arguments import Array, Shape, check_shape, choice, flag, integer
 from ..ops.convolution import convolve, convolve_backward, padded, steps_out
 from ..ops.dispatch import float_like
 from .base import Layer
 from .checks import features_of
-from .dense import ACTIVATIONS
+from .dense import COMPILED
 
 __all__ = ["Conv1D"]
 
@@ -39,7 +39,7 @@ class Conv1D(Layer):
         From step to step of a window; one of it and `strides` is 1.
     groups : int
         Channels and filters fall into so many groups, each for itself.
-    activation : str, optional
+    activation : str or function, optional
         As of `Dense`.
     use_bias : bool
     kernel_initializer, bias_initializer : str or Initializer
@@ -65,7 +65,7 @@ class Conv1D(Layer):
         data_format: str | None = None,
         dilation_rate: Any = 1,
         groups: int = 1,
-        activation: str | None = None,
+        activation: Any = None,
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
@@ -87,9 +87,7 @@ class Conv1D(Layer):
         self.data_format = choice("data_format", kept, ("channels_last",))
         self.dilation_rate = _one("dilation_rate", dilation_rate)
         self.groups = integer("groups", groups, 1)
-        self.activation = choice(
-            "activation", "linear" if activation is None else activation, ACTIVATIONS
-        )
+        self.activation = activations.name_of("activation", activation, COMPILED)
         self.use_bias = flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from .. import constraints, initializers, regularizers
-from ..arguments import Array, Shape, check_shape, choice, flag, integer
-from ..ops import activations
+from .. import activations, constraints, initializers, regularizers
+from ..arguments import Array, Shape, check_shape, flag, integer
+from ..ops.activations import NAMES
 from ..ops.placement import is_own
 from .base import Layer
 from .checks import features_of
 from .stepping import Stepper, dense_stepper, same_stepper
 
-__all__ = ["ACTIVATIONS", "Dense", "dense_rows"]
+__all__ = ["ACTIVATIONS", "COMPILED", "Dense", "dense_rows"]
 
-ACTIVATIONS = ("linear", "softmax", *activations.NAMES)
+COMPILED = ("linear", "softmax", *NAMES)
+ACTIVATIONS = (*COMPILED, *activations.OF_INPUTS)
 
 
 class Dense(Layer):
@@ -23,8 +24,9 @@ class Dense(Layer):
     Parameters
     ----------
     units : int
-    activation : str, optional
-        "linear" (None), "softmax" or the name of an `Activation`, with its usual parameters.
+    activation : str or function, optional
+        "linear" (None), "softmax" or the name of an `Activation`, with its usual parameters; or
+        one of those that are calculated by NumPy, such as "gelu": see `lstmfast.activations`.
     use_bias : bool
     kernel_initializer, bias_initializer : str or Initializer
     kernel_regularizer, bias_regularizer : str or Regularizer, optional
@@ -45,7 +47,7 @@ class Dense(Layer):
     def __init__(
         self,
         units: int,
-        activation: str | None = None,
+        activation: Any = None,
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
@@ -60,9 +62,7 @@ class Dense(Layer):
     ):
         super().__init__(name, seed, input_shape)
         self.units = integer("units", units, 1)
-        self.activation = choice(
-            "activation", "linear" if activation is None else activation, ACTIVATIONS
-        )
+        self.activation = activations.name_of("activation", activation, ACTIVATIONS)
         self.use_bias = flag("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
@@ -88,9 +88,11 @@ class Dense(Layer):
         y = self.forward_linear(x, training)
         if self.activation == "linear":
             return y
+        of_inputs = training and self.activation in activations.OF_INPUTS
+        kept = y.copy() if of_inputs else y
         self.finish(y)
         if training:
-            self._cache = (self._cache[0], y)
+            self._cache = (self._cache[0], kept)
         return y
 
     def finish(self, y: Array) -> Array:
@@ -98,6 +100,8 @@ class Dense(Layer):
         if self.activation == "softmax":
             rows = y.reshape(-1, self.units)
             self._ops.softmax(rows, out=rows)
+        elif self.activation in activations.OF_INPUTS:
+            y[...] = activations.OF_INPUTS[self.activation].forward(y)
         elif self.activation != "linear":
             self._ops.activation_forward(self.activation, y, out=y)
         return y
@@ -151,6 +155,8 @@ class Dense(Layer):
         if self.activation == "softmax":
             rows = y.reshape(-1, self.units), dy.reshape(-1, self.units)
             return self._ops.softmax_backward(*rows).reshape(dy.shape)
+        if self.activation in activations.OF_INPUTS:
+            return activations.OF_INPUTS[self.activation].backward(y, dy)
         return self._ops.activation_backward(self.activation, y, dy)
 
 

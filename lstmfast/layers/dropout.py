@@ -78,7 +78,7 @@ class Dropout(Noisy):
         input_shape: Shape | None = None,
     ):
         super().__init__(name, input_shape, seed)
-        self.rate = _rate(rate)
+        self.rate = rate_of(rate)
         self.noise_shape = None if noise_shape is None else _noise_shape(noise_shape)
         self.draws = self.rate > 0
         self._check_told()
@@ -169,7 +169,7 @@ class GaussianNoise(Noisy):
         return dy
 
 
-def _rate(rate: Any) -> float:
+def rate_of(rate: Any) -> float:
     found = number("rate", rate, 0, 1)
     if found == 1:
         raise ValueError(f"rate: expected a rate in [0, 1), got {rate}")

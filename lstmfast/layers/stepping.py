@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import capi
+from ..activations import OF_INPUTS
 from ..arguments import Array, check_shape
 from ..ops.activations import Activation
 from ..ops.activations import get as activation_of
@@ -68,6 +69,8 @@ def _finisher(name: str, double: bool, rows: int, units: int) -> Callable[[Array
         return lambda y: None
     if name == "softmax":
         return lambda y: capi.softmax(double, rows, units, y)
+    if name in OF_INPUTS:
+        return lambda y: np.copyto(y, OF_INPUTS[name].forward(y))
     of: Activation = activation_of("activation", name)
     kind, alpha, beta = of.kind, of.alpha, of.beta
     return lambda y: capi.activation(double, rows * units, kind, alpha, beta, y, y)

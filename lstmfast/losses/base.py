@@ -279,10 +279,10 @@ class Loss:
         twin = copy.copy(self)
         twin.wants_logits = False
         if self.reduction in NOT_REDUCED:
-            return twin._each(outputs, y, weights).reshape(outputs.shape[:-1])
+            return twin.each_row(outputs, y, weights).reshape(outputs.shape[:-1])
         return twin.forward(outputs, y, weights).mean
 
-    def _each(self, outputs: Array, y: Array, weights: Array | None) -> Array:
+    def each_row(self, outputs: Array, y: Array, weights: Array | None = None) -> Array:
         """Return the losses of the rows (R,), times their weights."""
         rows, targets, weights = self._prepared(outputs, y, weights)
         with np.errstate(all="ignore"):

@@ -87,7 +87,7 @@ class SparseCategoricalCrossentropy(Crossentropy):
         self.from_logits = flag("from_logits", from_logits)
         given = ignore_class is not None
         self.ignore_class = integer("ignore_class", ignore_class, -LARGEST) if given else None
-        _check_axis(axis)
+        check_axis(axis)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -161,7 +161,7 @@ class CategoricalCrossentropy(Crossentropy):
         super().__init__(reduction, name, dtype)
         self.from_logits = flag("from_logits", from_logits)
         self.label_smoothing = number("label_smoothing", label_smoothing, 0.0, 1.0)
-        _check_axis(axis)
+        check_axis(axis)
 
     def get_config(self) -> dict[str, Any]:
         config, smoothing = super().get_config(), self.label_smoothing
@@ -179,7 +179,7 @@ class CategoricalCrossentropy(Crossentropy):
         self, outputs: Array, y: Array, weights: Array | None
     ) -> tuple[Array, Array, Array | None]:
         rows, targets, weights = super()._prepared(outputs, y, weights)
-        return rows, _smoothed(targets, self.label_smoothing, targets.shape[-1]), weights
+        return rows, smoothed(targets, self.label_smoothing, targets.shape[-1]), weights
 
     def _check_device(self, weights: Array | None) -> None:
         super()._check_device(weights)
@@ -218,7 +218,7 @@ class BinaryCrossentropy(Loss):
         super().__init__(reduction, name, dtype)
         self.from_logits = flag("from_logits", from_logits)
         self.label_smoothing = number("label_smoothing", label_smoothing, 0.0, 1.0)
-        _check_axis(axis)
+        check_axis(axis)
 
     def get_config(self) -> dict[str, Any]:
         config = {**super().get_config(), "from_logits": self.from_logits}
@@ -236,7 +236,7 @@ class BinaryCrossentropy(Loss):
     def row_losses(
         self, outputs: Array, targets: Array, gradient: bool
     ) -> tuple[Array, Array | None]:
-        targets = _smoothed(targets, self.label_smoothing, 2)
+        targets = smoothed(targets, self.label_smoothing, 2)
         logits = self.wants_logits or self.from_logits
         return ops.binary_crossentropy(outputs, targets, gradient=gradient, from_logits=logits)
 
@@ -256,14 +256,14 @@ class KLDivergence(Loss):
         return ops.kl_divergence(outputs, targets, gradient=gradient)
 
 
-def _smoothed(targets: Array, smoothing: float, classes: int) -> Array:
+def smoothed(targets: Array, smoothing: float, classes: int) -> Array:
     if not smoothing:
         return targets
     real = targets.dtype.type
     return targets * real(1.0 - smoothing) + real(smoothing / classes)
 
 
-def _check_axis(axis: Any) -> None:
+def check_axis(axis: Any) -> None:
     if axis != -1 or isinstance(axis, (float, np.ndarray)):
         raise ValueError(f"axis: expected -1, the last, got {shown(axis)}")
 

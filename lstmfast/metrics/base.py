@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import registry
 from ..arguments import Array, shape_text, shown
+from ..losses import FUNCTIONS
 from ..losses.weights import each_of, flags, spread
 from ..registry import snake_case
 
@@ -189,8 +190,8 @@ class MeanMetricWrapper(MeanOfRows):
     def __init__(
         self, fn: Callable[..., Any], name: str | None = None, dtype: None = None, **arguments: Any
     ):
-        if isinstance(fn, str) and registry.registered(fn) is not None:
-            fn = registry.registered(fn)
+        if isinstance(fn, str):
+            fn = registry.registered(fn) or FUNCTIONS.get(fn, fn)
         if not callable(fn) or isinstance(fn, type):
             raise ValueError(f"fn: expected a function of y_true and y_pred, got {shown(fn)}")
         super().__init__(name, dtype)
@@ -206,7 +207,7 @@ class MeanMetricWrapper(MeanOfRows):
 
     def get_config(self) -> dict[str, Any]:
         name = registry.name_of(self.fn) if hasattr(self.fn, "__name__") else ""
-        if registry.registered(name) is not self.fn:
+        if self.fn not in (registry.registered(name), FUNCTIONS.get(name)):
             expected = "a function that register_serializable has registered"
             raise ValueError(f"fn: expected {expected} to write its name, got {shown(self.fn)}")
         return {**super().get_config(), "fn": name, **self.arguments}

@@ -64,6 +64,7 @@ def get(argument: str, identifier: Any) -> Activation:
     """
     listed = isinstance(identifier, (tuple, list)) and len(identifier) > 0
     name, *given = identifier if listed else (identifier,)
+    name = getattr(name, "activation_name", name)  # of a function of `lstmfast.activations`
     if name == "linear" and not any(given):
         name, given = "affine", [1.0, 0.0]
     choice(argument, name, (*NAMES, "linear"))

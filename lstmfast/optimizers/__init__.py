@@ -16,26 +16,19 @@ from . import schedules
 from .adagrad import Adagrad
 from .adam import Adam, AdamW, Nadam
 from .base import Optimizer
+from .plain import Adadelta, Adamax, Lion
 from .rmsprop import RMSprop
 from .sgd import SGD
 
 __all__ = [
-    "CLASSES",
-    "NAMED",
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Nadam",
-    "Optimizer",
-    "RMSprop",
-    "RowGradient",
-    "get",
-    "schedules",
-]
+    "CLASSES", "NAMED", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion",
+    "Nadam", "Optimizer", "RMSprop", "RowGradient", "deserialize", "get", "schedules",
+    "serialize",
+]  # fmt: skip
 
 CLASSES: dict[str, type[Optimizer]] = {
-    made.__name__: made for made in (SGD, Adam, AdamW, RMSprop, Adagrad, Nadam)
+    made.__name__: made
+    for made in (SGD, Adam, AdamW, RMSprop, Adagrad, Nadam, Adadelta, Adamax, Lion)
 }
 NAMED: dict[str, Callable[[], Optimizer]] = {
     name.lower(): made  # type: ignore[misc]
@@ -54,3 +47,13 @@ def get(identifier: str | dict[str, Any] | Optimizer) -> Optimizer:
         return construct("optimizer", identifier, CLASSES)
     name = identifier.lower() if isinstance(identifier, str) else identifier
     return NAMED[choice("optimizer", name, NAMED)]()
+
+
+def serialize(optimizer: Optimizer) -> dict[str, Any]:
+    """Return the config of an optimizer, for `deserialize`."""
+    return get(optimizer).get_config()
+
+
+def deserialize(config: str | dict[str, Any]) -> Optimizer:
+    """Return the optimizer that `serialize` told of, or of a name; see `get`."""
+    return get(config)

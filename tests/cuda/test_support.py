@@ -141,7 +141,8 @@ def test_embedding_trains():
 def test_loss_trains_or_is_refused(loss):
     activation = "softmax" if "entropy" in loss else "linear"
     layers = lambda: [LSTM(2), Dense(2, activation)]  # noqa: E731
-    made, answer = LOSSES[loss](), support.LOSSES[loss]
+    arguments = [np.square] if loss == "LossFunctionWrapper" else []
+    made, answer = LOSSES[loss](*arguments), support.LOSSES[loss]
     if answer is True:
         return assert_same_training(layers, steps(), targets(loss), loss=made)
     with pytest.raises(ValueError, match=f"^loss: .*: {answer}$"):
@@ -164,7 +165,12 @@ def test_weights_and_options_of_losses_are_refused():
 
 
 @pytest.mark.parametrize("activation", support.ACTIVATIONS_OF_DENSE)
-def test_activation_of_dense_trains(activation):
+def test_activation_of_dense_trains_or_is_refused(activation):
+    answer = support.ACTIVATIONS_OF_DENSE[activation]
+    if answer is not True:
+        with pytest.raises(ValueError, match=f"^dense: activation: .*: {answer}$"):
+            Dense(3, activation).to("cuda")
+        return
     assert_same_training(lambda: [Dense(3, activation), Dense(2)], steps()[:, 0], targets())
 
 
