@@ -27,27 +27,20 @@ NO_NORM = "there is no layer normalisation on a GPU"
 KEPT = "all activations are kept on a GPU"
 NO_RESETS = "no kernel begins rows anew on a GPU"
 NO_STATICS = "no kernel adds static inputs on a GPU"
-NO_KERNELS = "has no kernels on a GPU"
-NO_BOTH_WAYS = "Bidirectional has no kernels on a GPU; LSTM(bidirectional=True) has"
 HOST_RULE = "it is calculated on the CPU alone"
 
 LAYERS: Rows = {
-    "Embedding": True, "LSTM": True, "SimpleRNN": NO_RNN, "Dense": True,
-    "QuantizedEmbedding": NO_INT8, "QuantizedLSTM": NO_INT8, "QuantizedDense": NO_INT8,
     **dict.fromkeys((
-        "Activation", "ReLU", "LeakyReLU", "ELU", "Softmax", "Dropout", "SpatialDropout1D",
-        "GaussianNoise", "Masking", "Flatten", "Reshape", "Permute", "RepeatVector",
-        "ZeroPadding1D", "Cropping1D", "UpSampling1D", "Add", "Subtract", "Multiply", "Average",
-        "Maximum", "Minimum", "Concatenate", "Dot", "MaxPooling1D", "AveragePooling1D",
-        "GlobalMaxPooling1D", "GlobalAveragePooling1D",
-    ), HOST_RULE),
-    "Bidirectional": NO_BOTH_WAYS,
-    "TimeDistributed": "TimeDistributed has no kernels on a GPU",
-    "LayerNormalization": "LayerNormalization has no kernels on a GPU",
-    "BatchNormalization": "BatchNormalization has no kernels on a GPU",
-    "Conv1D": "Conv1D has no kernels on a GPU",
-    "Attention": "Attention has no kernels on a GPU",
-    "AdditiveAttention": "AdditiveAttention has no kernels on a GPU",
+        "Embedding", "LSTM", "Dense", "Activation", "ReLU", "LeakyReLU", "ELU", "Softmax",
+        "Dropout", "SpatialDropout1D", "GaussianNoise", "Masking", "Flatten", "Reshape", "Permute",
+        "RepeatVector", "ZeroPadding1D", "Cropping1D", "UpSampling1D", "Add", "Subtract",
+        "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot", "MaxPooling1D",
+        "AveragePooling1D", "GlobalMaxPooling1D", "GlobalAveragePooling1D", "Bidirectional",
+        "TimeDistributed", "LayerNormalization", "BatchNormalization", "Conv1D", "Attention",
+        "AdditiveAttention",
+    ), True),
+    "SimpleRNN": NO_RNN,
+    "QuantizedEmbedding": NO_INT8, "QuantizedLSTM": NO_INT8, "QuantizedDense": NO_INT8,
 }  # fmt: skip
 OPTIONS_OF_LSTM: Rows = {
     "activation": True, "recurrent_activation": True, "output_activation": True,
@@ -64,24 +57,14 @@ ACTIVATIONS_OF_DENSE: Rows = {
     "hard_sigmoid": True, "affine": True, "leaky_relu": True, "thresholded_relu": True,
     "scaled_tanh": True, "elu": True, "softsign": True, "softplus": True,
 }  # fmt: skip
-LOSSES: Rows = {
-    "SparseCategoricalCrossentropy": True,
-    "CategoricalCrossentropy": True,
-    "MeanSquaredError": True,
-    "BinaryCrossentropy": "BinaryCrossentropy has no kernels on a GPU",
-    "MeanAbsoluteError": "MeanAbsoluteError has no kernels on a GPU",
-    "Huber": "Huber has no kernels on a GPU",
-    "Quantile": "Quantile has no kernels on a GPU",
-    "KLDivergence": "KLDivergence has no kernels on a GPU",
-}
-OPTIMIZERS: Rows = {
-    "SGD": True, "Adam": True, "AdamW": f"AdamW {NO_KERNELS}", "RMSprop": f"RMSprop {NO_KERNELS}",
-    "Adagrad": f"Adagrad {NO_KERNELS}", "Nadam": f"Nadam {NO_KERNELS}",
-}  # fmt: skip
+LOSSES: Rows = dict.fromkeys((
+    "SparseCategoricalCrossentropy", "CategoricalCrossentropy", "BinaryCrossentropy",
+    "MeanSquaredError", "MeanAbsoluteError", "Huber", "Quantile", "KLDivergence",
+), True)  # fmt: skip
+OPTIMIZERS: Rows = dict.fromkeys(("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Nadam"), True)
 OPTIONS_OF_OPTIMIZERS: Rows = {
-    "momentum": True, "nesterov": True, "amsgrad": f"amsgrad {NO_KERNELS}",
-    "weight_decay": f"weight_decay {NO_KERNELS}", "use_ema": f"use_ema {NO_KERNELS}",
-    "gradient_accumulation_steps": f"gradient_accumulation_steps {NO_KERNELS}",
+    "momentum": True, "nesterov": True, "amsgrad": True, "centered": True, "weight_decay": True,
+    "use_ema": True, "gradient_accumulation_steps": True,
     "lazy": "gradients of rows are for the CPU",
 }  # fmt: skip
 CLIPS: Rows = {"clipnorm": True, "clipvalue": True, "global_clipnorm": True}

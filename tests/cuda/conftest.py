@@ -19,6 +19,7 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "0":
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from lstmfast.cuda.kernels import (
+    broadcasting,
     cells,
     cells_backward,
     copying,
@@ -30,8 +31,10 @@ from lstmfast.cuda.kernels import (
     reductions,
     updates,
 )
+from lstmfast.cuda.runtime import numeric
 
 SMALL = {
+    broadcasting: {"THREADS": 16, "SIDE": 2},
     cells: {"THREADS": 8},
     cells_backward: {"THREADS": 8},
     copying: {"THREADS": 8},
@@ -41,6 +44,7 @@ SMALL = {
     noise: {"THREADS": 8},
     ragged: {"THREADS": 2},
     reductions: {"SIDE": 2, "COLUMNS": 4, "LANES": 2},
+    numeric: {"LONG": 8},
     updates: {"THREADS": 16},
 }
 
