@@ -281,7 +281,10 @@ def tell(metric: Metric, view: View, is_weighted: bool) -> None:
             metric.count += found.rows
         return
     y_pred = view.scores if metric.takes_scores else view.outputs
-    metric.update_state(to_host(view.y), to_host(y_pred), weights)
+    y = view.y
+    if is_own(y):  # row by row, as it goes to a GPU
+        y = to_host(y).reshape(*view.rows, *y.shape[1:])
+    metric.update_state(y, to_host(y_pred), weights)
 
 
 # What `compile` was given.

@@ -31,7 +31,6 @@ from lstmfast.cuda.kernels import (
     reductions,
     updates,
 )
-from lstmfast.cuda.runtime import numeric
 
 SMALL = {
     broadcasting: {"THREADS": 16, "SIDE": 2},
@@ -44,7 +43,6 @@ SMALL = {
     noise: {"THREADS": 8},
     ragged: {"THREADS": 2},
     reductions: {"SIDE": 2, "COLUMNS": 4, "LANES": 2},
-    numeric: {"LONG": 8},
     updates: {"THREADS": 16},
 }
 

@@ -17,6 +17,11 @@ TWO = (
 STRANGE = np.array([0.0, -0.0, 1.5, -2.0, np.inf, -np.inf, np.nan])
 
 
+@pytest.fixture(autouse=True)
+def blocks_for_short_axes(monkeypatch):
+    monkeypatch.setattr(numeric, "LONG", 8)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(11)
@@ -163,7 +168,7 @@ def test_what_is_not_known_raises(rng):
         x + from_host(np.ones(4))
     with pytest.raises(ValueError, match=r"^shape: expected one of 6 elements, got \[4\]"):
         x.reshape(4)
-    with pytest.raises(TypeError, match="expected .copy_to_host"):
+    with pytest.raises(TypeError, match=r"expected \.copy_to_host"):
         np.asarray(x)
 
 
@@ -171,7 +176,7 @@ def test_nothing_warns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         x = from_host(np.array([0.0, -1.0]))
-        np.log(x), x / 0.0, np.sqrt(x), np.exp(x * 1e4)  # noqa: B018
+        np.log(x), x / 0.0, np.sqrt(x), np.exp(x * 1e4)
 
 
 def test_new_memory_is_told_nothing(monkeypatch, rng):

@@ -342,15 +342,24 @@ def every() -> Iterator[Kernel]:
 
 
 def _maps(name: str) -> Iterator[Kernel]:
+    unary = (
+        "copy",
+        "negative",
+        "absolute",
+        "sign",
+        "square",
+        "sqrt",
+        "exp",
+        "log",
+        "log1p",
+        "isnan",
+    )
     for what in OPERATIONS:
-        if what in OF_TRUTH:
-            continue
-        target = "int8" if what in COMPARISONS else name
-        count = {same: 1, negative: 1, absolute: 1, sign: 1, square: 1, root: 1, exponential: 1,
-                 logarithm: 1, logarithm_of_more: 1, is_nan: 1, chosen: 3}.get(
-                     OPERATIONS[what], 2)  # fmt: skip
-        kinds = ("int8", name, name)[3 - count :] if count == 3 else (name,) * count
-        for flat in (True, False):
-            yield make_map(what, kinds, (False,) * count, name, target, flat)
-        if count == 2:
+        kinds = ("int8", name, name) if what == "where" else (name,) * (1 if what in unary else 2)
+        target, arrays = "int8" if what in COMPARISONS else name, (False,) * len(kinds)
+        if what not in OF_TRUTH:
+            yield make_map(what, kinds, arrays, name, target, True)
+        if what in ("copy", "multiply", "where"):
+            yield make_map(what, kinds, arrays, name, target, False)
+        if what in ("multiply", "maximum"):
             yield make_map(what, kinds, (False, True), name, target, True)
