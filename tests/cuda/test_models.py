@@ -215,3 +215,16 @@ def test_labels_out_of_range_behind_a_mask_end_training():
     labels[0, 1] = 9
     with pytest.raises(TrainingError):
         model.fit(IDS, labels, verbose=0)
+
+
+def test_a_model_within_a_model():
+    x, y = IDS[:2], LABELS[:2]
+    results = []
+    for device in ("cpu", "cuda"):
+        inner = Model([Embedding(5, 2, mask_zero=True), LSTM(2, return_sequences=True)], seed=3)
+        model = Model([inner, Dense(3, "softmax")], seed=3, dtype="float32", device=device)
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        results.append([model.train_on_batch(x, y), model.predict(x), inner.predict(x)])
+        assert inner.device == device
+    for got, wanted in zip(*reversed(results), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5)
