@@ -12,7 +12,7 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "0":
 
 MODULES = (
     "cells", "cells_backward", "copying", "noise", "ragged", "reductions", "elementwise", "updates",
-    "embedding", "losses",
+    "embedding", "losses", "broadcasting",
 )  # fmt: skip
 KERNELS = [
     kernel for name in MODULES for kernel in import_module(f"lstmfast.cuda.kernels.{name}").every()
@@ -48,7 +48,7 @@ def test_what_adds_in_float64_is_named():
         kernel.name for kernel in KERNELS if "float32" in kernel.name and "float64" in kernel.name
     }
     assert all(name.startswith(("sums of", "squared error", "factor")) for name in named)
-    assert len(named) == 7
+    assert len(named) == 9
 
 
 @pytest.mark.parametrize("varied", [False, True])

@@ -14,6 +14,8 @@ HOMES = {
     "update": {
         "kernels/cell.py",
         "kernels/pointwise.py",  # Nadam: a share of the average and one of the gradient
+        "cuda/kernels/updates.py",
+        "cuda/kernels/broadcasting.py",  # places among strides
         "layers/normalization.py",  # moving means
         "optimizers/plain.py",  # moving means of rarer optimizers
     },
@@ -21,6 +23,7 @@ HOMES = {
         "kernels/cell.py",
         "constraints.py",  # MinMaxNorm with a rate: norms, no states
         "kernels/pointwise.py",  # weights and their moving average
+        "cuda/kernels/updates.py",  # what decays
         "layers/normalization.py",  # moving means
         "metrics/confusion.py",  # the F score: of precision and recall
         "ops/row_losses.py",  # a binary cross-entropy's two sides
@@ -56,6 +59,7 @@ HOMES = {
     "peepholes": {
         "kernels/cell.py",
         "kernels/pointwise.py",  # Nadam, with decay: sums of three products
+        "cuda/kernels/updates.py",
         "kernels/vecmath.py",  # x less a multiple of ln 2, which is two numbers
         "losses/focal.py",  # the same: sums of products
         "activations.py",  # Taylor's series of the error function, and slopes

@@ -251,9 +251,8 @@ def test_configurations_and_copies(layer, shapes):
 
 
 @EACH
-def test_none_is_on_a_gpu(layer, shapes):
-    with pytest.raises(ValueError, match=rf"'{type(layer).__name__}': .* on the CPU alone"):
-        layer.check_place("cuda", None)
+def test_each_may_be_on_a_gpu(layer, shapes):
+    layer.check_place("cuda", None)  # tests/cuda holds its results against the CPU's
 
 
 @EACH

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 __all__ = ["SECTIONS", "Case", "Job", "all_jobs"]
 
 SECTIONS = ("machine", "validate", "stress", "measure")
-MODULES = ("machine", "validate", "pointwise", "training", "stress", "article", "measure")
+MODULES = (
+    "machine", "validate", "pointwise", "training", "numeric", "stress", "article", "measure",
+)  # fmt: skip
 
 Case = dict[str, Any]
 

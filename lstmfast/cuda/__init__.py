@@ -14,7 +14,7 @@ __all__ = ["CudaError", "DeviceArray", "from_host"]
 def __getattr__(name: str) -> Any:
     """What needs the extra `cuda`, imported when it is asked for."""
     if name in ("DeviceArray", "from_host"):
-        from .runtime import array
+        from .runtime import array, numeric  # noqa: F401  # which gives arrays their arithmetic
 
         return getattr(array, name)
     if name == "CudaError":

@@ -21,36 +21,32 @@ PRECISIONS = {
 
 Rows = Mapping[str, bool | str]
 
+NO_KERNELS = "has no kernels on a GPU"
 NO_RNN = "SimpleRNN has no kernels on a GPU"
 NO_INT8 = "weights in int8 are for the CPU"
 NO_NORM = "there is no layer normalisation on a GPU"
 KEPT = "all activations are kept on a GPU"
 NO_RESETS = "no kernel begins rows anew on a GPU"
 NO_STATICS = "no kernel adds static inputs on a GPU"
-NO_KERNELS = "has no kernels on a GPU"
-NO_BOTH_WAYS = "Bidirectional has no kernels on a GPU; LSTM(bidirectional=True) has"
 HOST_RULE = "it is calculated on the CPU alone"
 
 LAYERS: Rows = {
-    "Embedding": True, "LSTM": True, "SimpleRNN": NO_RNN, "Dense": True,
-    "QuantizedEmbedding": NO_INT8, "QuantizedLSTM": NO_INT8, "QuantizedDense": NO_INT8,
     **dict.fromkeys((
-        "Activation", "ReLU", "LeakyReLU", "ELU", "Softmax", "Dropout", "SpatialDropout1D",
-        "GaussianNoise", "Masking", "Flatten", "Reshape", "Permute", "RepeatVector",
-        "ZeroPadding1D", "Cropping1D", "UpSampling1D", "Add", "Subtract", "Multiply", "Average",
-        "Maximum", "Minimum", "Concatenate", "Dot", "GetItem", "Operation",
-        "MaxPooling1D", "AveragePooling1D",
-        "GlobalMaxPooling1D", "GlobalAveragePooling1D", "Identity", "Rescaling",
-        "UnitNormalization", "GaussianDropout", "AlphaDropout", "PReLU", "Normalization",
+        "Embedding", "LSTM", "Dense", "Activation", "ReLU", "LeakyReLU", "ELU", "Softmax",
+        "Dropout", "SpatialDropout1D", "GaussianNoise", "Masking", "Flatten", "Reshape", "Permute",
+        "RepeatVector", "ZeroPadding1D", "Cropping1D", "UpSampling1D", "Add", "Subtract",
+        "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot", "MaxPooling1D",
+        "AveragePooling1D", "GlobalMaxPooling1D", "GlobalAveragePooling1D", "Bidirectional",
+        "TimeDistributed", "LayerNormalization", "BatchNormalization", "Conv1D", "Attention",
+        "AdditiveAttention",
+    ), True),
+    "SimpleRNN": NO_RNN,
+    **dict.fromkeys((
+        "GetItem", "Operation", "Identity", "Rescaling", "UnitNormalization", "GaussianDropout",
+        "AlphaDropout", "PReLU", "Normalization",
     ), HOST_RULE),
-    "Bidirectional": NO_BOTH_WAYS,
-    "TimeDistributed": "TimeDistributed has no kernels on a GPU",
-    "LayerNormalization": "LayerNormalization has no kernels on a GPU",
-    "BatchNormalization": "BatchNormalization has no kernels on a GPU",
-    "Conv1D": "Conv1D has no kernels on a GPU",
-    "Attention": "Attention has no kernels on a GPU",
-    "AdditiveAttention": "AdditiveAttention has no kernels on a GPU",
     "MultiHeadAttention": "MultiHeadAttention has no kernels on a GPU",
+    "QuantizedEmbedding": NO_INT8, "QuantizedLSTM": NO_INT8, "QuantizedDense": NO_INT8,
 }  # fmt: skip
 OPTIONS_OF_LSTM: Rows = {
     "activation": True, "recurrent_activation": True, "output_activation": True,
@@ -75,13 +71,13 @@ ACTIVATIONS_OF_DENSE: Rows = {
     },
 }  # fmt: skip
 LOSSES: Rows = {
-    "SparseCategoricalCrossentropy": True,
-    "CategoricalCrossentropy": True,
-    "MeanSquaredError": True,
+    **dict.fromkeys((
+        "SparseCategoricalCrossentropy", "CategoricalCrossentropy", "BinaryCrossentropy",
+        "MeanSquaredError", "MeanAbsoluteError", "Huber", "Quantile", "KLDivergence",
+    ), True),
     **{
         name: f"{name} {NO_KERNELS}"
         for name in (
-            "BinaryCrossentropy", "MeanAbsoluteError", "Huber", "Quantile", "KLDivergence",
             "MeanAbsolutePercentageError", "MeanSquaredLogarithmicError", "LogCosh", "Poisson",
             "CosineSimilarity", "Hinge", "SquaredHinge", "CategoricalHinge",
             "BinaryFocalCrossentropy", "CategoricalFocalCrossentropy", "LossFunctionWrapper",
@@ -89,15 +85,12 @@ LOSSES: Rows = {
     },
 }  # fmt: skip
 OPTIMIZERS: Rows = {
-    "SGD": True, "Adam": True, "AdamW": f"AdamW {NO_KERNELS}", "RMSprop": f"RMSprop {NO_KERNELS}",
-    "Adagrad": f"Adagrad {NO_KERNELS}", "Nadam": f"Nadam {NO_KERNELS}",
-    "Adadelta": f"Adadelta {NO_KERNELS}", "Adamax": f"Adamax {NO_KERNELS}",
-    "Lion": f"Lion {NO_KERNELS}",
-}  # fmt: skip
+    **dict.fromkeys(("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Nadam"), True),
+    **{name: f"{name} {NO_KERNELS}" for name in ("Adadelta", "Adamax", "Lion")},
+}
 OPTIONS_OF_OPTIMIZERS: Rows = {
-    "momentum": True, "nesterov": True, "amsgrad": f"amsgrad {NO_KERNELS}",
-    "weight_decay": f"weight_decay {NO_KERNELS}", "use_ema": f"use_ema {NO_KERNELS}",
-    "gradient_accumulation_steps": f"gradient_accumulation_steps {NO_KERNELS}",
+    "momentum": True, "nesterov": True, "amsgrad": True, "centered": True, "weight_decay": True,
+    "use_ema": True, "gradient_accumulation_steps": True,
     "lazy": "gradients of rows are for the CPU",
 }  # fmt: skip
 CLIPS: Rows = {"clipnorm": True, "clipvalue": True, "global_clipnorm": True}

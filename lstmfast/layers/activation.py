@@ -9,8 +9,9 @@ import numpy as np
 from ..activations import OF_INPUTS, name_of
 from ..arguments import LARGEST, Array, Shape, check_shape, choice, integer, number
 from ..ops.activations import Activation as Function
+from ..ops.layouts import in_order
 from ..ops.rectified import rectified, rectified_backward
-from .checks import axis_of
+from .checks import axis_of, is_array
 from .dense import ACTIVATIONS
 from .weightless import Weightless
 
@@ -219,9 +220,9 @@ class Softmax(Weightless):
         return y
 
     def _shares(self, x: Array) -> Array:
-        rows = np.ascontiguousarray(np.moveaxis(x, self.axis, -1))
+        rows = in_order(np.moveaxis(x, self.axis, -1))
         y = self._ops.softmax(_rows(rows)).reshape(rows.shape)
-        return np.ascontiguousarray(np.moveaxis(y, -1, self.axis))
+        return in_order(np.moveaxis(y, -1, self.axis))
 
     def _backward(self, dy: Array, kept: Any) -> Array:
         dy -= np.sum(dy * kept, axis=self.axis, keepdims=True)
@@ -235,7 +236,7 @@ def _rows(array: Array) -> Array:
 
 def _alike(mask: Any, x: Array) -> Array:
     """Return a mask that broadcasts to x; ValueError for others."""
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+    if not is_array(mask) or mask.dtype != np.bool_:
         raise ValueError(f"mask: expected an array of bool, got {type(mask).__name__}")
     sizes = zip(mask.shape, x.shape, strict=False)
     if mask.ndim != x.ndim or any(size not in (1, of_x) for size, of_x in sizes):

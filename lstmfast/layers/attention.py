@@ -17,7 +17,9 @@ from ..ops.attention import (
     weights_backward,
 )
 from ..ops.dispatch import float_like
+from ..ops.layouts import an_array
 from ..ops.noise import dropped, kept_of
+from ..ops.placement import to_device
 from ..seeding import generator
 from .base import Layer
 from .checks import features_of, in_a_list
@@ -105,7 +107,7 @@ class Attention(Layer):
         dy, dscores = gradients
         if dy is None:
             q, v = self._cached()[0][:2]
-            dy = np.zeros((*q.shape[:2], v.shape[2]), q.dtype)
+            dy = np.zeros_like(q, shape=(*q.shape[:2], v.shape[2]))
         return self.backward(dy, need_dx, dscores=dscores)
 
     # Forward and back.
@@ -141,12 +143,12 @@ class Attention(Layer):
         q, v, k = three("x", given)
         seen, counted = _checked_masks(mask, q.shape[:2], v.shape[:2])
         scores, kept = self._scores(q, k)
-        p = weights(barred(scores, counted, use_causal_mask))
+        p = weights(self._ops, barred(scores, counted, use_causal_mask))
         noise = self._noise(p) if training else None
         left = p if noise is None else dropped(p, noise, self.dropout)
         y = left @ v
         if seen is not None:
-            y[~seen] = 0.0
+            np.copyto(y, 0.0, where=~seen[..., None])
         if training:
             self._cache = (q, v, k), len(given), kept, p, noise, seen
         return (y, left) if return_attention_scores else y
@@ -157,14 +159,15 @@ class Attention(Layer):
             return None
         if self.rng is None:
             self.rng = generator(self.seed)
-        return kept_of(p.shape, self.dropout, int(self.rng.integers(2**63)))
+        kept = kept_of(p.shape, self.dropout, int(self.rng.integers(2**63)))
+        return to_device(kept, self.device)  # type: ignore[no-any-return]
 
     def _scores(self, q: Array, k: Array) -> tuple[Array, Any]:
         """The scores, a new array, and what their way back needs."""
         scale = self.params.get("scale")
         if self.score_mode == "concat":
-            return additive_scores(q, k, scale, self.params["concat_score_weight"])
-        scores = q @ k.swapaxes(1, 2)
+            return additive_scores(self._ops, q, k, scale, self.params["concat_score_weight"])
+        scores = q @ np.swapaxes(k, 1, 2)
         if scale is not None:
             scores *= scale
         return scores, None
@@ -176,14 +179,14 @@ class Attention(Layer):
         scale = self.params.get("scale")
         if self.score_mode == "concat":
             w = self.params["concat_score_weight"]
-            dq, dk, da, dw = additive_scores_backward(ds, q, k, scale, w, kept)
+            dq, dk, da, dw = additive_scores_backward(self._ops, ds, q, k, scale, w, kept)
             return dq, dk, {"scale": da, "concat_score_weight": dw}
         dq, da = ds @ k, None
         if scale is not None:
-            da = np.asarray(np.sum(dq * q, dtype=np.float64), ds.dtype)
+            da = an_array(np.sum(dq * q, dtype=np.float64)).astype(ds.dtype)
             dq *= scale
             ds = ds * scale
-        return dq, ds.swapaxes(1, 2) @ q, {"scale": da}
+        return dq, np.swapaxes(ds, 1, 2) @ q, {"scale": da}
 
     def backward(self, dy: Any, need_dx: bool = True, *, dscores: Array | None = None) -> Any:
         """Fill `grads` and return the gradients of x, a list as long. See `Layer.backward`.
@@ -197,14 +200,15 @@ class Attention(Layer):
             check_shape("dscores", float_like("dscores", dscores, p.dtype).shape, p.shape)
         if seen is not None:
             dy = np.where(seen[..., None], dy, dy.dtype.type(0))
-        dp = dy @ v.swapaxes(1, 2)
+        dp = dy @ np.swapaxes(v, 1, 2)
         if dscores is not None:
             dp += dscores
         if noise is not None:
             dp = dropped(dp, noise, self.dropout)
         left = p if noise is None else dropped(p, noise, self.dropout)
-        dv = left.swapaxes(1, 2) @ dy
-        dq, dk, grads = self._scores_backward(weights_backward(p, dp), q, k, kept)
+        dv = np.swapaxes(left, 1, 2) @ dy
+        ds = weights_backward(self._ops, p, dp)
+        dq, dk, grads = self._scores_backward(ds, q, k, kept)
         self._cache = None
         self.grads = {name: grads[name] for name in self.params}
         if not need_dx:
@@ -257,13 +261,13 @@ class AdditiveAttention(Attention):
         return found
 
     def _scores(self, q: Array, k: Array) -> tuple[Array, Any]:
-        return additive_scores(q, k, None, self.params.get("scale", 1.0))
+        return additive_scores(self._ops, q, k, None, self.params.get("scale", 1.0))
 
     def _scores_backward(
         self, ds: Array, q: Array, k: Array, kept: Any
     ) -> tuple[Array, Array, dict[str, Any]]:
         w = self.params.get("scale", 1.0)
-        dq, dk, _, dw = additive_scores_backward(ds, q, k, None, w, kept)
+        dq, dk, _, dw = additive_scores_backward(self._ops, ds, q, k, None, w, kept)
         return dq, dk, {"scale": dw}
 
 
@@ -310,7 +314,7 @@ def _checked_masks(
 def checked_mask(name: str, mask: Any, shape: tuple[int, ...]) -> Array | None:
     if mask is None:
         return None
-    mask = np.asarray(mask)
+    mask = an_array(mask)
     check_shape(name, mask.shape, shape)
     if mask.dtype != np.bool_:
         raise ValueError(f"{name}: expected an array of bool, got dtype {mask.dtype}")

@@ -440,8 +440,7 @@ class Layer(Weighted, metaclass=Made):
     def _as_floats(self, x: Any, name: str = "x") -> Any:
         """Return x where the layer is, whole numbers and truth values as floats of its dtype."""
         x = self._placed(name, x)
-        whole = isinstance(x, np.ndarray) and x.dtype.kind in "biu"
-        return x.astype(self.dtype) if whole else x
+        return x.astype(self.dtype) if x.dtype.kind in "biu" else x
 
     def _inputs(self, x: Any) -> list[tuple[str, Any]]:
         """Return each of a list of inputs with its name in errors; ValueError for other things."""

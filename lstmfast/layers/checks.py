@@ -10,10 +10,11 @@ import numpy as np
 
 from ..arguments import Array, Shape, check_shape, choice, integer, shape_text, shown
 from ..ops.checks import PRECISIONS
+from ..ops.placement import is_own
 
 __all__ = [
     "DTYPES", "axis_of", "check_mask", "check_precision", "features_of", "held_params", "in_a_list",
-    "rounded", "sizes", "sizes_of_all", "with_batch",
+    "is_array", "rounded", "sizes", "sizes_of_all", "with_batch",
 ]  # fmt: skip
 
 DTYPES = ("float32", "float64")
@@ -50,11 +51,16 @@ def axis_of(axis: int, ndim: int) -> int:
 
 def check_mask(name: str, mask: Any, shape: tuple[int, ...]) -> Array:
     """Return `mask`; ValueError unless it is of bool, its axes the first of an input's `shape`."""
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
-        found = f"dtype {mask.dtype}" if isinstance(mask, np.ndarray) else shown(mask)
+    if not is_array(mask) or mask.dtype != np.bool_:
+        found = f"dtype {mask.dtype}" if is_array(mask) else shown(mask)
         raise ValueError(f"{name}: expected an array of bool, got {found}")
     check_shape(name, mask.shape, shape[: max(1, mask.ndim)])
-    return mask
+    return mask  # type: ignore[no-any-return]
+
+
+def is_array(value: Any) -> bool:
+    """Is this an array of NumPy, or of ours on a GPU?"""
+    return isinstance(value, np.ndarray) or is_own(value)
 
 
 def check_precision(precision: Any, device: str, dtypes: Iterable[str]) -> None:

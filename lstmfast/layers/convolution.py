@@ -10,6 +10,7 @@ from .. import activations, constraints, initializers, regularizers
 from ..arguments import Array, Shape, check_shape, choice, flag, integer
 from ..ops.convolution import convolve, convolve_backward, padded, steps_out
 from ..ops.dispatch import float_like
+from ..ops.layouts import in_order
 from .base import Layer
 from .checks import features_of
 from .dense import COMPILED
@@ -148,7 +149,9 @@ class Conv1D(Layer):
         self.output_shape(x.shape)
         wide = padded(x, *self._padding(x.shape[1]))
         y = self._activated(
-            convolve(wide, self.params["kernel"], self.params.get("bias"), **self._told())
+            convolve(
+                self._ops, wide, self.params["kernel"], self.params.get("bias"), **self._told()
+            )
         )
         if training:
             self._cache = wide, x.shape[1], None if self.activation == "linear" else y
@@ -176,19 +179,24 @@ class Conv1D(Layer):
         shape = (len(wide), self._count(wide.shape[1]), self.filters)
         check_shape("dy", dy.shape, shape)
         dx, d_kernel, d_bias = convolve_backward(
-            wide, self.params["kernel"], self._sums_backward(y, dy), need_dx=need_dx, **self._told()
+            self._ops,
+            wide,
+            self.params["kernel"],
+            self._sums_backward(y, dy),
+            need_dx=need_dx,
+            **self._told(),
         )
         self._cache = None
         grads = {"kernel": d_kernel, "bias": d_bias}
         self.grads = {name: grads[name] for name in self.params}
         left, _ = self._padding(steps)
-        return None if dx is None else np.ascontiguousarray(dx[:, left : left + steps])
+        return None if dx is None else in_order(dx[:, left : left + steps])
 
     def _sums_backward(self, y: Array | None, dy: Array) -> Array:
         """The gradient of what the activation was given."""
         if y is None:
             return dy
-        dy = np.ascontiguousarray(dy)
+        dy = in_order(dy)
         if self.activation == "softmax":
             rows = y.reshape(-1, self.filters), dy.reshape(-1, self.filters)
             return self._ops.softmax_backward(*rows).reshape(dy.shape)  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..arguments import Array, Shape, check_shape, integer, number, shape_text, shown
 from ..ops.noise import dropped, kept_of, noisy
+from ..ops.placement import to_device
 from ..seeding import generator
 from .stepping import Stepper
 from .weightless import Weightless
@@ -102,7 +103,7 @@ class Dropout(Noisy):
         return tuple(of_x if size is None else size for size, of_x in pairs)
 
     def _drawn(self, x: Array, seed: int) -> tuple[Array, Any]:
-        kept = kept_of(self._shape_drawn(x.shape), self.rate, seed)
+        kept = to_device(kept_of(self._shape_drawn(x.shape), self.rate, seed), self.device)
         return dropped(x, kept, self.rate), kept
 
     def _backward(self, dy: Array, kept: Any) -> Array:

@@ -10,7 +10,6 @@ import numpy as np
 
 from .. import constraints, initializers, regularizers
 from ..arguments import Array, Shape, check_shape, flag, integer
-from ..ops.placement import to_host
 from ..ops.rows import RowGradient
 from .base import Layer
 from .checks import rounded
@@ -124,7 +123,7 @@ class Embedding(Layer):
         """Return where ids are not 0, bool in the shape of x, with `mask_zero`; and in the mask."""
         if not self.mask_zero:
             return mask
-        return to_host(x) != 0 if mask is None else (to_host(x) != 0) & mask
+        return x != 0 if mask is None else (x != 0) & mask
 
     def backward(self, dy: Array, need_dx: bool = True) -> None:
         """Fill `grads`; ids have no gradient, so the answer is None. See `Layer.backward`."""

@@ -47,7 +47,8 @@ class Masking(Weightless):
 
         A mask of x does not matter, as in Keras.
         """
-        return np.asarray(np.any(x != self.mask_value, axis=-1))
+        found: Array = np.any(x != self.mask_value, axis=-1)
+        return found
 
     def _forward(self, x: Array) -> tuple[Array, Any]:
         kept = self.compute_mask(x)[..., None]

@@ -12,6 +12,7 @@ import numpy as np
 from ..arguments import LARGEST, Array, Shape, integer, shape_text, shown
 from ..ops import merging
 from ..ops.dispatch import float_like
+from ..ops.layouts import in_order
 from .base import Layer
 from .checks import axis_of, check_mask
 from .weightless import gradient_of
@@ -294,7 +295,7 @@ class Concatenate(Merge):
         if not told:
             return None
         axis, ndim = axis_of(self.axis, x[0].ndim), max(one.ndim for one in told)
-        full = [_whole(one, of.shape[:ndim]) for one, of in zip(masks, x, strict=True)]
+        full = [_whole(one, of.shape[:ndim], of) for one, of in zip(masks, x, strict=True)]
         return np.concatenate(full, axis) if axis < ndim else reduce(np.logical_or, full)
 
     def _forward(self, arrays: list[Array], masks: list[Any]) -> tuple[Array, Any]:
@@ -323,16 +324,16 @@ def _in_shapes(gradients: list[Array], shapes: Sequence[tuple[int, ...]]) -> lis
 def _apart(gradients: list[Array]) -> list[Array]:
     """Return contiguous arrays that share no memory, so that each may be overwritten."""
     found: list[Array] = []
-    for one in map(np.ascontiguousarray, gradients):
+    for one in map(in_order, gradients):
         shared = any(np.may_share_memory(one, other) for other in found)
         found.append(one.copy() if shared else one)
     return found
 
 
-def _whole(mask: Array | None, shape: tuple[int, ...]) -> Array:
+def _whole(mask: Array | None, shape: tuple[int, ...], like: Array) -> Array:
     """Return a mask with all axes of `shape`; without one, True everywhere."""
     if mask is None:
-        return np.ones(shape, np.bool_)
+        return np.full_like(like, True, np.bool_, shape=shape)
     return np.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
 
 

@@ -230,7 +230,7 @@ class MultiHeadAttention(Layer):
         scores *= scores.dtype.type(1 / math.sqrt(self.key_dim))
         if seen is not None:
             scores = np.where(seen, scores, scores.dtype.type(FAR))
-        p = weights(scores)
+        p = weights(self._ops, scores)
         return p if seen is None or not with_zeros else np.where(seen, p, p.dtype.type(0))
 
     def _noise(self, shape: tuple[int, ...]) -> Array:
@@ -262,7 +262,7 @@ class MultiHeadAttention(Layer):
         dp = dp if noise is None else dropped(dp, noise, self.dropout)
         if dscores is not None:
             dp += dscores
-        ds = weights_backward(p, dp)
+        ds = weights_backward(self._ops, p, dp)
         if seen is not None:
             ds = np.where(seen, ds, ds.dtype.type(0))
         ds *= ds.dtype.type(1 / math.sqrt(self.key_dim))

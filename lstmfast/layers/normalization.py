@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import constraints, initializers, regularizers
 from ..arguments import Array, Shape, check_shape, flag, integer, number, shape_text, shown
-from ..ops.checks import new
+from ..ops.checks import new_like
 from ..ops.dispatch import float_like
 from ..ops.normalization import Moments, normalize, normalize_backward, standardize
 from .base import Layer
@@ -92,9 +92,7 @@ class Normalization(Layer):
         """gamma x̂ + beta, a new array."""
         gamma, beta = (self._fitting(name, normalized.ndim) for name in ("gamma", "beta"))
         one = normalized.dtype.type(1)
-        y = np.multiply(
-            normalized, one if gamma is None else gamma, out=new(normalized.shape, normalized.dtype)
-        )
+        y = np.multiply(normalized, one if gamma is None else gamma, out=new_like(normalized))
         if beta is not None:
             y += beta
         return y

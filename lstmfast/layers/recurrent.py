@@ -11,7 +11,7 @@ from ..arguments import Array, Shape, check_shape, choice, flag, integer
 from ..constraints import Constraint
 from ..initializers import Initializer
 from ..ops.foreign import adopt_all
-from ..ops.placement import to_device
+from ..ops.placement import is_own, to_device
 from ..regularizers import Regularizer
 from ..whole import Attributes
 from .base import Layer
@@ -163,7 +163,10 @@ def steps_of(mask: Array) -> dict[str, Array]:
     """Return what a recurrent layer is told of a mask (B, T).
 
     Rows that are padded at their end alone are told by their lengths, which save the other steps.
+    (Of a mask on a GPU nobody waits to know.)
     """
+    if is_own(mask):
+        return {"mask": mask}
     lengths = mask.sum(axis=1)
     padded = np.arange(mask.shape[1]) < lengths[:, None]
     return {"lengths": lengths} if (mask == padded).all() else {"mask": mask}

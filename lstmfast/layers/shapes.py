@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import Array, Shape, check_shape, choice, integer, shape_text, shown
-from ..ops.layouts import summed
+from ..ops.layouts import in_order, summed
 from .weightless import Weightless
 
 __all__ = [
@@ -118,11 +118,11 @@ class Permute(Weightless):
         return (input_shape[0], *(input_shape[one] for one in self.dims))
 
     def _forward(self, x: Array) -> tuple[Array, Any]:
-        return np.ascontiguousarray(x.transpose(0, *self.dims)), None
+        return in_order(x.transpose(0, *self.dims)), None
 
     def _backward(self, dy: Array, kept: Any) -> Array:
         back = np.argsort((0, *self.dims)).tolist()
-        return np.ascontiguousarray(dy.transpose(back))
+        return in_order(dy.transpose(back))
 
 
 class RepeatVector(Weightless):
@@ -213,7 +213,7 @@ class ZeroPadding1D(Weightless):
 
     def _backward(self, dy: Array, kept: Any) -> Array:
         before = self.padding[0]
-        return np.ascontiguousarray(dy[:, before : before + kept])
+        return in_order(dy[:, before : before + kept])
 
 
 class Cropping1D(Weightless):
@@ -249,7 +249,7 @@ class Cropping1D(Weightless):
 
     def _forward(self, x: Array) -> tuple[Array, Any]:
         first, last = self.cropping
-        return np.ascontiguousarray(x[:, first : x.shape[1] - last]), None
+        return in_order(x[:, first : x.shape[1] - last]), None
 
     def _backward(self, dy: Array, kept: Any) -> Array:
         return np.pad(dy, ((0, 0), self.cropping, (0, 0)))

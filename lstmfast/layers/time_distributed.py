@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..arguments import Array, Shape, check_shape
+from ..ops.layouts import an_array, in_order
 from .stepping import Stepper
 from .wrapper import Wrapper
 
@@ -73,7 +72,7 @@ class TimeDistributed(Wrapper):
         self.output_shape(x.shape)
         told = {}
         if mask is not None:
-            mask = np.asarray(mask)
+            mask = an_array(mask)
             check_shape("mask", mask.shape[:2], x.shape[:2])
             if self.layer.takes_mask:
                 told = {"mask": self._rows(mask)}
@@ -88,7 +87,7 @@ class TimeDistributed(Wrapper):
         dy = self._placed("dy", dy)
         check_shape("dy", dy.shape, self.output_shape(shape))  # type: ignore[arg-type]
         self._put_back(caches)
-        dx = self.layer.backward(np.ascontiguousarray(self._rows(dy)), need_dx)
+        dx = self.layer.backward(in_order(self._rows(dy)), need_dx)
         self._cache = None
         return None if dx is None else dx.reshape(shape)
 

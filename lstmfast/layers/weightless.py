@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..arguments import Array, Shape, check_shape
-from ..ops.checks import float_array
 from ..ops.dispatch import float_like
+from ..ops.layouts import owned
 from .base import Layer
 
 __all__ = ["Weightless", "gradient_of"]
@@ -69,8 +69,8 @@ class Weightless(Layer):
 
 def gradient_of(dy: Array, shape: Shape, dtype: str) -> Array:
     """Return dy, C-contiguous and writable: itself or a copy; ValueError if it does not fit."""
-    check_shape("dy", float_array("dy", dy, np.dtype(dtype)).shape, tuple(map(_open, shape)))
-    return np.require(dy, requirements=["C", "W"])
+    check_shape("dy", float_like("dy", dy, np.dtype(dtype)).shape, tuple(map(_open, shape)))
+    return owned(dy)
 
 
 def _open(size: int | None) -> int | str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import ops, registry
 from ..arguments import Array, Shape, check_shape, choice, shape_text, shown
-from ..ops.placement import on_device
+from ..ops.placement import on_device, to_device
 from ..registry import snake_case
 from ..samples import check_held
 from .weights import NOT_REDUCED, REDUCTIONS, each_of, flags, row_weights, sum_of, weigh
@@ -71,11 +71,14 @@ class PendingLoss:
     ----------
     sums : DeviceArray of float64
         The total, and for a cross-entropy the number of correct rows.
+    hits : DeviceArray of bool, or None
+        Which rows these are, where not all count alike.
     """
 
     sums: Any
     rows: int
     penalty: float = 0.0
+    hits: Any = None
 
     @property
     def mean(self) -> float:
@@ -86,7 +89,8 @@ class PendingLoss:
 
     def read(self) -> BatchLoss:
         total, *correct = self.sums.copy_to_host().tolist()
-        found = BatchLoss(total, self.rows, int(correct[0]) if correct else None)
+        hits = None if self.hits is None else self.hits.copy_to_host()
+        found = BatchLoss(total, self.rows, int(correct[0]) if correct else None, hits)
         return found.plus(self.penalty)
 
 
@@ -315,20 +319,16 @@ class Loss:
     ) -> tuple[Array, Array, Array | None]:
         """Return outputs (R, N), targets and weights for the arithmetic."""
         rows = rows_of(outputs)
-        if on_device(outputs):
-            self._check_device(weights)
-            return rows, y if on_device(y) else self.targets(y, rows.shape, rows.dtype.name), None
         if weights is None:
             weights = self.row_weights(y, outputs.shape)
         else:
             check_shape("weights", weights.shape, (len(rows),))
-        return rows, self.targets(y, rows.shape, rows.dtype.name), weights
-
-    def _check_device(self, weights: Array | None) -> None:
-        """Raise ValueError for what has no kernels on a GPU."""
+        targets = y if on_device(y) else self.targets(y, rows.shape, rows.dtype.name)
+        if not on_device(outputs):
+            return rows, targets, weights
         import_module("lstmfast.cuda.support").check_loss(self)
-        if weights is not None or self.reduction not in ("sum_over_batch_size", "mean"):
-            raise ValueError("weights: expected none on a GPU, where each row counts one")
+        weights = None if weights is None else to_device(weights, "cuda")
+        return rows, to_device(targets, "cuda"), weights
 
     def _check_reduced(self) -> None:
         if self.reduction in NOT_REDUCED:
@@ -346,11 +346,22 @@ def rows_of(outputs: Array) -> Array:
 def batch_loss(losses: Array, weights: Array | None, hits: Array | None) -> AnyLoss:
     """Return the loss of a batch from those of its rows, their weights and which are right."""
     if on_device(losses):
-        return PendingLoss(ops.sum_losses(losses, hits), len(losses))  # type: ignore[arg-type]
+        return _pending(losses, weights, hits)
     correct = None
     if hits is not None:
         correct = int(np.count_nonzero(hits if weights is None else hits & (weights != 0)))
     return BatchLoss(sum_of(losses, weights), len(losses), correct, hits)
+
+
+def _pending(losses: Any, weights: Any, hits: Any) -> PendingLoss:
+    """As `batch_loss`, of rows on a GPU."""
+    if weights is None and hits is not None:
+        return PendingLoss(ops.sum_losses(losses, hits), len(losses))  # type: ignore[arg-type]
+    sums = np.sum(each_of(losses, weights), keepdims=True)
+    if hits is not None:
+        counted = np.sum(hits & (weights != 0), dtype=np.float64, keepdims=True)
+        sums = np.concatenate([sums, counted])
+    return PendingLoss(sums, len(losses), hits=hits)
 
 
 def fits(found: Shape, expected: Sequence[int | None]) -> bool:

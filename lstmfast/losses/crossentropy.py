@@ -46,15 +46,15 @@ class Crossentropy(Loss):
 
 def _of_probabilities(p: Array, targets: Array, gradient: bool, scale: float) -> Rows:
     """With q = p / Σ p, the gradient to p is (dq - Σ dq q) / Σ p."""
-    sums = p.sum(axis=1, keepdims=True, dtype=np.float64).astype(p.dtype)
-    sums[sums == 0] = 1
+    sums = np.sum(p, axis=1, keepdims=True, dtype=np.float64).astype(p.dtype)
+    sums = np.where(sums == 0, p.dtype.type(1), sums)
     q = p / sums
     if not gradient:
         losses, hits = ops.crossentropy(q, targets)
         return losses, None, hits
     dq = q.copy()
     losses, hits = ops.crossentropy(dq, targets, gradient=True)
-    dq -= (dq * q).sum(axis=1, keepdims=True)
+    dq -= np.sum(dq * q, axis=1, keepdims=True)
     dq *= p.dtype.type(scale) / sums
     return losses, dq, hits
 
@@ -128,11 +128,6 @@ class SparseCategoricalCrossentropy(Crossentropy):
             labels = np.where(weights != 0, labels, labels.dtype.type(0))
         return rows, labels, weights
 
-    def _check_device(self, weights: Array | None) -> None:
-        super()._check_device(weights)
-        if self.ignore_class is not None:
-            raise ValueError("ignore_class: expected None on a GPU, where each row counts one")
-
 
 class CategoricalCrossentropy(Crossentropy):
     """Cross-entropy against one distribution per row (one-hot or soft), in the outputs' shape.
@@ -180,11 +175,6 @@ class CategoricalCrossentropy(Crossentropy):
     ) -> tuple[Array, Array, Array | None]:
         rows, targets, weights = super()._prepared(outputs, y, weights)
         return rows, smoothed(targets, self.label_smoothing, targets.shape[-1]), weights
-
-    def _check_device(self, weights: Array | None) -> None:
-        super()._check_device(weights)
-        if self.label_smoothing:
-            raise ValueError("label_smoothing: expected 0 on a GPU, which has no kernel for it")
 
 
 class BinaryCrossentropy(Loss):

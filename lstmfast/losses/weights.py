@@ -4,6 +4,8 @@ A row is one vector of outputs: outputs (B, T, N) have B · T rows. The loss of 
 over all its rows of loss · weight. Without a mask the divisor is the number of rows whatever the
 weights sum to ("sum_over_batch_size"); with one it is the number of rows that the mask keeps.
 A row of weight zero counts nothing, even where its outputs or targets are NaN.
+
+A mask may be on a GPU; then the weights that it makes are there, too.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import Array, choice, integer, number, shape_text, shown
+from ..ops.placement import is_own
 
 __all__ = [
     "NOT_REDUCED",
@@ -60,7 +63,8 @@ def row_weights(
     Raises
     ------
     ValueError
-        When a shape does not fit, or a weight that the mask keeps is not finite.
+        When a shape does not fit, or a weight that the mask keeps is not finite (unless that is on
+        a GPU, which would have to be waited for).
     """
     choice("reduction", reduction, REDUCTIONS)
     count = math.prod(rows)
@@ -68,7 +72,7 @@ def row_weights(
     kept = None if mask is None else flags("mask", mask, rows).reshape(-1)
     if kept is not None:
         weights = kept.astype(np.float64) if weights is None else np.where(kept, weights, 0.0)
-    if weights is not None and not np.isfinite(weights).all():
+    if weights is not None and not is_own(weights) and not np.isfinite(weights).all():
         raise ValueError("sample_weight: expected finite numbers, got NaN or Inf")
     factor = _factor(reduction, count, weights, kept)
     if weights is None:
@@ -77,17 +81,19 @@ def row_weights(
     return weights
 
 
-def _factor(reduction: str | None, count: int, weights: Array | None, kept: Array | None) -> float:
+def _factor(reduction: str | None, count: int, weights: Array | None, kept: Array | None) -> Any:
     """By what to multiply weights so that their mean over all rows is this reduction."""
     if reduction == "sum":
         return float(count)
     if reduction == "mean_with_sample_weight" and weights is not None:
-        divisor = float(weights.sum())
+        divisor = np.sum(weights)
     elif reduction in ("sum_over_batch_size", "mean") and kept is not None:
-        divisor = float(np.count_nonzero(kept))
+        divisor = np.sum(kept, dtype=np.float64)
     else:
         return 1.0
-    return count / divisor if divisor else 0.0
+    if is_own(divisor):
+        return np.where(divisor != 0, count / divisor, 0.0)
+    return count / float(divisor) if divisor else 0.0
 
 
 def class_weights(
@@ -165,7 +171,7 @@ def _numbers(sample_weight: Any, rows: Sequence[int]) -> Array:
 
 def flags(name: str, mask: Any, shape: Sequence[int]) -> Array:
     """Return a mask of bool in all of `shape`; ValueError, naming `name`, for anything else."""
-    found = np.asarray(mask)
+    found = mask if is_own(mask) else np.asarray(mask)
     if found.dtype != np.bool_:
         raise ValueError(f"{name}: expected an array of bool, got dtype {found.dtype}")
     return spread(name, found, shape)
@@ -175,10 +181,8 @@ def each_of(values: Array, weights: Array | None) -> Array:
     """Return values · weights in float64; what has weight zero is zero, even if NaN."""
     if weights is None:
         return values.astype(np.float64)
-    weighted = np.zeros(values.shape)
     with np.errstate(over="ignore", invalid="ignore"):
-        np.multiply(values, weights, out=weighted, where=weights != 0)
-    return weighted
+        return np.where(weights != 0, values * weights, 0.0)
 
 
 def sum_of(values: Array, weights: Array | None) -> float:
@@ -193,4 +197,4 @@ def weigh(gradient: Array, weights: Array) -> None:
     """Multiply the rows of a gradient (R, N) in place; those of weight zero become zeros."""
     with np.errstate(all="ignore"):
         gradient *= weights.astype(gradient.dtype)[:, None]
-    gradient[weights == 0] = 0
+    np.copyto(gradient, 0, where=(weights == 0)[:, None])

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..arguments import Array, Shape, integer, number, shape_text
 from ..losses.weights import class_weights
+from ..ops.placement import is_own, to_device
 from ..samples import CHUNK, as_array, check_held, is_on_disk
 from .naming import by_name
 
@@ -162,11 +163,15 @@ def _checked_mask(given: Any, shape: Shape) -> Array:
 
 
 def as_masks(batch: Samples) -> list[Any]:
-    """Return the mask (B, T) of each input of a batch, None where there is none."""
+    """Return the mask (B, T) of each input of a batch, where that is; None where there is none."""
     return [
-        np.arange(x.shape[1]) < mask[:, None] if mask is not None and mask.ndim == 1 else mask
+        None if mask is None else to_device(_as_mask(x, mask), "cuda" if is_own(x) else "cpu")
         for x, mask in zip(batch.xs, batch.masks, strict=True)
     ]
+
+
+def _as_mask(x: Any, given: Array) -> Array:
+    return np.arange(x.shape[1]) < given[:, None] if given.ndim == 1 else given
 
 
 def split(data: Samples, fraction: float) -> tuple[Samples, Samples | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from .. import losses, metrics
 from ..arguments import Array, Shape, number, shown
 from ..layers import Dense
-from ..losses import AnyLoss, BatchLoss, Loss
+from ..losses import AnyLoss, BatchLoss, Loss, PendingLoss
 from ..metrics import Metric, masked
 from ..ops.placement import is_own, to_host
 from .given import Samples
@@ -208,8 +209,11 @@ class Heads:
     def _total(self, each: list[AnyLoss | None], samples: int) -> AnyLoss:
         if len(each) == 1 and each[0] is not None and self.shares == [1.0]:
             return each[0]
-        pairs = zip(each, self.shares, strict=True)
-        total = sum(one.mean * share for one, share in pairs if one is not None)
+        pairs = [(one, n) for one, n in zip(each, self.shares, strict=True) if one is not None]
+        if any(isinstance(one, PendingLoss) for one, _ in pairs):
+            shares = [one.sums[:1] * (share * samples / one.rows) for one, share in pairs]  # type: ignore[union-attr]
+            return PendingLoss(reduce(np.add, shares), samples)
+        total = sum(one.mean * share for one, share in pairs)
         return BatchLoss(total * samples, samples, None)
 
 
@@ -253,16 +257,9 @@ def _loss_of(
 ) -> tuple[AnyLoss | None, Any]:
     if head.loss is None:
         return None, None
-    weights = None
-    if is_own(outputs) and (mask is not None or sample_weight is not None):
-        what = "a mask" if sample_weight is None else "sample weights"
-        raise ValueError(f"{head.name}: expected a loss of all steps on a GPU, got {what}")
-    if mask is not None or sample_weight is not None:
-        weights = head.loss.row_weights(y, outputs.shape, sample_weight, mask)
-        if mask is not None:
-            head.loss.check(y, outputs.shape, weights)
-    elif not is_own(outputs):
-        weights = head.loss.row_weights(y, outputs.shape)
+    weights = head.loss.row_weights(y, outputs.shape, sample_weight, mask)
+    if mask is not None and not is_own(outputs):
+        head.loss.check(y, outputs.shape, weights)
     if not gradient:
         return head.loss.forward(outputs, y, weights), None
     found, dy = head.loss.backward(outputs, y, weights)
@@ -273,7 +270,8 @@ def _loss_of(
 
 def tell(metric: Metric, view: View, is_weighted: bool) -> None:
     """Let a metric know of a batch."""
-    weights = masked(view.weights if is_weighted else None, view.mask, view.rows)
+    mask = None if view.mask is None else to_host(view.mask)
+    weights = masked(view.weights if is_weighted else None, mask, view.rows)
     if isinstance(metric, OF_HITS) and view.hits is not None:
         found = view.hits.read()
         if found.hits is not None:
@@ -283,7 +281,10 @@ def tell(metric: Metric, view: View, is_weighted: bool) -> None:
             metric.count += found.rows
         return
     y_pred = view.scores if metric.takes_scores else view.outputs
-    metric.update_state(to_host(view.y), to_host(y_pred), weights)
+    y = view.y
+    if is_own(y):  # row by row, as it goes to a GPU
+        y = to_host(y).reshape(*view.rows, *y.shape[1:])
+    metric.update_state(y, to_host(y_pred), weights)
 
 
 # What `compile` was given.

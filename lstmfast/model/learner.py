@@ -66,7 +66,7 @@ class Learner(Network):
     def _pass(self, batch: Samples, linear: Sequence[int] = ()) -> passes.Tape:
         """Run a batch without training."""
         xs = [to_device(x, self.device) for x in batch.xs]
-        return self._run(xs, as_masks(batch), False, linear)
+        return self._run(xs, as_masks(replace(batch, xs=xs)), False, linear)
 
     def _result(self, seen: Seen, by_name: bool = False) -> Any:
         mean = RunningMean(self._compiled()[1])

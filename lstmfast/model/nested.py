@@ -112,6 +112,14 @@ class Nested(Wrapper):
 
         self._build_by(adopt, input_shape, dtype)
 
+    def check_place(self, device: str, precision: str | None) -> None:
+        for layer in self.inner.values():
+            layer.check_place(device, precision)
+
+    def _move(self, device: str) -> None:
+        super()._move(device)
+        self.model.device, self.model.precision = device, self.precision
+
     # Through the graph and back.
 
     def forward(self, x: Any, training: bool = False, *, mask: Any = None) -> Any:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from ..arguments import Array
-from ..ops.placement import is_own
+from ..layers.checks import is_array
 from .graph import Graph, Step
 
 __all__ = ["Tape", "backward", "forward"]
@@ -154,11 +153,7 @@ def _sum(total: Any, gradient: Any) -> Any:
     """Add up gradients of one value, in memory of its own where there are several."""
     if total is None or gradient is None:
         return gradient if total is None else total
-    if not is_own(total):
-        return total + gradient
-    total = total.copy()
-    import_module("lstmfast.cuda.ops").add_to(total, gradient)
-    return total
+    return total + gradient
 
 
 def _totals(total: dict[str, Array] | None, grads: dict[str, Array]) -> dict[str, Array]:
@@ -192,9 +187,7 @@ def _distinct(parts: Sequence[Any]) -> list[Any]:
     """Return gradients of which none lies in another's memory, as who gets one may overwrite it."""
     found: list[Any] = []
     for part in parts:
-        others = [one for one in found if isinstance(one, np.ndarray)]
-        shares = isinstance(part, np.ndarray) and any(
-            np.may_share_memory(part, one) for one in others
-        )
+        others = [one for one in found if is_array(one)]
+        shares = is_array(part) and any(np.may_share_memory(part, one) for one in others)
         found.append(part.copy() if shares else part)
     return found

@@ -5,6 +5,8 @@ Queries q (B, Tq, D), keys k (B, Tv, D), values v (B, Tv, V); scores s (B, Tq, T
     dot:      s = a q · k                                 (Luong et al. 2015)
     additive: s = Σ_d w_d tanh(a (q_d + k_d))             (Bahdanau et al. 2015)
     y = softmax(s) v
+
+`of` has the activations and the softmax where the arrays are: `ops.host`, or `lstmfast.cuda.ops`.
 """
 
 from __future__ import annotations
@@ -14,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import Array
-from .activations import activation_backward, activation_forward
-from .losses import softmax, softmax_backward
+from .layouts import an_array, in_order
 
 __all__ = [
     "additive_scores", "additive_scores_backward", "barred", "weights", "weights_backward",
@@ -24,7 +25,7 @@ __all__ = [
 FAR = 1e9  # what is taken off the scores that a mask leaves out, as in Keras
 
 
-def additive_scores(q: Array, k: Array, a: Any, w: Any) -> tuple[Array, Array]:
+def additive_scores(of: Any, q: Array, k: Array, a: Any, w: Any) -> tuple[Array, Array]:
     """Return (s, t) with t (B, Tq, Tv, D) the hyperbolic tangents, which backward needs.
 
     a is a number or None for one; w is a number or (D,).
@@ -32,26 +33,26 @@ def additive_scores(q: Array, k: Array, a: Any, w: Any) -> tuple[Array, Array]:
     sums = q[:, :, None] + k[:, None]
     if a is not None:
         sums *= a
-    t = activation_forward("tanh", sums, out=sums)
-    return t @ w if np.ndim(w) else t.sum(axis=-1) * w, t
+    t = of.activation_forward("tanh", sums, out=sums)
+    return t @ w if np.ndim(w) else np.sum(t, axis=-1) * w, t
 
 
 def additive_scores_backward(
-    ds: Array, q: Array, k: Array, a: Any, w: Any, t: Array
+    of: Any, ds: Array, q: Array, k: Array, a: Any, w: Any, t: Array
 ) -> tuple[Array, Array, Any, Array]:
     """Return (dq, dk, da or None, dw) for ds, the gradient of the scores."""
     if np.ndim(w):
         dw = np.tensordot(ds, t, 3)
         dt = ds[..., None] * w
     else:
-        dw = np.asarray(np.sum(ds * t.sum(axis=-1), dtype=np.float64), ds.dtype)
+        dw = an_array(np.sum(ds * np.sum(t, axis=-1), dtype=np.float64)).astype(ds.dtype)
         dt = np.repeat((ds * w)[..., None], t.shape[-1], axis=-1)
-    dz, da = activation_backward("tanh", t, dt), None
+    dz, da = of.activation_backward("tanh", t, dt), None
     if a is not None:
         sums = np.sum(dz * (q[:, :, None] + k[:, None]), dtype=np.float64)
-        da = np.asarray(sums, ds.dtype)
+        da = an_array(sums).astype(ds.dtype)
         dz *= a
-    return dz.sum(axis=2), dz.sum(axis=1), da, dw
+    return np.sum(dz, axis=2), np.sum(dz, axis=1), da, dw
 
 
 def barred(scores: Array, mask: Array | None, causal: bool) -> Array:
@@ -62,20 +63,22 @@ def barred(scores: Array, mask: Array | None, causal: bool) -> Array:
     """
     if mask is None and not causal:
         return scores
-    seen = np.True_ if mask is None else mask[:, None, :]
+    seen: Any = None if mask is None else mask[:, None, :]
     if causal:
-        seen = seen & np.tri(*scores.shape[1:], dtype=np.bool_)
+        earlier = np.tri(*scores.shape[1:], dtype=np.bool_)
+        seen = earlier if seen is None else seen & earlier
     np.subtract(scores, scores.dtype.type(FAR), out=scores, where=~seen)
     return scores
 
 
-def weights(scores: Array) -> Array:
+def weights(of: Any, scores: Array) -> Array:
     """The softmax over the last axis of scores (B, Tq, Tv), which are overwritten."""
-    rows = np.ascontiguousarray(scores).reshape(-1, scores.shape[-1])
-    return softmax(rows, out=rows).reshape(scores.shape)
+    rows = in_order(scores).reshape(-1, scores.shape[-1])
+    return of.softmax(rows, out=rows).reshape(scores.shape)  # type: ignore[no-any-return]
 
 
-def weights_backward(p: Array, dp: Array) -> Array:
+def weights_backward(of: Any, p: Array, dp: Array) -> Array:
     """dp becomes the gradient of the scores, for p of `weights`; returns it."""
     size = p.shape[-1]
-    return softmax_backward(p.reshape(-1, size), dp.reshape(-1, size)).reshape(p.shape)
+    found = of.softmax_backward(p.reshape(-1, size), dp.reshape(-1, size))
+    return found.reshape(p.shape)  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import capi
 from ..arguments import Array, check_shape, choice
+from .placement import is_own
 
 POOLED = 1 << 18  # bytes
 PADS = ("zeros", "repeat")  # what outputs hold where no step is taken
@@ -37,11 +38,20 @@ def float_array(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Ar
     """
     if not isinstance(value, np.ndarray):
         raise ValueError(f"{name}: expected a NumPy array of floats, got {describe(value)}")
+    return _of_floats(name, value, dtype)
+
+
+def floats_anywhere(name: str, value: Any, dtype: np.dtype[Any] | None = None) -> Array:
+    """As `float_array`, which may also be an array of our own in a GPU's memory."""
+    return _of_floats(name, value, dtype) if is_own(value) else float_array(name, value, dtype)
+
+
+def _of_floats(name: str, value: Any, dtype: np.dtype[Any] | None) -> Array:
     if value.dtype not in FLOATS or not value.dtype.isnative:
         raise ValueError(f"{name}: expected dtype float32 or float64, got {value.dtype.str}")
     if dtype is not None and value.dtype != dtype:
         raise ValueError(f"{name}: expected dtype {dtype} like the other arrays, got {value.dtype}")
-    return value
+    return value  # type: ignore[no-any-return]
 
 
 def precision_of(precision: Any, dtype: np.dtype[Any]) -> str | None:
@@ -81,6 +91,11 @@ def new(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
     if size < POOLED:
         return np.empty(shape, dtype)
     return np.ndarray(shape, dtype, memoryview(capi.Block(size)))
+
+
+def new_like(a: Array) -> Array:
+    """As `new`, in the shape and dtype of an array and where that is."""
+    return np.empty_like(a) if is_own(a) else new(a.shape, a.dtype)
 
 
 def describe(value: Any) -> str:

@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from ..arguments import Array
-from .layouts import summed
+from .layouts import an_array, summed
 
 __all__ = [
     "aligned", "dot", "dot_backward", "either_mask", "multiply", "multiply_backward", "normalized",
@@ -78,7 +78,7 @@ def pick(arrays: Sequence[Array], masks: Masks, largest: bool) -> tuple[Array, A
     the first array's.
     """
     shape = np.broadcast_shapes(*(a.shape for a in arrays))
-    y, which = np.broadcast_to(arrays[0], shape), np.zeros(shape, np.int64)
+    y, which = np.broadcast_to(arrays[0], shape), np.zeros_like(arrays[0], np.int64, shape=shape)
     taken = masks[0]
     for i, (a, mask) in enumerate(zip(arrays[1:], masks[1:], strict=True), start=1):
         better = ((a > y) if largest else (a < y)) | (np.isnan(a) & ~np.isnan(y))
@@ -102,7 +102,7 @@ def dot(a: Array, b: Array, axes: tuple[int, int]) -> Array:
     (B, 1) where there are no others.
     """
     left, right = _matrix(a, axes[0]), _matrix(b, axes[1])
-    y = np.matmul(left, right.swapaxes(1, 2))
+    y = np.matmul(left, np.swapaxes(right, 1, 2))
     others = (*_without(a.shape, axes[0])[1:], *_without(b.shape, axes[1])[1:])
     return y.reshape(len(a), *(others or (1,)))
 
@@ -111,7 +111,7 @@ def dot_backward(dy: Array, a: Array, b: Array, axes: tuple[int, int]) -> list[A
     """The gradients of a and b, told from that of their `dot`."""
     left, right = _matrix(a, axes[0]), _matrix(b, axes[1])
     dy = dy.reshape(len(a), left.shape[1], right.shape[1])
-    products = np.matmul(dy, right), np.matmul(dy.swapaxes(1, 2), left)
+    products = np.matmul(dy, right), np.matmul(np.swapaxes(dy, 1, 2), left)
     pairs = zip(products, (a, b), axes, strict=True)
     return [
         np.moveaxis(d.reshape(*_without(of.shape, axis), -1), -1, axis) for d, of, axis in pairs
@@ -131,7 +131,7 @@ def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
 def normalized(a: Array, axis: int) -> Array:
     """The array with vectors of length 1 along an axis; of length below 1e-7 they stay shorter."""
     lengths, _ = _lengths(a, axis)
-    return np.asarray((a / lengths).astype(a.dtype))
+    return an_array((a / lengths).astype(a.dtype))
 
 
 def normalized_backward(dy: Array, a: Array, axis: int) -> Array:
@@ -139,7 +139,7 @@ def normalized_backward(dy: Array, a: Array, axis: int) -> Array:
     lengths, is_long = _lengths(a, axis)
     y = a / lengths
     along = np.where(is_long, np.sum(dy * y, axis=axis, keepdims=True), 0)
-    return np.asarray(((dy - y * along) / lengths).astype(dy.dtype))
+    return an_array(((dy - y * along) / lengths).astype(dy.dtype))
 
 
 def _lengths(a: Array, axis: int) -> tuple[Array, Array]:

@@ -1,4 +1,7 @@
-"""What layers draw in training, from a seed for each pass, on NumPy arrays. Part of `ops`."""
+"""What layers draw in training, from a seed for each pass. Part of `ops`.
+
+It is drawn on the host, so that it is the same on a GPU, and goes there with the first operation.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import Array
+from .layouts import an_array
 
 __all__ = ["dropped", "kept_of", "noisy"]
 
@@ -22,7 +26,7 @@ def kept_of(shape: Any, rate: float, seed: int) -> Array:
 
 def dropped(x: Array, kept: Array, rate: float) -> Array:
     """Return x / (1 - rate) where `kept`, broadcast, is True, and zeros elsewhere: a new array."""
-    y = np.zeros(x.shape, x.dtype)
+    y = np.zeros_like(x)
     with np.errstate(over="ignore"):
         return np.multiply(x, 1 / (1 - rate), out=y, where=kept)
 
@@ -30,4 +34,4 @@ def dropped(x: Array, kept: Array, rate: float) -> Array:
 def noisy(x: Array, stddev: float, seed: int) -> Array:
     """Return x and draws of a normal distribution, of its dtype, together: a new array."""
     drawn = np.random.default_rng(seed).standard_normal(x.shape, x.dtype.type)
-    return np.asarray(x + stddev * drawn)
+    return an_array(x + stddev * drawn)

@@ -1,4 +1,4 @@
-"""Means and variances along axes of NumPy arrays, and what divides by them. Part of `ops`.
+"""Means and variances along axes of arrays, and what divides by them. Part of `ops`.
 
     x̂ = (x - mean) / √(variance + epsilon)
 
@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arguments import Array, check_shape
-from .checks import float_array, new, not_empty
+from .checks import floats_anywhere, new_like, not_empty
+from .layouts import an_array
 
 __all__ = ["Moments", "normalize", "normalize_backward", "standardize"]
 
@@ -49,19 +50,19 @@ def standardize(
     ValueError
         x is no array of floats or is empty, or the mask does not fit.
     """
-    not_empty("x", float_array("x", x))
+    not_empty("x", floats_anywhere("x", x))
     share: Any = 1.0 / math.prod(x.shape[a] for a in axes)
     missing: Any = 0.0
     chosen = None
     with np.errstate(over="ignore", invalid="ignore"):
         if mask is not None:
             chosen = _elements(mask, x.shape)
-            number = chosen.sum(axis=axes, keepdims=True, dtype=np.float64)
+            number = np.sum(chosen, axis=axes, keepdims=True, dtype=np.float64)
             number += MASK_EPSILON
             share, missing = chosen / number, MASK_EPSILON / number
         mean = _weighted(x, share, chosen, axes)
-        centered = np.subtract(x, mean.astype(x.dtype), out=new(x.shape, x.dtype))
-        squares = np.square(centered, out=new(x.shape, x.dtype))
+        centered = np.subtract(x, mean.astype(x.dtype), out=new_like(x))
+        squares = np.square(centered, out=new_like(x))
         variance = _weighted(squares, share, chosen, axes)
         inverse = _inverse(variance, epsilon, x.dtype)
         centered *= inverse
@@ -71,12 +72,12 @@ def standardize(
 def _weighted(a: Array, share: Any, chosen: Array | None, axes: Axes) -> Array:
     """Σ share a over the chosen elements, in float64."""
     if chosen is None:
-        return np.asarray(np.sum(a, axis=axes, keepdims=True, dtype=np.float64) * share)
-    return np.asarray(np.sum(np.where(chosen, a, 0.0) * share, axis=axes, keepdims=True))
+        return an_array(np.sum(a, axis=axes, keepdims=True, dtype=np.float64) * share)
+    return an_array(np.sum(np.where(chosen, a, 0.0) * share, axis=axes, keepdims=True))
 
 
 def _elements(mask: Any, shape: tuple[int, ...]) -> Array:
-    mask = np.asarray(mask)
+    mask = an_array(mask)
     check_shape("mask", mask.shape, shape[:-1])
     if mask.dtype != np.bool_:
         raise ValueError(f"mask: expected an array of bool, got dtype {mask.dtype}")
@@ -84,14 +85,15 @@ def _elements(mask: Any, shape: tuple[int, ...]) -> Array:
 
 
 def _inverse(variance: Array, epsilon: float, dtype: Any) -> Array:
-    return np.asarray(1.0 / np.sqrt(np.asarray(variance, np.float64) + epsilon)).astype(dtype)
+    exact = an_array(variance).astype(np.float64, copy=False)
+    return an_array(1.0 / np.sqrt(exact + epsilon)).astype(dtype)
 
 
 def normalize(x: Array, mean: Array, variance: Array, epsilon: float) -> tuple[Array, Array]:
     """Return (x̂, 1 / √(variance + epsilon)), in the dtype of x; mean and variance fit x."""
     with np.errstate(over="ignore", invalid="ignore"):
         inverse = _inverse(variance, epsilon, x.dtype)
-        found = np.subtract(x, mean.astype(x.dtype), out=new(x.shape, x.dtype))
+        found = np.subtract(x, mean.astype(x.dtype), out=new_like(x))
         found *= inverse
     return found, inverse
 
@@ -101,13 +103,13 @@ def normalize_backward(
 ) -> Array:
     """Return the gradient of x for dy, that of x̂, where the moments are of x itself."""
     with np.errstate(over="ignore", invalid="ignore"):
-        back = np.multiply(dy, normalized, out=new(dy.shape, dy.dtype))
+        back = np.multiply(dy, normalized, out=new_like(dy))
         along = np.sum(back, axis=axes, keepdims=True, dtype=np.float64)
         total = np.sum(dy, axis=axes, keepdims=True, dtype=np.float64)
         total -= along * inverse * found.mean * found.missing
         np.multiply(normalized, along.astype(dy.dtype), out=back)
         back += total.astype(dy.dtype)
-        back *= np.asarray(found.share, dy.dtype)
+        back *= an_array(found.share).astype(dy.dtype)
         np.subtract(dy, back, out=back)
         back *= inverse
     return back

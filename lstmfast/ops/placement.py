@@ -92,7 +92,10 @@ def to_device(array: Any, device: str) -> Any:
     """Return the array on "cpu" or "cuda": itself if it is there, else a copy."""
     if device == "cpu":
         return to_host(array)
-    return array if is_own(array) else import_module("lstmfast.cuda.runtime.array").from_host(array)
+    if is_own(array):
+        return array
+    import_module("lstmfast.cuda.runtime.numeric")  # which gives arrays their arithmetic
+    return import_module("lstmfast.cuda.runtime.array").from_host(array)
 
 
 def assign(target: Any, values: Array) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import Array
-from .layouts import summed
+from .layouts import an_array, summed
 
 __all__ = [
     "average_over_steps", "average_over_steps_backward", "average_pool", "average_pool_backward",
@@ -25,14 +25,14 @@ def max_pool(x: Array, size: int, stride: int, before: int, count: int) -> tuple
 
     Of equal ones it is the first. NaN is larger than any number.
     """
-    y = np.full((x.shape[0], count, x.shape[2]), -np.inf, x.dtype)
-    which = np.full(y.shape, -1, np.int64)
+    y = np.full_like(x, -np.inf, shape=(x.shape[0], count, x.shape[2]))
+    which = np.full_like(y, -1, np.int64)
     for k, outputs, steps in _parts(x.shape[1], size, stride, before, count):
         at, best = x[:, steps], y[:, outputs]
         better = (at > best) | np.isnan(at) | (which[:, outputs] < 0)
         better &= ~np.isnan(best)
         np.copyto(best, at, where=better)
-        which[:, outputs][better] = k
+        np.copyto(which[:, outputs], k, where=better)
     return y, which
 
 
@@ -40,7 +40,7 @@ def max_pool_backward(
     dy: Array, which: Array, T: int, size: int, stride: int, before: int
 ) -> Array:
     """The gradient (B, T, I) of what `max_pool` got, told from that of its output."""
-    dx = np.zeros((dy.shape[0], T, dy.shape[2]), dy.dtype)
+    dx = np.zeros_like(dy, shape=(dy.shape[0], T, dy.shape[2]))
     for k, outputs, steps in _parts(T, size, stride, before, dy.shape[1]):
         dx[:, steps] += np.where(which[:, outputs] == k, dy[:, outputs], dy.dtype.type(0))
     return dx
@@ -48,7 +48,7 @@ def max_pool_backward(
 
 def average_pool(x: Array, size: int, stride: int, before: int, count: int) -> Array:
     """The mean of each of `count` windows, (B, count, I)."""
-    y = np.zeros((x.shape[0], count, x.shape[2]), x.dtype)
+    y = np.zeros_like(x, shape=(x.shape[0], count, x.shape[2]))
     for _, outputs, steps in _parts(x.shape[1], size, stride, before, count):
         y[:, outputs] += x[:, steps]
     y /= _counts(x.shape[1], size, stride, before, count, x.dtype)
@@ -57,7 +57,7 @@ def average_pool(x: Array, size: int, stride: int, before: int, count: int) -> A
 
 def average_pool_backward(dy: Array, T: int, size: int, stride: int, before: int) -> Array:
     """The gradient (B, T, I) of what `average_pool` got, told from that of its output."""
-    dx = np.zeros((dy.shape[0], T, dy.shape[2]), dy.dtype)
+    dx = np.zeros_like(dy, shape=(dy.shape[0], T, dy.shape[2]))
     shares = dy / _counts(T, size, stride, before, dy.shape[1], dy.dtype)
     for _, outputs, steps in _parts(T, size, stride, before, dy.shape[1]):
         dx[:, steps] += shares[:, outputs]
@@ -67,10 +67,10 @@ def average_pool_backward(dy: Array, T: int, size: int, stride: int, before: int
 def average_over_steps(x: Array, mask: Array | None) -> Array:
     """The mean (B, I) of the steps of x (B, T, I) that a bool mask (B, T) takes; NaN of none."""
     if mask is None:
-        return np.asarray(np.mean(x, axis=1, dtype=np.float64).astype(x.dtype))
+        return an_array(np.mean(x, axis=1, dtype=np.float64).astype(x.dtype))
     sums = np.sum(np.where(mask[:, :, None], x, x.dtype.type(0)), axis=1, dtype=np.float64)
     with np.errstate(invalid="ignore"):
-        return np.asarray((sums / np.sum(mask, axis=1)[:, None]).astype(x.dtype))
+        return an_array((sums / np.sum(mask, axis=1)[:, None]).astype(x.dtype))
 
 
 def average_over_steps_backward(dy: Array, mask: Array | None, T: int) -> Array:
@@ -83,7 +83,7 @@ def average_over_steps_backward(dy: Array, mask: Array | None, T: int) -> Array:
 
 def max_over_steps(x: Array) -> Array:
     """The largest (B, I) of all steps of x (B, T, I)."""
-    return np.asarray(np.max(x, axis=1))
+    return an_array(np.max(x, axis=1))
 
 
 def max_over_steps_backward(x: Array, y: Array, dy: Array) -> Array:

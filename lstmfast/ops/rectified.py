@@ -26,9 +26,9 @@ def rectified_backward(
     """The gradient of x, told from x and the gradient dy of the output: dy, changed in place."""
     above = x > threshold
     if most is not None:
-        dy[above & (x > most)] = 0
+        np.copyto(dy, 0, where=above & (x > most))
     if slope:
         np.multiply(dy, slope, out=dy, where=~above)
     else:
-        dy[~above] = 0
+        np.copyto(dy, 0, where=~above)
     return dy

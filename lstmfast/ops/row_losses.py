@@ -1,6 +1,7 @@
 """Losses of numbers, row by row: squared, absolute, Huber, quantile, binary, KL. Part of `ops`.
 
-Each function takes outputs and targets (M, N) of one dtype and changes neither. It returns the
+Each function takes outputs and targets (M, N) of one dtype, both on the host or both on a GPU,
+where NumPy's functions work on them as well, and changes neither. It returns the
 losses (M,), each a mean (or, of distributions, a sum) over the N numbers of a row, and with
 `gradient` a new array (M, N): the gradient of each row's own loss. Arithmetic is in float64,
 results have the outputs' dtype.
@@ -15,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import Array, check_shape, flag, number
-from .activations import activation_forward
-from .checks import float_array, not_empty
+from .checks import floats_anywhere, not_empty
 from .losses import KERAS_EPSILON
 
 __all__ = [
@@ -68,7 +68,7 @@ def absolute_error(outputs: Array, targets: Array, *, gradient: bool = True) -> 
         A shape or dtype does not fit.
     """
     error = _errors(outputs, targets)
-    losses = np.abs(error).mean(axis=1)
+    losses = np.mean(np.abs(error), axis=1)
     return _found(losses, np.sign(error, out=error) if gradient else None, 1.0, outputs)
 
 
@@ -136,12 +136,12 @@ def quantile_error(
     error = _errors(outputs, targets)
     q = _quantiles(quantiles, error.shape[1])
     np.negative(error, out=error)
-    losses = np.maximum(q * error, (q - 1.0) * error).mean(axis=1)
+    losses = np.mean(np.maximum(q * error, (q - 1.0) * error), axis=1)
     if not gradient:
         return _found(losses, None, 1.0, outputs)
     slope = np.where(error > 0, -q, 1.0 - q)
-    slope[error == 0] = 0.0
-    slope[np.isnan(error)] = math.nan
+    slope = np.where(error == 0, 0.0, slope)
+    slope = np.where(np.isnan(error), math.nan, slope)
     return _found(losses, slope, 1.0, outputs)
 
 
@@ -203,30 +203,34 @@ def kl_divergence(outputs: Array, targets: Array, *, gradient: bool = True) -> F
     if not gradient:
         return _found(losses, None, 1.0, outputs)
     slope = np.divide(t, p, out=t)
-    slope[(outputs < low) | (outputs > 1.0)] = 0.0
+    np.copyto(slope, 0.0, where=(outputs < low) | (outputs > 1.0))
     return _found(losses, slope, -float(slope.shape[1]), outputs)
 
 
 def _binary_of_logits(z: Array, t: Array, gradient: bool) -> Found:
-    """max(z, 0) - z t + log(1 + exp(-|z|)), which no exponential overflows; its slope σ(z) - t."""
+    """max(z, 0) - z t + s with s = log(1 + exp(-|z|)), which no exponential overflows.
+
+    Its slope is σ(z) - t; log σ(z) = min(z, 0) - s.
+    """
     wide = z.astype(np.float64)
-    losses = np.maximum(wide, 0.0) - wide * t + np.log1p(np.exp(-np.abs(wide)))
+    rest = np.log1p(np.exp(-np.abs(wide)))
+    losses = np.mean(np.maximum(wide, 0.0) - wide * t + rest, axis=1)
     if not gradient:
-        return _found(losses.mean(axis=1), None, 1.0, z)
-    slope = activation_forward("sigmoid", wide, out=wide)
+        return _found(losses, None, 1.0, z)
+    slope = np.exp(np.minimum(wide, 0.0) - rest)
     slope -= t
-    return _found(losses.mean(axis=1), slope, 1.0, z)
+    return _found(losses, slope, 1.0, z)
 
 
 def _binary_of_probabilities(outputs: Array, t: Array, gradient: bool) -> Found:
     low, high = (float(outputs.dtype.type(at)) for at in (KERAS_EPSILON, 1 - KERAS_EPSILON))
     p = np.clip(outputs, low, high, dtype=np.float64)
     rest = 1.0 - p
-    losses = -(t * np.log(p) + (1.0 - t) * np.log(rest)).mean(axis=1)
+    losses = -np.mean(t * np.log(p) + (1.0 - t) * np.log(rest), axis=1)
     if not gradient:
         return _found(losses, None, 1.0, outputs)
     slope = (p - t) / (p * rest)
-    slope[(outputs < low) | (outputs > high)] = 0.0
+    np.copyto(slope, 0.0, where=(outputs < low) | (outputs > high))
     return _found(losses, slope, 1.0, outputs)
 
 
@@ -238,11 +242,11 @@ def _errors(outputs: Array, targets: Array) -> Array:
 
 def _check_pair(outputs: Array, targets: Array) -> None:
     """Raise ValueError unless both are (M, N) of one dtype, M and N not zero."""
-    dtype = float_array("outputs", outputs).dtype
+    dtype = floats_anywhere("outputs", outputs).dtype
     if outputs.ndim != 2:
         check_shape("outputs", outputs.shape, ("M", "N"))
     not_empty("outputs", outputs)
-    check_shape("targets", float_array("targets", targets, dtype).shape, outputs.shape)
+    check_shape("targets", floats_anywhere("targets", targets, dtype).shape, outputs.shape)
 
 
 def _quantiles(quantiles: Any, columns: int) -> Array:

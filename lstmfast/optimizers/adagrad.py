@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-import numpy as np
-
+from .. import ops
 from ..arguments import Array, number
 from .base import Optimizer
 from .changes import Numbers
@@ -58,7 +57,9 @@ class Adagrad(Optimizer):
 
     def _first(self, name: str, w: Array) -> Array:
         value = self.initial_accumulator_value if name == "accumulator" else 0.0
-        return np.full(w.shape, value, w.dtype)
+        found = ops.zeros_like(w)
+        found[...] = value
+        return found
 
     def _numbers(self, rate: float) -> Numbers:
         return Numbers(rate, 1.0, 1.0, self.epsilon)

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from .. import ops
 from ..arguments import Array, flag, number
 from .base import Optimizer
 from .changes import Numbers
@@ -65,13 +64,6 @@ class Adam(Optimizer):
         step = self._updates_made + 1
         size = rate * (math.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step))
         return Numbers(size, self.beta_1, self.beta_2, self.epsilon)
-
-    def _update_there(self, index: int, w: Array, g: Array) -> None:
-        m, v = (self.slots[name][index].reshape(-1) for name in ("momentum", "velocity"))
-        ops.adam_update(
-            w, g, m, v, step_size=self._numbers(self.learning_rate).rate,
-            beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon,
-        )  # fmt: skip
 
 
 class AdamW(Adam):

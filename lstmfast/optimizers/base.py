@@ -13,7 +13,7 @@ from ..arguments import Array, check_shape, integer
 from ..ops.placement import check_device, is_own, to_device
 from ..ops.rows import RowGradient
 from ..whole import Attributes, are_here, held, or_as_before, with_copies
-from .changes import Change, Numbers, added, averaged, copied
+from .changes import Change, Numbers, added, averaged, copied, make
 from .checks import check_array, check_held, check_writeable
 from .settings import AVERAGE, SUM, Settings, Slots
 
@@ -121,7 +121,7 @@ class Optimizer(Settings):
         if not are_here(params):  # nobody copies a GPU's memory for an interrupt's sake
             self._check_on_gpu()
             with held():
-                or_as_before(before, self._update_all, params, grads, slots)
+                or_as_before(before, self._update_there, params, grads, slots, decays)
         elif self._has_kernel():
             changes = self._updates(params, grads, slots, decays) if self._is_due() else []
             changes += self._keep_up(params, grads, slots)
@@ -147,9 +147,20 @@ class Optimizer(Settings):
         if self._is_due():
             for index, (w, g, decay) in enumerate(zip(params, grads, decays, strict=False)):
                 if decay:
-                    capi.change_all([added(w, w, -decay)])
+                    make([added(w, w, -decay)])
                 self._update(index, w.reshape(-1), g.reshape(-1))
-        capi.change_all(self._keep_up(params, grads, slots))
+        make(self._keep_up(params, grads, slots))
+        self.iterations += 1
+
+    def _update_there(
+        self, params: list[Array], grads: list[Any], slots: Slots, decays: Iterable[float]
+    ) -> None:
+        """As `_update_all`, of params in a GPU's memory."""
+        if not self._has_kernel():
+            return self._update_all(params, grads, slots, decays)
+        changes = self._updates(params, grads, slots, decays) if self._is_due() else []
+        make(changes + self._keep_up(params, grads, slots))
+        self.slots = slots
         self.iterations += 1
 
     def _updates(
@@ -189,15 +200,8 @@ class Optimizer(Settings):
 
     def _update(self, index: int, w: Array, g: Array) -> None:
         """Update one flat parameter in place."""
-        if is_own(w):
-            self._update_there(index, w, g)
-        else:
-            slots = {name: [kept[index].reshape(-1)] for name, kept in self.slots.items()}
-            capi.change_all(self._updates([w], [g], slots, repeat(0.0)))
-
-    def _update_there(self, index: int, w: Array, g: Array) -> None:
-        """As `_update`, in a GPU's memory."""
-        raise NotImplementedError
+        slots = {name: [kept[index].reshape(-1)] for name, kept in self.slots.items()}
+        make(self._updates([w], [g], slots, repeat(0.0)))
 
     # What is done to gradients and weights before.
 
@@ -300,7 +304,7 @@ class Optimizer(Settings):
         """Gradients become the mean of themselves and those that were added up."""
         for index, (total, g) in enumerate(zip(slots.get(SUM, ()), grads, strict=False)):
             check_writeable(f"grads[{index}]", g)
-            capi.change_all([added(g, total)])
+            make([added(g, total)])
             ops.scale(g, 1.0 / (self.gradient_accumulation_steps or 1))
 
     def _clip(self, grads: Sequence[Gradient]) -> None:
@@ -334,7 +338,7 @@ class Optimizer(Settings):
         if not averages:
             return
         self._check(params, params)
-        capi.change_all([copied(w, a) for w, a in zip(params, averages, strict=False)])
+        make([copied(w, a) for w, a in zip(params, averages, strict=False)])
 
 
 def _check_like(name: str, g: RowGradient, w: Array) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib import import_module
 from typing import NamedTuple
 
+from .. import capi
 from ..arguments import Array
+from ..ops.placement import is_own
 
-__all__ = ["Change", "Numbers", "added", "averaged", "copied"]
+__all__ = ["Change", "Numbers", "added", "averaged", "copied", "make"]
 
 
 class Numbers(NamedTuple):
@@ -54,3 +58,11 @@ def averaged(average: Array, w: Array, momentum: float) -> Change:
 def copied(w: Array, source: Array | None) -> Change:
     """w becomes the source, or zeros."""
     return Change("copy", w, source)
+
+
+def make(changes: Sequence[Change]) -> None:
+    """Make changes: of arrays on the host, where no signal divides them, or all on a GPU."""
+    if changes and is_own(changes[0].w):
+        import_module("lstmfast.cuda.ops.updates").change_all(changes)
+    else:
+        capi.change_all(list(changes))

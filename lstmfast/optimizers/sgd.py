@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .. import ops
-from ..arguments import Array, flag, number
+from ..arguments import flag, number
 from .base import Optimizer
 from .changes import Numbers
 from .settings import Rate
@@ -59,10 +58,3 @@ class SGD(Optimizer):
     @property
     def _is_local(self) -> bool:
         return "velocity" not in self.slot_names
-
-    def _update_there(self, index: int, w: Array, g: Array) -> None:
-        velocity = self.slots["velocity"][index].reshape(-1) if "velocity" in self.slots else None
-        ops.sgd_update(
-            w, g, velocity,
-            learning_rate=self.learning_rate, momentum=self.momentum, nesterov=self.nesterov,
-        )  # fmt: skip

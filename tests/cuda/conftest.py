@@ -19,6 +19,7 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "0":
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from lstmfast.cuda.kernels import (
+    broadcasting,
     cells,
     cells_backward,
     copying,
@@ -32,6 +33,7 @@ from lstmfast.cuda.kernels import (
 )
 
 SMALL = {
+    broadcasting: {"THREADS": 16, "SIDE": 2},
     cells: {"THREADS": 8},
     cells_backward: {"THREADS": 8},
     copying: {"THREADS": 8},

@@ -13,19 +13,20 @@ from typing import Any
 
 from ...ops.lstm import LSTMGradients
 from ...ops.placement import is_own, on_device
-from ..runtime import foreign
+from ..runtime import foreign, numeric  # noqa: F401  # which gives arrays their arithmetic
 from ..runtime.array import DeviceArray
 from ..support import NO_RNN
-from . import activations, dense, layouts, losses, lstm, norms, updates
+from . import activations, dense, layouts, losses, lstm, norms, row_losses, updates
 from .lstm import DeviceCache
 
 __all__ = [
-    "activation_backward", "activation_forward", "adam_update", "add_penalty_gradient", "add_to",
-    "clip_by_norm", "clip_by_value", "crossentropy", "dense_backward", "dense_forward",
-    "embedding_backward", "embedding_forward", "flipped", "lstm_backward", "lstm_forward",
-    "penalty", "rnn_backward", "rnn_forward", "scale", "sgd_update", "side_by_side", "softmax",
-    "softmax_backward", "softmax_crossentropy", "squared_error", "sum_losses", "sum_of_squares",
-    "zeros_like",
+    "absolute_error", "activation_backward", "activation_forward", "adam_update",
+    "add_penalty_gradient", "add_to", "binary_crossentropy", "clip_by_norm", "clip_by_value",
+    "crossentropy", "dense_backward", "dense_forward", "embedding_backward", "embedding_forward",
+    "flipped", "huber_error", "kl_divergence", "lstm_backward", "lstm_forward", "penalty",
+    "quantile_error", "rnn_backward", "rnn_forward", "row_squared_error", "scale", "sgd_update",
+    "side_by_side", "softmax", "softmax_backward", "softmax_crossentropy", "squared_error",
+    "sum_losses", "sum_of_squares", "zeros_like",
 ]  # fmt: skip
 
 
@@ -85,11 +86,13 @@ def rnn_forward(*arguments: Any, **keywords: Any) -> Any:
 
 rnn_backward = rnn_forward
 
+absolute_error = _lent(row_losses.absolute_error)
 activation_backward = _lent(activations.activation_backward, 1)
 activation_forward = _lent(activations.activation_forward, 1)
 adam_update = _lent(updates.adam_update)
 add_penalty_gradient = _lent(norms.add_penalty_gradient)
 add_to = _lent(layouts.add_to)
+binary_crossentropy = _lent(row_losses.binary_crossentropy)
 clip_by_norm = _lent(norms.clip_by_norm)
 clip_by_value = _lent(updates.clip_by_value)
 crossentropy = _lent(losses.crossentropy)
@@ -98,9 +101,13 @@ dense_forward = _lent(dense.dense_forward)
 embedding_backward = _lent(dense.embedding_backward)
 embedding_forward = _lent(dense.embedding_forward)
 flipped = _lent(layouts.flipped)
+huber_error = _lent(row_losses.huber_error)
+kl_divergence = _lent(row_losses.kl_divergence)
 lstm_backward = _lent(lstm.lstm_backward)
 lstm_forward = _lent(lstm.lstm_forward)
 penalty = _lent(norms.penalty)
+quantile_error = _lent(row_losses.quantile_error)
+row_squared_error = _lent(row_losses.row_squared_error)
 scale = _lent(updates.scale)
 sgd_update = _lent(updates.sgd_update)
 side_by_side = _lent(layouts.side_by_side)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..kernels.numbers import BFLOAT16
 from . import device, dlpack, driver
@@ -16,11 +17,12 @@ from .memory import allocate
 __all__ = ["BFLOAT16", "DeviceArray", "copy", "empty", "from_host", "zeros"]
 
 
-class DeviceArray:
+class DeviceArray(NDArrayOperatorsMixin):
     """An array of any strides in the GPU's memory: shape, dtype, views, and copies to the host.
 
     It offers `__cuda_array_interface__` and DLPack, so that torch, CuPy and JAX take it without a
-    copy. Arithmetic is what `lstmfast.ops` has.
+    copy. Arithmetic is what `lstmfast.ops` has, and operators and functions of NumPy as far as
+    `numeric` knows them: `a + 1`, `np.where(a > 0, a, 0)`.
 
     Parameters
     ----------
@@ -33,6 +35,8 @@ class DeviceArray:
     strides : tuple of int, optional
         In bytes; None: C-contiguous.
     """
+
+    __hash__ = object.__hash__  # type: ignore[assignment]  # of the object; == is of elements
 
     def __init__(
         self, memory: Any, address: int, shape: Sequence[int], dtype: Any,
@@ -72,30 +76,49 @@ class DeviceArray:
         return f"DeviceArray(shape={self.shape}, dtype={self.dtype})"
 
     def reshape(self, *shape: Any) -> DeviceArray:
-        """Return a view of another shape, one of its sizes -1; the array must be contiguous."""
+        """Return a view of another shape, one of its sizes -1; of strided elements a copy."""
         sizes = list(shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape)
         if -1 in sizes:
             known = math.prod(size for size in sizes if size != -1)
             sizes[sizes.index(-1)] = self.size // known if known else 0
-        if math.prod(sizes) != self.size or not self.is_contiguous:
-            raise ValueError(f"shape: expected one of {self.size} contiguous elements, got {sizes}")
-        return DeviceArray(self.memory, self.address, sizes, self.dtype)
+        if math.prod(sizes) != self.size:
+            raise ValueError(f"shape: expected one of {self.size} elements, got {sizes}")
+        dense = self if self.is_contiguous else copy(self)
+        return DeviceArray(dense.memory, dense.address, sizes, dense.dtype)
 
     def __getitem__(self, index: Any) -> DeviceArray:
-        """Return a view: ints, slices of positive step and ... as NumPy takes them."""
+        """Return a view: ints, None, slices of positive step and ... as NumPy takes them."""
         if type(index) is int and self.shape and 0 <= index < self.shape[0]:  # a step, a part
             start = self.address + index * self.strides[0]
             return DeviceArray(self.memory, start, self.shape[1:], self.dtype, self.strides[1:])
-        view = self._layout()[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+        parts = index if isinstance(index, tuple) else (index,)
+        view = self._layout()[parts if any(one is ... for one in parts) else (*parts, ...)]
         if any(stride < 0 for stride in view.strides):
             raise ValueError(f"index: expected slices of positive step, got {index!r}")
         offset = view.__array_interface__["data"][0] - LAYOUT_AT
         return DeviceArray(self.memory, self.address + offset, view.shape, self.dtype, view.strides)
 
-    def transpose(self, *axes: int) -> DeviceArray:
+    def __setitem__(self, index: Any, values: Any) -> None:
+        """Set the elements of a view to others, which broadcast."""
+        view = self[index]
+        there = (view.address, view.strides)
+        if not isinstance(values, DeviceArray) or (values.address, values.strides) != there:
+            _copyto(view, values)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        return PROTOCOLS["ufunc"](ufunc, method, inputs, keywords)
+
+    def __array_function__(self, function: Any, types: Any, arguments: Any, keywords: Any) -> Any:
+        return PROTOCOLS["function"](function, arguments, keywords)
+
+    def transpose(self, *axes: Any) -> DeviceArray:
         """Return a view with the axes in this order."""
         view = self._layout().transpose(*axes)
         return DeviceArray(self.memory, self.address, view.shape, self.dtype, view.strides)
+
+    def windows(self, shape: Sequence[int], strides: Sequence[int]) -> DeviceArray:
+        """Return a view of the same memory with other sizes and strides, in bytes."""
+        return DeviceArray(self.memory, self.address, shape, self.dtype, strides)
 
     def _layout(self) -> np.ndarray[Any, Any]:
         """An array of NumPy of this shape and strides, whose elements must not be touched."""
@@ -108,12 +131,22 @@ class DeviceArray:
         """Pickled are the elements; they come back into a GPU's memory."""
         return from_host, (self.copy_to_host(),)
 
-    def astype(self, dtype: Any, stream: Any = None) -> DeviceArray:
-        """Return a contiguous copy, cast to a dtype of floats, int8, int32 or int64."""
+    def astype(self, dtype: Any, stream: Any = None, copy: bool = True) -> DeviceArray:
+        """Return a contiguous copy, cast to a dtype of floats, int8, int32 or int64.
+
+        Without `copy` an array of this dtype is returned itself.
+        """
         from ..kernels.copying import copy_into
         from ..kernels.numbers import BY_NAME
 
         dtype = np.dtype(dtype)
+        if not copy and dtype == self.dtype:
+            return self
+        if self.dtype == np.bool_:
+            made = empty(self.shape, dtype, stream)
+            with device.working_on(stream):
+                _copyto(made, self)
+            return made
         for given in (self.dtype, dtype):
             if given.name not in BY_NAME:
                 raise ValueError(f"dtype: expected one of {', '.join(BY_NAME)}, got {given}")
@@ -212,7 +245,9 @@ class DeviceArray:
         return np.ndarray(self.shape, self.dtype, self.memory, start, self.strides)
 
 
+_copyto: Any = np.copyto  # which takes arrays of the GPU, too (`PROTOCOLS`)
 POISON: int | None = None  # for benches and tests: a byte that new arrays are filled with
+PROTOCOLS: dict[str, Any] = {}  # what NumPy's functions do to arrays; `numeric` tells
 LAYOUT_AT = 1 << 40  # an address for arithmetic on views, never read
 
 
@@ -289,7 +324,7 @@ def clear(array: DeviceArray, stream: Any = None) -> None:
 
 def from_host(values: Any, stream: Any = None) -> DeviceArray:
     """Return a copy of an array of NumPy."""
-    values = np.ascontiguousarray(values)
+    values = np.asarray(values, order="C")
     made = empty(values.shape, values.dtype, stream)
     to_device(made, values, stream)
     return made
@@ -323,5 +358,9 @@ def copy(array: DeviceArray, stream: Any = None) -> DeviceArray:
     from ..kernels.copying import copy_into
 
     made = empty(array.shape, array.dtype, stream)
-    copy_into(made, array, stream)
+    if array.ndim > 3 and not array.is_contiguous:
+        with device.working_on(stream):
+            _copyto(made, array)
+    else:
+        copy_into(made, array, stream)
     return made

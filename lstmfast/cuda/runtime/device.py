@@ -10,6 +10,7 @@ import importlib
 import os
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
@@ -183,6 +184,25 @@ def ordinal(address: int) -> int:
 
 
 # Streams and events.
+
+
+_here = threading.local()
+
+
+@contextmanager
+def working_on(stream: Any) -> Iterator[None]:
+    """Let NumPy's functions on arrays of the GPU, in this thread, work on a stream."""
+    before = working_stream()
+    _here.stream = stream
+    try:
+        yield
+    finally:
+        _here.stream = before
+
+
+def working_stream() -> Any:
+    """Return the stream of `working_on`; None, the default one, outside of it."""
+    return getattr(_here, "stream", None)
 
 
 def default_stream() -> Any:

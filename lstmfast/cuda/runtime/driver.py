@@ -24,7 +24,8 @@ __all__ = [
 ]  # fmt: skip
 
 FORMATS = {  # of an argument in a slot of eight bytes
-    "int32": "i4x", "uint32": "I4x", "int64": "q", "uint64": "Q", "float32": "f4x", "float64": "d",
+    "int8": "b7x", "int32": "i4x", "uint32": "I4x", "int64": "q", "uint64": "Q", "float32": "f4x",
+    "float64": "d",
 }  # fmt: skip
 LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 GRID = (c_uint,) * 6

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...ops.placement import library_of
-from . import array, device
+from . import array, device, numeric  # noqa: F401  # it gives arrays their arithmetic
 from .array import BFLOAT16, DeviceArray
 
 __all__ = ["Kind", "adopt", "adopt_in_order", "like", "stream_of"]

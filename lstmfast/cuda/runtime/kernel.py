@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, wraps
@@ -127,7 +128,8 @@ class Kernel:
                 arguments.append(FakeCUDAArray(flat))
             else:
                 arguments.append(np.dtype(str(kind)).type(a))
-        with np.errstate(over="ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # what a GPU does without a word
             cuda.jit(self.function)[blocks, self.threads, 0, shared](*arguments)
 
 

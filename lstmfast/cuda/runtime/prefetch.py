@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import array, device
+from . import array, device, numeric  # noqa: F401
 from .array import DeviceArray
 
 __all__ = ["ahead"]
