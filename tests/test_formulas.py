@@ -29,6 +29,7 @@ HOMES = {
         "ops/row_losses.py",  # a binary cross-entropy's two sides
         "losses/focal.py",  # a focal loss: probabilities of two classes
         "layers/noise.py",  # AlphaDropout: a variance of two parts
+        "examples/ppo.py",  # a mean of later rewards, whose weights fall
     },
     "step towards": {
         "kernels/pointwise.py",  # Adam's averages
