@@ -68,7 +68,8 @@ def texts_of(targets: Array) -> list[str]:
 
 def copied(text: str) -> str:
     """Return the baseline: the numbers of a text, the year, and the others in their order."""
-    numbers = re.findall(r"\d+", "".join(map(digit, text)))
+    text = "".join(map(digit, text))
+    numbers = re.findall(r"\d+", text)
     year = next((n for n in numbers if len(n) == 4), "0000")
     others = [n for n in numbers if n != year] + ["1", "1"]
     first, second = others[:2]
