@@ -12,7 +12,8 @@ NEEDED = {
     "Embedding": (4, 3), "LSTM": (2,), "SimpleRNN": (2,), "Dense": (2,), "Activation": ("relu",),
     "Dropout": (0.1,), "SpatialDropout1D": (0.1,), "GaussianNoise": (0.1,), "Reshape": ((2,),),
     "Permute": ((1,),), "RepeatVector": (2,), "Dot": (1,), "GetItem": ((),), "Operation": ("add",),
-    "Conv1D": (2, 2),
+    "Conv1D": (2, 2), "Rescaling": (2.0,), "GaussianDropout": (0.1,), "AlphaDropout": (0.1,),
+    "MultiHeadAttention": (2, 2),
 }  # fmt: skip
 
 
@@ -183,8 +184,7 @@ def test_weights_are_those_that_get_weights_gives():
             np.testing.assert_array_equal(weight, found)
 
 
-def test_weights_as_keras_lists_them():
-    keras = pytest.importorskip("keras")
+def test_weights_as_keras_lists_them(keras):
 
     def model(keras, layers):
         found = keras.Sequential([

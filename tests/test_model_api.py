@@ -45,8 +45,7 @@ def test_layers_and_indices():
     assert [one.shape for one in features.predict(X)] == [(B, T, H), (B, T, 4), (B, 1)]
 
 
-def test_layers_as_keras_lists_them():
-    keras = pytest.importorskip("keras")
+def test_layers_as_keras_lists_them(keras):
 
     def names(Input, layers, Model):
         a, b, c = (Input((H,), name=name) for name in "abc")
@@ -281,7 +280,7 @@ def masked(layers, Input, Model, kind, **arguments):
 
 
 @pytest.mark.parametrize("kind", ["lstm", "rnn", "both", "mean", "steps"])
-def test_a_mask_in_the_call(kind, tmp_path):
+def test_a_mask_in_the_call(keras, kind, tmp_path):
     """Beside Keras; and trained, saved and loaded."""
     model = masked(layers, Input, Model, kind, seed=0)
     found = model.predict([X, MASK])
@@ -294,16 +293,14 @@ def test_a_mask_in_the_call(kind, tmp_path):
     loaded = lstmfast.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.predict([X, MASK]), found)
     assert loaded.train_on_batch([X, MASK], y) == model.train_on_batch([X, MASK], y)
-    keras = pytest.importorskip("keras")
     theirs = masked(keras.layers, keras.Input, keras.Model, kind)
     theirs.set_weights(loaded.get_weights())
     expected = theirs.predict([X.astype("f4"), MASK], verbose=0)
     np.testing.assert_allclose(loaded.predict([X, MASK]), expected, rtol=0, atol=1e-6)
 
 
-def test_a_mask_in_the_call_counts_for_more():
+def test_a_mask_in_the_call_counts_for_more(keras):
     """Than that which comes with the input; as in Keras."""
-    keras = pytest.importorskip("keras")
     values = X.astype("f4")
     values[:, 1] = 0
 

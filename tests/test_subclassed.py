@@ -193,8 +193,7 @@ def test_training_and_dropout():
     np.testing.assert_array_equal(model(X[:, 0]), model.predict(X[:, 0]))
 
 
-def test_weights_in_keras_order():
-    keras = pytest.importorskip("keras")
+def test_weights_in_keras_order(keras):
 
     class Theirs(keras.Model):
         def __init__(self):

@@ -99,8 +99,7 @@ OURS = ("array", "numpy's number", "all", "backwards")
 
 
 @pytest.mark.parametrize("function, count", [case for case in cases() if case.id not in OURS])
-def test_as_keras(function, count):
-    keras = pytest.importorskip("keras")
+def test_as_keras(keras, function, count):
     tensors = [keras.Input((T, H)) for _ in range(count)]
     model = keras.Model(tensors, function(*tensors))
     x = [one.astype("float32") for one in data()[:count]]
@@ -146,8 +145,7 @@ def test_masks_end_here():
     assert np.abs(kept.predict(values) - plain.predict(values)).max() > 1e-3
 
 
-def test_masks_as_in_keras():
-    keras = pytest.importorskip("keras")
+def test_masks_as_in_keras(keras):
     values = data()[0].astype("f4")
     values[:, 3:] = 0
 

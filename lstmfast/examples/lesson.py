@@ -61,9 +61,9 @@ class Kind(NamedTuple):
         return self.layer(UNITS, recurrent_initializer=self.initializer, **options)
 
     def start(self, model: Model) -> Model:
-        """Set the bias of the forget gate of a model that begins with the layer."""
+        """Set the bias of the forget gate of the first such layer of a model."""
         if self.forget_bias is not None:
-            bias = model.layers[0].params["b"]
+            bias = next(layer for layer in model.layers if isinstance(layer, LSTM)).params["b"]
             bias[UNITS : 2 * UNITS] = self.forget_bias
         return model
 
