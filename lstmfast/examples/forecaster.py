@@ -1,8 +1,9 @@
 """A forecast of the next 24 hours from the last days, and what it has to beat.
 
-The model has two ways from what is known to what is foretold: an LSTM over the window, whose last
-output goes with the week before into a hidden layer; and a straight line from that week, which is
-what a linear autoregression has. Both foretell the difference to the same hours of the day before.
+The model starts from the same hours of the day before, and adds three things: a share of the
+difference to the same hours of the week before, by a gate; what a hidden layer makes of an LSTM's
+last output and the week before; and a straight line from the last day and the last inputs, which is
+what a linear autoregression has.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ HORIZON, LENGTH, WEEK = 24, 72, 168  # hours
 
 
 class Parts(NamedTuple):
-    """Windows (N, 72, F), values around each (N, 336) and what came (N, 24), scaled."""
+    """Windows (N, 72, F), the week before each forecast (N, 168), and what came (N, 24), scaled."""
 
     x: Array
     lags: Array
